@@ -1,0 +1,1 @@
+"""Families of tasks: where contexts and their questions come from."""

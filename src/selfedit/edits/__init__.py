@@ -1,0 +1,5 @@
+"""Strategies: the prompts self-edits are written with, and the parsers that make training examples of what comes back."""
+
+from selfedit.edits.strategies import STRATEGIES, Strategy, build, find, prompts_for
+
+__all__ = ["STRATEGIES", "Strategy", "build", "find", "prompts_for"]

@@ -1,0 +1,1 @@
+"""Sampling, training and scoring: the protocol, the embedded torch engine, and a fake one."""

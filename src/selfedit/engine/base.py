@@ -1,0 +1,88 @@
+"""The engine protocol: few verbs, each takes many at once. Batching is the engine's business; order and neighbours never change a result."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Protocol
+
+from selfedit.types import Adapter, Completion, SampleRequest, Score, ScoreRequest, Tokens, Trained, TrainJob
+
+Progress = Callable[[int, int], None]
+"""Called now and then with (units done, units in all) of the running call."""
+
+
+class Tokenizer(Protocol):
+    """Text to token ids and back."""
+
+    @property
+    def has_chat_template(self) -> bool:
+        """Whether `chat` may be used."""
+        ...
+
+    @property
+    def end(self) -> Tokens:
+        """The token that ends a turn, or nothing where the model has none."""
+        ...
+
+    def encode(self, text: str) -> Tokens:
+        """Plain text; with the token that begins a text, where the model has one."""
+        ...
+
+    def encode_more(self, text: str) -> Tokens:
+        """Text that follows other text: no beginning token."""
+        ...
+
+    def chat(self, user: str) -> Tokens:
+        """One user turn in the model's chat template, up to where the answer begins."""
+        ...
+
+    def decode(self, tokens: Sequence[int]) -> str:
+        """Text of tokens, special ones left out."""
+        ...
+
+
+class Engine(Protocol):
+    """A base model and the adapters that live on it."""
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """The model's tokenizer."""
+        ...
+
+    @property
+    def context_tokens(self) -> int:
+        """The longest sequence the model takes, tokens."""
+        ...
+
+    def sample(self, requests: Sequence[SampleRequest], progress: Progress | None = None) -> list[Completion]:
+        """Draw one completion for each request, in their order."""
+        ...
+
+    def train(self, jobs: Sequence[TrainJob], progress: Progress | None = None) -> list[Trained]:
+        """Train one adapter for each job, in their order. A job that diverges fails alone."""
+        ...
+
+    def score(self, requests: Sequence[ScoreRequest], progress: Progress | None = None) -> list[Score]:
+        """Log-probabilities of given completions, in their order."""
+        ...
+
+    def merge(self, adapter: Adapter) -> None:
+        """Add the adapter to the current weights."""
+        ...
+
+    def export(self, adapter: Adapter, folder: Path) -> None:
+        """Write the adapter in PEFT's format."""
+        ...
+
+    def load(self, folder: Path) -> Adapter:
+        """Read an adapter in PEFT's format."""
+        ...
+
+    def drop(self, adapter: Adapter) -> None:
+        """Forget the adapter."""
+        ...
+
+    def reset(self) -> None:
+        """Undo every merge: exactly the starting weights."""
+        ...

@@ -1,0 +1,253 @@
+"""A deterministic engine without a model: it reads by comparing words and remembers what it was trained on. Whole runs take milliseconds.
+
+It behaves as a real model does where a run can tell: knows nothing at first, writes self-edits from the passage in its prompt, answers from what
+its adapter has seen (more surely the more often), and writes fuller self-edits once it was trained on some.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+import re
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from selfedit.engine.base import Progress
+from selfedit.errors import ConfigError, EngineError, ModelError
+from selfedit.text import contains, sentences, words
+from selfedit.types import Adapter, Completion, Datum, SampleRequest, Score, ScoreRequest, Tokens, Trained, TrainJob
+
+UNKNOWN = "I do not know."
+Memory = Counter[tuple[str, str]]
+"""What an adapter has seen: how often a text (a sentence or an answer) came after a cue (its title or its question)."""
+
+_BEGIN, _END, _USER, _ASSISTANT = 1, 2, 3, 4
+_WORD = re.compile(r"\s*\S+|\s+")
+_BLANK = re.compile(r"\d[\d.,]*\d|\d|(?<=[a-z,] )[A-Z]\w+(?: [A-Z]\w+)*|\b[a-z]{5,}\b")
+_EXERCISE = re.compile(r"(?:^|\n)(?:Passage:\n|Text: )")
+_SPAN = re.compile(r"\nText: ((?:(?!\nText: )[\s\S])*)\nAnswer: ([^\n]*)\nQuestion:$")
+_EMPTY_WORDS = set(
+    words("what which when where whom whose does with from that this have were into about after before there their fill blank answer question topic")
+)
+
+
+class FakeTokenizer:
+    """Pieces of words, of at most seven bytes: the id of a piece is its bytes, read as a number after a leading 1."""
+
+    end: Tokens = (_END,)
+
+    def __init__(self, chat: bool = True) -> None:
+        self.has_chat_template = chat
+
+    def encode(self, text: str) -> Tokens:
+        """Plain text, after the token that begins a text."""
+        return (_BEGIN, *self.encode_more(text))
+
+    def encode_more(self, text: str) -> Tokens:
+        """Text that follows other text."""
+        pieces = (word[i : i + 7] for word in map(str.encode, _WORD.findall(text)) for i in range(0, len(word), 7))
+        return tuple(int.from_bytes(b"\1" + piece) for piece in pieces)
+
+    def chat(self, user: str) -> Tokens:
+        """One user turn, up to where the answer begins."""
+        return (_USER, *self.encode_more(user), _ASSISTANT)
+
+    def decode(self, tokens: Sequence[int]) -> str:
+        """Text of tokens; a character that was cut in two becomes a replacement character."""
+        pieces = (t.to_bytes(8).lstrip(b"\0")[1:] for t in tokens if t > _ASSISTANT)
+        return b"".join(pieces).decode(errors="replace")
+
+
+class Fake:
+    """Implements `selfedit.engine.base.Engine`.
+
+    `diverges` chooses the jobs that fail, as a real one does at too high a learning rate; `chat` False is a base model, without a template.
+    """
+
+    context_tokens = 4096
+
+    def __init__(self, diverges: Callable[[TrainJob], bool] = lambda job: job.optimizer.lr >= 1e6, chat: bool = True) -> None:
+        self.tokenizer = FakeTokenizer(chat)
+        self.diverges = diverges
+        self._merged = Memory()
+        self._adapters: dict[str, Memory] = {}
+        self._made = 0
+
+    def sample(self, requests: Sequence[SampleRequest], progress: Progress | None = None) -> list[Completion]:
+        """Draw one completion for each request, in their order."""
+        return _each(requests, lambda r: self._complete(r, self._memory(r.adapter)), progress)
+
+    def train(self, jobs: Sequence[TrainJob], progress: Progress | None = None) -> list[Trained]:
+        """Train one adapter for each job, in their order."""
+        for job in jobs:
+            if job.loss != "cross_entropy":
+                raise ConfigError(f"this engine has no loss {job.loss!r}; it has 'cross_entropy'")
+            self._fits(max((len(d.tokens) for d in job.data), default=0))
+        return _each(jobs, self._train, progress)
+
+    def score(self, requests: Sequence[ScoreRequest], progress: Progress | None = None) -> list[Score]:
+        """Log-probabilities of given completions, in their order."""
+        for r in requests:
+            self._fits(len(r.prompt) + len(r.completion))
+            if not r.prompt:
+                raise EngineError("a score needs at least one token of prompt")
+        return _each(requests, lambda r: Score(self._logprobs(self._memory(r.adapter), r.prompt, r.completion)), progress)
+
+    def merge(self, adapter: Adapter) -> None:
+        """Add the adapter to the current weights."""
+        self._merged = self._merged + self._get(adapter)
+
+    def export(self, adapter: Adapter, folder: Path) -> None:
+        """Write the adapter under the names PEFT uses; the configuration says that it is a fake."""
+        import numpy
+        from safetensors.numpy import save_file
+
+        rows = sorted((cue, text, count) for (cue, text), count in self._get(adapter).items())
+        config = {"peft_type": "FAKE", "note": "made by selfedit's fake engine: remembered texts, no weights of a model"}
+        folder.mkdir(parents=True, exist_ok=True)
+        save_file({"memory": numpy.frombuffer(json.dumps(rows).encode(), numpy.uint8)}, folder / "adapter_model.safetensors")
+        (folder / "adapter_config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+
+    def load(self, folder: Path) -> Adapter:
+        """Read an adapter that a fake engine wrote."""
+        from safetensors.numpy import load_file
+
+        try:
+            kind = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8")).get("peft_type")
+            if kind != "FAKE":
+                raise ModelError(f"the adapter in {folder} is of type {kind}; the fake engine reads its own only")
+            rows = json.loads(load_file(folder / "adapter_model.safetensors")["memory"].tobytes())
+        except (OSError, ValueError, KeyError) as error:
+            raise ModelError(f"the adapter in {folder} cannot be read: {error}") from error
+        return self._add(Memory({(cue, text): count for cue, text, count in rows}))
+
+    def drop(self, adapter: Adapter) -> None:
+        """Forget the adapter."""
+        self._adapters.pop(adapter.id, None)
+
+    def reset(self) -> None:
+        """Undo every merge."""
+        self._merged = Memory()
+
+    def _add(self, memory: Memory) -> Adapter:
+        self._made += 1
+        adapter = Adapter(f"adapter-{self._made}")
+        self._adapters[adapter.id] = memory
+        return adapter
+
+    def _get(self, adapter: Adapter) -> Memory:
+        if adapter.id not in self._adapters:
+            raise EngineError(f"{adapter.id} is not in the engine: it was dropped, or belongs to another")
+        return self._adapters[adapter.id]
+
+    def _memory(self, adapter: Adapter | None) -> Memory:
+        return self._merged + self._get(adapter) if adapter else self._merged
+
+    def _fits(self, length: int) -> None:
+        if length > self.context_tokens:
+            raise EngineError(f"a sequence of {length} tokens is longer than the {self.context_tokens} this model takes; use shorter passages")
+
+    def _train(self, job: TrainJob) -> Trained:
+        if not any(w for d in job.data for w in d.weights[1:]):
+            return Trained(None, (), 0, "nothing to train on: no token carries weight")
+        steps, tokens = math.ceil(len(job.data) / job.batch_size), sum(len(d.tokens) for d in job.data)
+        if self.diverges(job):
+            return Trained(None, (3.5, math.nan), tokens, f"diverged at step 2 of {job.epochs * steps}; lower the learning rate ({job.optimizer.lr})")
+        rng = random.Random(job.seed)
+        losses = tuple(3.5 * 0.7**epoch * rng.uniform(0.9, 1.0) for epoch in range(job.epochs) for _ in range(steps))
+        memory = sum((self._seen(d) for d in job.data), Memory())
+        return Trained(self._add(memory), losses, job.epochs * tokens)
+
+    def _seen(self, datum: Datum) -> Memory:
+        """An answer after its question counts twice; other text is remembered by sentences, its first line being their title."""
+        learned = [i for i, w in enumerate(datum.weights) if i and w]
+        start = learned[0] if learned and learned[0] > 1 else 0
+        cue, text = self.tokenizer.decode(datum.tokens[:start]).strip(), self.tokenizer.decode(datum.tokens[start:]).strip()
+        if not learned:
+            return Memory()
+        if cue:
+            return Memory({(cue, text): 2})
+        return Memory((text.partition("\n")[0], sentence) for sentence in sentences(text.partition("\n")[2] or text))
+
+    def _complete(self, request: SampleRequest, memory: Memory) -> Completion:
+        self._fits(len(request.prompt) + request.sampling.max_tokens)
+        s, prompt = request.sampling, self.tokenizer.decode(request.prompt)
+        skill = sum(n for (cue, _), n in memory.items() if _EXERCISE.search(cue))
+        text = _reply(prompt, memory, skill, random.Random(f"{s.seed if s.temperature else ''}\0{prompt}"))
+        cut = min((text.find(stop) for stop in s.stop if stop in text), default=len(text))
+        tokens = self.tokenizer.encode_more(text[:cut])
+        kept = tokens[: s.max_tokens]
+        logprobs = self._logprobs(memory, request.prompt, kept)
+        return Completion(self.tokenizer.decode(kept), kept, logprobs, "stop" if kept == tokens else "length")
+
+    def _logprobs(self, memory: Memory, prompt: Tokens, completion: Tokens) -> tuple[float, ...]:
+        """Between -4.6 (never seen) and -0.5 (certain) a token, with a little noise that depends on the texts alone."""
+        asked, answer = self.tokenizer.decode(prompt), self.tokenizer.decode(completion)
+        known = max((p for text, p in _recall(asked, memory) if contains(text, answer)), default=0.0)
+        rng = random.Random(f"{asked}\0{answer}")
+        return tuple(-0.5 - 4 * (1 - known) - 0.1 * rng.random() for _ in completion)
+
+
+def _each(units: Sequence[Any], work: Callable[[Any], Any], progress: Progress | None) -> list[Any]:
+    results = [work(unit) for unit in units]
+    if progress:
+        progress(len(results), len(units))
+    return results
+
+
+# ---------------------------------------------------------------- reading and writing
+
+
+def _reply(prompt: str, memory: Memory, skill: int, rng: random.Random) -> str:
+    """Answer the question, or write the list, that the prompt asks for."""
+    if span := _SPAN.search(prompt):
+        return f' What fits in "{span[1].replace(span[2], "____")}"?'
+    passage, asked = _parts(prompt)
+    if passage is None or asked.endswith("Answer:"):
+        found = [(p, text) for text, p in _recall(prompt, memory) if passage or p > max(0.2, random.Random(text).random() - 0.1)]
+        return " ".join(text for _, text in sorted(found, reverse=True)[:2]) or UNKNOWN
+    title, _, context = passage.partition("\n")
+    known = sentences(context or title)
+    share = 0.5 + 0.5 * skill / (skill + 4)
+    picked = [known[i] for i in sorted(rng.sample(range(len(known)), math.ceil(share * len(known))))]
+    if "question" in asked.lower():
+        lines = [pair for sentence in picked for pair in _pair(title, sentence, rng)]
+    else:
+        lines = [f"{number}. {sentence}" for number, sentence in enumerate(picked, start=1)]
+    return "\n".join(lines).removeprefix(prompt.rpartition("\n")[2]) or UNKNOWN
+
+
+def _pair(title: str, sentence: str, rng: random.Random) -> list[str]:
+    """A question about the sentence and its answer, or nothing where it has no word to ask for."""
+    spans = [m for m in _BLANK.finditer(sentence) if not contains(title, m[0]) and len(words(sentence)) > 3]
+    chosen = rng.sample(spans, min(1, len(spans)))
+    return [line for m in chosen for line in (f'Question: What fits in "{sentence[: m.start()]}____{sentence[m.end() :]}"?', f"Answer: {m[0]}")]
+
+
+def _parts(prompt: str) -> tuple[str | None, str]:
+    """The passage in view (the last, after examples), and the rest of the prompt that says what is wanted."""
+    before, mark, after = prompt.rpartition("Passage:\n")
+    if not mark:
+        return None, prompt
+    passage, _, cue = after.rpartition("\n\n")
+    return (passage, before + cue) if passage and cue.rstrip().endswith((":", "1.")) else (after.strip(), before)
+
+
+def _recall(prompt: str, memory: Mapping[tuple[str, str], int]) -> list[tuple[str, float]]:
+    """Texts of the passage in view, or else of memory, with how well each comes to mind (0 to 1): by words, topic, and how often it was seen."""
+    passage, asked = _parts(prompt)
+    if passage is not None:
+        memory = {("", sentence): 99 for sentence in sentences(passage.partition("\n")[2])}
+        asked = asked.rpartition("Question:")[2]
+    topic = re.match(r"\s*Topic: (.*)\n", asked)
+    about = set(words(topic[1])) if topic else set()
+    wanted = {w for w in words(asked) if len(w) > 3 or w.isdigit()} - _EMPTY_WORDS - about or {""}
+    found = []
+    for (cue, text), count in memory.items():
+        said = {*words(cue), *words(text)}
+        share = len(wanted & said) / len(wanted) * (1.0 if about <= said else 0.3) * (not _EXERCISE.search(cue))
+        found.append((text, math.sqrt(share) * (1 - 0.6**count)))
+    return found

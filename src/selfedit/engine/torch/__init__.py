@@ -1,0 +1,1 @@
+"""The embedded engine: batched multi-LoRA over a transformers model."""

@@ -1,0 +1,106 @@
+"""A frozen transformers model as the base of many adapters: its own modules, with linear layers and attention replaced."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from selfedit.engine.torch.attention import NAME, Attend, attention
+from selfedit.engine.torch.lora import Current, LoraLinear, Segment, Weights
+from selfedit.errors import ConfigError
+from selfedit.types import LoraShape
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """A linear layer an adapter may be added to, by its name in the model."""
+
+    name: str
+    in_features: int
+    out_features: int
+
+
+class Base:
+    """The model that every adapter shares. Its weights change only by `merge` and come back exactly by `reset`."""
+
+    def __init__(self, model: Any) -> None:
+        from transformers import AttentionInterface
+
+        AttentionInterface.register(NAME, attention)
+        model.set_attn_implementation(NAME)
+        self.backbone: nn.Module = model.base_model
+        self.embed: nn.Module = model.get_input_embeddings()
+        self.head: Tensor = model.get_output_embeddings().weight
+        self.config = model.config
+        self.softcap: float | None = getattr(model.config, "final_logit_softcapping", None)
+        self.current = Current()
+        self.sites: list[Site] = []
+        self._linears: list[LoraLinear] = []
+        self._originals: dict[int, Tensor] = {}
+        for name, module in [(n, m) for n, m in model.named_modules() if isinstance(m, nn.Linear)]:
+            if module.weight is self.head or not name.startswith(model.base_model_prefix + "."):
+                continue
+            parent, _, leaf = name.rpartition(".")
+            replacement = LoraLinear(module, len(self.sites), self.current)
+            setattr(model.get_submodule(parent), leaf, replacement)
+            self.sites.append(Site(name, module.in_features, module.out_features))
+            self._linears.append(replacement)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights live."""
+        return self.head.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the frozen weights."""
+        return self.head.dtype
+
+    @property
+    def matmul_parameters(self) -> int:
+        """N of the cost model: parameters every token is multiplied with, the head included."""
+        return sum(s.in_features * s.out_features for s in self.sites) + self.head.numel()
+
+    def targeted(self, shape: LoraShape) -> list[int]:
+        """Indices of the sites that an adapter of this shape is added to. Raises ConfigError for a name that no layer has."""
+        if shape.targets == ("all",):
+            return list(range(len(self.sites)))
+        leaves = {s.name.rsplit(".", 1)[1] for s in self.sites}
+        if unknown := set(shape.targets) - leaves:
+            raise ConfigError(f"no linear layer is named {sorted(unknown)[0]!r}; this model has {', '.join(sorted(leaves))}, or 'all'")
+        return [i for i, s in enumerate(self.sites) if s.name.rsplit(".", 1)[1] in shape.targets]
+
+    def forward(self, tokens: Tensor, positions: Tensor, segments: Iterable[Segment], attend: Attend) -> Tensor:
+        """tokens and positions (N,) flat → hidden states (N, d) after the last norm."""
+        embedded = self.embed(tokens)
+        if torch.is_grad_enabled():
+            embedded = embedded.detach().requires_grad_()
+        self.current.segments = list(segments)
+        try:
+            out = self.backbone(inputs_embeds=embedded[None], position_ids=positions[None], use_cache=False, attend=attend)
+        finally:
+            self.current.segments = []
+        hidden: Tensor = out.last_hidden_state[0]
+        return hidden
+
+    @torch.no_grad()
+    def merge(self, weights: Weights) -> None:
+        """Add an adapter to the frozen weights; the first merge keeps the originals for `reset`."""
+        for i, (down, up) in enumerate(zip(weights.down, weights.up, strict=True)):
+            if down is None or up is None:
+                continue
+            w = self._linears[i].weight
+            self._originals.setdefault(i, w.clone())
+            wide = torch.promote_types(w.dtype, torch.float32)
+            w.copy_(w.to(wide) + weights.scale * (up.to(w.device, wide).t() @ down.to(w.device, wide)))
+
+    @torch.no_grad()
+    def reset(self) -> None:
+        """Give back the exact starting weights."""
+        for i, original in self._originals.items():
+            self._linears[i].weight.copy_(original)
+        self._originals.clear()

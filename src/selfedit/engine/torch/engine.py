@@ -1,0 +1,124 @@
+"""The embedded engine: one frozen model in this process, and every adapter that lives on it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from selfedit.config import TorchEngine
+from selfedit.engine.base import Progress, Tokenizer
+from selfedit.engine.torch import peft, sample, score, train
+from selfedit.engine.torch.base import Base
+from selfedit.engine.torch.lora import Weights
+from selfedit.errors import ConfigError, EngineError
+from selfedit.types import Adapter, Completion, SampleRequest, Score, ScoreRequest, Trained, TrainJob
+
+
+class Torch:
+    """Implements `selfedit.engine.base.Engine` with batched multi-LoRA training, sampling and scoring."""
+
+    def __init__(self, model: Any, tokenizer: Tokenizer, settings: TorchEngine, name: str = "", ends: frozenset[int] = frozenset()) -> None:
+        self.base = Base(model)
+        self.tokenizer = tokenizer
+        self.settings = settings
+        self.name = name
+        self.ends = ends | frozenset(tokenizer.end)
+        self.context_tokens = int(getattr(model.config, "max_position_embeddings", 2048))
+        on_gpu = self.base.device.type == "cuda"
+        self.budget_tokens = settings.budget_tokens or (8192 if on_gpu else 1024)
+        self._adapters: dict[str, Weights] = {}
+        self._made = 0
+
+    def _add(self, weights: Weights) -> Adapter:
+        self._made += 1
+        adapter = Adapter(f"adapter-{self._made}")
+        self._adapters[adapter.id] = weights
+        return adapter
+
+    def _get(self, adapter: Adapter) -> Weights:
+        if adapter.id not in self._adapters:
+            raise EngineError(f"{adapter.id} is not in the engine: it was dropped, or belongs to another")
+        return self._adapters[adapter.id]
+
+    def _fits(self, length: int, what: str) -> None:
+        if length > self.context_tokens:
+            raise EngineError(f"{what} of {length} tokens is longer than the {self.context_tokens} this model takes; use shorter passages")
+
+    def sample(self, requests: Sequence[SampleRequest], progress: Progress | None = None) -> list[Completion]:
+        """Draw one completion for each request, in their order."""
+        for r in requests:
+            self._fits(len(r.prompt) + r.sampling.max_tokens, "a prompt with its completion")
+            if not r.prompt or r.sampling.max_tokens < 1:
+                raise EngineError("sampling needs at least one token of prompt and one to write")
+            if r.adapter:
+                self._get(r.adapter)
+        s = self.settings
+        return sample.sample(self.base, self.tokenizer, self.ends, self._adapters, requests, s.cache_tokens, self.budget_tokens, progress)
+
+    def train(self, jobs: Sequence[TrainJob], progress: Progress | None = None) -> list[Trained]:
+        """Train one adapter for each job, in their order. A job that diverges fails alone."""
+        for job in jobs:
+            if job.loss != "cross_entropy":
+                raise ConfigError(f"this engine has no loss {job.loss!r}; it has 'cross_entropy'")
+            if min(job.epochs, job.batch_size, job.lora.rank) < 1:
+                raise ConfigError(f"epochs ({job.epochs}), batch_size ({job.batch_size}) and rank ({job.lora.rank}) are at least 1")
+            for d in job.data:
+                self._fits(len(d.tokens), "a training sequence")
+                if not d.tokens or len(d.weights) != len(d.tokens):
+                    raise EngineError(f"a training sequence has {len(d.tokens)} tokens and {len(d.weights)} weights; every token needs one")
+        outcomes = train.train(self.base, jobs, self.settings.slots, self.budget_tokens, progress)
+        return [Trained(self._add(o.weights) if o.weights else None, o.losses, o.tokens, o.failure) for o in outcomes]
+
+    def score(self, requests: Sequence[ScoreRequest], progress: Progress | None = None) -> list[Score]:
+        """Log-probabilities of given completions, in their order."""
+        for r in requests:
+            self._fits(len(r.prompt) + len(r.completion), "a prompt with its completion")
+            if not r.prompt:
+                raise EngineError("a score needs at least one token of prompt")
+            if r.adapter:
+                self._get(r.adapter)
+        return score.score(self.base, self._adapters, requests, self.budget_tokens, progress)
+
+    def merge(self, adapter: Adapter) -> None:
+        """Add the adapter to the current weights."""
+        self.base.merge(self._get(adapter))
+
+    def export(self, adapter: Adapter, folder: Path) -> None:
+        """Write the adapter in PEFT's format."""
+        peft.export(self._get(adapter), self.base, self.name, folder)
+
+    def load(self, folder: Path) -> Adapter:
+        """Read an adapter in PEFT's format."""
+        return self._add(peft.load(self.base, folder))
+
+    def drop(self, adapter: Adapter) -> None:
+        """Forget the adapter."""
+        self._adapters.pop(adapter.id, None)
+
+    def reset(self) -> None:
+        """Undo every merge: exactly the starting weights."""
+        self.base.reset()
+
+
+def pick_device(wanted: str) -> torch.device:
+    """`auto` is the GPU where there is one. Raises EngineError for a GPU that is not there."""
+    if wanted == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(wanted)
+    except RuntimeError as error:
+        raise ConfigError(f"engine.device: {wanted!r} is no device; use auto, cpu or cuda") from error
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise EngineError(f"engine.device is {wanted}, but torch sees no GPU here; use --engine.device cpu")
+    return device
+
+
+def pick_dtype(wanted: str, device: torch.device) -> torch.dtype:
+    """`auto` is bfloat16 where the processor multiplies it fast, else float32."""
+    if wanted != "auto":
+        return {"bfloat16": torch.bfloat16, "float32": torch.float32, "float64": torch.float64}[wanted]
+    fast = torch.cuda.is_bf16_supported() if device.type == "cuda" else torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return torch.bfloat16 if fast else torch.float32

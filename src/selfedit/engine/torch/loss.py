@@ -1,0 +1,63 @@
+"""Cross-entropy through a frozen head, in chunks: logits are never kept, and the gradient of the hidden states is made in the forward pass.
+
+Shapes: M positions with a label, d hidden size, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+CHUNK = 64
+"""Rows at a time: their logits stay in the processor's cache."""
+
+
+def capped(logits: Tensor, softcap: float | None) -> Tensor:
+    """Logits in at least fp32, with Gemma 2's soft cap where the model has one."""
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    return logits if softcap is None else torch.tanh(logits / softcap) * softcap
+
+
+def logprobs(hidden: Tensor, head: Tensor, targets: Tensor, softcap: float | None = None) -> Tensor:
+    """hidden (M, d), head (V, d), targets (M,) → log-probabilities (M,) in nats, without gradient."""
+    out = []
+    with torch.no_grad():
+        for i in range(0, hidden.shape[0], CHUNK):
+            rows = slice(i, i + CHUNK)
+            logits = capped(F.linear(hidden[rows], head), softcap)
+            out.append(logits.gather(1, targets[rows, None]).squeeze(1) - logits.logsumexp(-1))
+    return torch.cat(out) if out else hidden.new_zeros(0, dtype=torch.promote_types(hidden.dtype, torch.float32))
+
+
+class LinearCrossEntropy(torch.autograd.Function):
+    """Σ weightₘ · (-log softmax(hiddenₘ headᵀ)[targetₘ]); returns the sum and each position's loss."""
+
+    @staticmethod
+    def forward(ctx: Any, hidden: Tensor, head: Tensor, targets: Tensor, weights: Tensor, softcap: float | None) -> tuple[Tensor, Tensor]:
+        """hidden (M, d), head (V, d), targets and weights (M,) → scalar, (M,)."""
+        gradient = torch.empty_like(hidden)
+        losses = []
+        for i in range(0, hidden.shape[0], CHUNK):
+            rows = slice(i, i + CHUNK)
+            t, w = targets[rows, None], weights[rows, None]
+            logits = capped(F.linear(hidden[rows], head), softcap)
+            slope = None if softcap is None else 1 - (logits / softcap).square()
+            p = logits.log_softmax(-1)
+            losses.append(-p.gather(1, t).squeeze(1))
+            p.exp_().scatter_add_(1, t, -torch.ones_like(t, dtype=p.dtype)).mul_(w)
+            if slope is not None:
+                p.mul_(slope)
+            torch.mm(p.to(hidden.dtype), head, out=gradient[rows])
+        loss = torch.cat(losses) if losses else weights.new_zeros(0)
+        ctx.save_for_backward(gradient)
+        ctx.mark_non_differentiable(loss)
+        return (loss * weights).sum(), loss
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor, _: Tensor) -> tuple[Tensor, None, None, None, None]:
+        """The gradient made on the way forward, scaled."""
+        (gradient,) = ctx.saved_tensors
+        return gradient * grad.to(gradient.dtype), None, None, None, None

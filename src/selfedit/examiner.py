@@ -1,0 +1,82 @@
+"""From documents to tasks: questions that came with a passage are divided; where none came, the model writes its own exam."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+from selfedit.config import Recipe
+from selfedit.domains.exam import agree, cloze, open_book, parse_questions, writing_prompts
+from selfedit.domains.knowledge import bundled_corpus, divide, read_documents
+from selfedit.engine.base import Progress
+from selfedit.errors import DataError
+from selfedit.policy import Policy, derive
+from selfedit.rewards import correct
+from selfedit.types import Passage, Prompt, Question, SampleRequest, Sampling, Task
+
+
+def read(recipe: Recipe, docs: Sequence[Path], split: Literal["train", "heldout"]) -> list[Passage]:
+    """The passages of the documents, or that part of the bundled corpus where there are none; at most `recipe.limit`. Needs no model."""
+    found = read_documents(docs, recipe.documents) if docs else bundled_corpus(split)
+    return found[: recipe.limit or None]
+
+
+def examine(policy: Policy, passages: Sequence[Passage], progress: Progress | None = None) -> list[Task]:
+    """A task for every passage that has at least two facts to ask about. Raises DataError where none has."""
+    bare = [p for p in passages if not p.questions]
+    written = dict(zip([p.id for p in bare], write_exams(policy, bare, progress), strict=True)) if bare else {}
+    settings, seed = policy.recipe.questions, policy.recipe.seed
+    tasks = [divide(replace(p, questions=p.questions or written[p.id]), settings.report_share, seed) for p in passages]
+    asked = [t for t in tasks if t.report_questions and t.reward_questions]
+    if not asked:
+        raise DataError("nothing to ask about: no passage gave two questions on different facts; use longer documents, or JSONL with questions")
+    return asked
+
+
+def write_exams(policy: Policy, passages: Sequence[Passage], progress: Progress | None = None) -> list[tuple[Question, ...]]:
+    """Questions for passages that came without: written by the model and confirmed, filled up with cloze questions where it is too weak."""
+    settings, seed = policy.recipe.questions, policy.recipe.seed
+    prompts = [(p, prompt) for p in passages for prompt in writing_prompts(p, settings.written, policy.chat)]
+    drawn = policy.sample(
+        [
+            SampleRequest(policy.prompt(Prompt(text, continued=not policy.chat)), _writing(derive(seed, "exam", p.id, i), policy.chat))
+            for i, (p, text) in enumerate(prompts)
+        ],
+        progress,
+    )
+    drafts: dict[str, list[Question]] = {p.id: [] for p in passages}
+    for (p, _), completion in zip(prompts, drawn, strict=True):
+        drafts[p.id] += [q for q in parse_questions(completion.text, p)[0] if q.question not in {d.question for d in drafts[p.id]}]
+    confirmed = _confirm(policy, [(p, q) for p in passages for q in drafts[p.id]])
+    exams = []
+    for p in passages:
+        own = [q for q in drafts[p.id] if (p.id, q.question) in confirmed][: settings.written]
+        exams.append((*own, *cloze(p, settings.written - len(own), seed)))
+    return exams
+
+
+def _writing(seed: int, chat: bool) -> Sampling:
+    return Sampling(max_tokens=192, temperature=0.7, top_p=0.95, stop=() if chat else ("\n\n",), seed=seed)
+
+
+def _confirm(policy: Policy, drafts: Sequence[tuple[Passage, Question]]) -> set[tuple[str, str]]:
+    """Keep a question where independent answers with the passage in view agree with its own, and the answer without it is wrong."""
+    n, limit, seed = policy.recipe.questions.samples, policy.recipe.questions.max_tokens, policy.recipe.seed
+    open_, closed = [], []
+    for p, q in drafts:
+        prompt = policy.prompt(Prompt(open_book(p, q.question), continued=not policy.chat))
+        for i in range(n):
+            sampling = Sampling(
+                limit, temperature=0.7, top_p=0.95, stop=() if policy.chat else ("\n",), seed=derive(seed, "confirm", p.id, q.question, i)
+            )
+            open_.append(SampleRequest(prompt, sampling))
+        closed.append(SampleRequest(policy.question(p.title, q.question), Sampling(limit, stop=() if policy.chat else ("\n",))))
+    answers = policy.sample([*open_, *closed])
+    kept = set()
+    for i, (p, q) in enumerate(drafts):
+        samples = [c.text for c in answers[i * n : (i + 1) * n]]
+        if agree(samples, q.answer) and not correct(answers[len(open_) + i].text, q.answer):
+            kept.add((p.id, q.question))
+    return kept

@@ -1,0 +1,196 @@
+"""The ledger as reports, servers and the command line read it: never written, also while a run is active."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, Self, TypeVar
+
+from selfedit.errors import LedgerError
+from selfedit.ledger import database, lock, records
+from selfedit.types import Artifact, Candidate, Cost, Kept, Proposal, Result, Task, Verdict
+
+R = TypeVar("R")
+
+
+@dataclass(frozen=True, slots=True)
+class RunInfo:
+    """What a run is: times are ISO 8601 in UTC. `status` is running, finished, failed or interrupted."""
+
+    run_id: str
+    command: str
+    recipe: dict[str, Any]
+    environment: dict[str, str]
+    version: str
+    status: str
+    created_at: str
+    finished_at: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A finished step: how many records of which type, and what they cost."""
+
+    position: int
+    name: str
+    kind: str
+    records: int
+    finished_at: str
+    cost: Cost
+
+
+@dataclass(frozen=True, slots=True)
+class RunSummary:
+    """One line about a run. `before` and `after` (the final arm) are the shares of report questions answered correctly, None where not measured.
+
+    A run that cannot be read has the status `damaged` and the reason in `problem`.
+    """
+
+    id: str
+    status: str
+    command: str = ""
+    created_at: str = ""
+    model: str = ""
+    before: float | None = None
+    after: float | None = None
+    problem: str = ""
+
+
+class Reader:
+    """A run's ledger, read-only. Use it as a context manager. Raises LedgerError where there is none or it is damaged."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        with database.explained(folder):
+            self._db = database.open_readonly(folder)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Safe to call twice."""
+        self._db.close()
+
+    @contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """Everything read within is of one moment, whatever a writer adds meanwhile."""
+        with database.explained(self.folder):
+            self._db.execute("BEGIN")
+        try:
+            yield
+        finally:
+            self._db.execute("COMMIT")
+
+    def info(self) -> RunInfo:
+        """What the run is. One that says `running` without a living process is `interrupted`."""
+        columns = "run_id, command, recipe, environment, version, status, created_at, finished_at"
+        [(run_id, command, recipe, environment, version, status, created_at, finished_at)] = self._select(f"SELECT {columns} FROM run")
+        if status == "running" and not lock.is_held(self.folder):
+            status = "interrupted"
+        return RunInfo(run_id, command, json.loads(recipe), json.loads(environment), version, status, created_at, finished_at)
+
+    def notes(self) -> dict[str, Any]:
+        """The metadata written with `Ledger.note`."""
+        return {key: json.loads(value) for key, value in self._select("SELECT key, value FROM notes ORDER BY key")}
+
+    def steps(self) -> list[Step]:
+        """The finished steps, in order."""
+        described, costs = "position, name, kind, records, finished_at", "wall_s, cpu_s, train_tokens, sample_tokens"
+        rows = self._select(f"SELECT {described}, {costs} FROM steps ORDER BY position")
+        return [Step(position, name, kind, records, at, Cost(*cost)) for position, name, kind, records, at, *cost in rows]
+
+    def cost(self) -> Cost:
+        """Of all finished steps together."""
+        sums = ", ".join(f"coalesce(sum({column}), 0)" for column in ("wall_s", "cpu_s", "train_tokens", "sample_tokens"))
+        return Cost(*self._select(f"SELECT {sums} FROM steps")[0])
+
+    def step(self, name: str, kind: type[R]) -> list[R]:
+        """The records of one finished step. Raises LedgerError where there is no such step of this kind."""
+        found = self._select("SELECT position FROM steps WHERE name = ? AND kind = ?", name, kind.__name__)
+        if not found:
+            raise LedgerError(f"run {self.folder.name} has no finished step {name!r} with records of type {kind.__name__}")
+        with database.explained(self.folder):
+            return records.read_step(self._db, kind, found[0][0])
+
+    def tasks(self) -> list[Task]:
+        """The tasks, in the order they were recorded."""
+        return self._read(Task)
+
+    def proposals(self, round: int | None = None) -> list[Proposal]:
+        """The self-edits as written, of one round or of all."""
+        return self._read(Proposal, round=round)
+
+    def candidates(self, round: int | None = None) -> list[Candidate]:
+        """The self-edits as trained and scored, of one round or of all."""
+        return self._read(Candidate, round=round)
+
+    def kept(self, round: int | None = None) -> list[Kept]:
+        """The selection, of one round or of all."""
+        return self._read(Kept, round=round)
+
+    def results(self, arm: str | None = None, role: Literal["report", "reward"] = "report") -> list[Result]:
+        """Answers to report questions, of one arm or of all; or the base's to reward questions, which are no result to be shown."""
+        return self._read(Result, arm=arm, role=role)
+
+    def arms(self) -> list[str]:
+        """The arms that have results, in the order they were first recorded."""
+        return [arm for (arm,) in self._select("SELECT arm FROM results WHERE role = 'report' GROUP BY arm ORDER BY min(id)")]
+
+    def verdicts(self) -> list[Verdict]:
+        """What the guards said about the run as a whole; what they said about a candidate comes with it."""
+        with database.explained(self.folder):
+            return records.read(self._db, Verdict, {"candidate_id": None})
+
+    def artifacts(self) -> list[Artifact]:
+        """The files the run left in its folder."""
+        return self._read(Artifact)
+
+    def content_hash(self) -> str:
+        """SHA-256 of what was done and found, without clocks and places: equal for two runs of one recipe on one machine."""
+        with database.explained(self.folder):
+            return database.content_hash(self._db)
+
+    def accuracy(self, arm: str) -> float | None:
+        """Share of an arm's answers to report questions that are correct, None without any."""
+        query = "SELECT avg(correct) FROM answers JOIN results ON results.id = result_id WHERE arm = ? AND role = 'report'"
+        share: float | None = self._select(query, arm)[0][0]
+        return share
+
+    def _select(self, query: str, *values: Any) -> list[Any]:
+        with database.explained(self.folder):
+            return self._db.execute(query, values).fetchall()
+
+    def _read(self, kind: type[R], **wanted: int | str | None) -> list[R]:
+        with database.explained(self.folder):
+            return records.read(self._db, kind, {column: value for column, value in wanted.items() if value is not None})
+
+
+def final_arm(arms: Sequence[str]) -> str | None:
+    """The arm that a run is about: `after`, or the last round of a training run. `arms` are in the order of their recording."""
+    rounds = [arm for arm in arms if arm.startswith("round-")]
+    return "after" if "after" in arms else rounds[-1] if rounds else None
+
+
+def runs(root: Path) -> list[RunSummary]:
+    """Every run below `root`, the newest first; damaged ones last."""
+    folders = sorted(path.parent for path in root.glob(f"*/{database.FILE}"))
+    return sorted((_summary(folder) for folder in folders), key=lambda run: run.created_at, reverse=True)
+
+
+def _summary(folder: Path) -> RunSummary:
+    try:
+        with Reader(folder) as reader:
+            info = reader.info()
+            final = final_arm(reader.arms())
+            before, after = reader.accuracy("base"), reader.accuracy(final) if final else None
+    except (LedgerError, sqlite3.Error) as error:
+        return RunSummary(folder.name, "damaged", problem=str(error))
+    return RunSummary(folder.name, info.status, info.command, info.created_at, str(info.recipe.get("model", "")), before, after)

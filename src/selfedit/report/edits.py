@@ -1,0 +1,166 @@
+"""The self-edits of a run: rewards by task and by round, the best and the worst, what guards said."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from selfedit import stats
+from selfedit.report.words import signed
+from selfedit.types import Answer, Candidate, Interval, Kept, Question, Task, Verdict
+
+SHOWN = 3
+"""Best and worst self-edits in the gallery."""
+
+_MEANINGS = {
+    "correctness": "The reward is the share of its document's reward questions that it answered correctly.",
+    "likelihood": "The reward is what the right answers to its document's reward questions gained in log-likelihood, in nats a token.",
+}
+
+MOST_VERDICTS = 100
+"""Refusals that are listed; all are counted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """One self-edit in the gallery. `asked` has each reward question with its answers, one of each adapter that was trained; `cut` counts turns."""
+
+    task: Task
+    candidate: Candidate
+    kept: bool
+    loss: str
+    cut: int
+    asked: list[tuple[Question, list[Answer]]]
+    correct: int
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """Rewards of a round: over all scored candidates, and over the best of each task."""
+
+    round: int
+    candidates: int
+    unscored: int
+    mean: Interval | None
+    best: Interval | None
+    kept: int
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """A verdict and what it was about."""
+
+    about: str
+    verdict: Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Edits:
+    """Everything that the candidates and guards of a run say. `by_task` is in the order of the tasks; `refusals` are of the run as a whole."""
+
+    reward_kind: str
+    reward_meaning: str
+    by_task: list[tuple[Task, list[Candidate]]]
+    kept: set[tuple[str, int, int]]
+    rounds: list[Round]
+    best: list[Card]
+    worst: list[Card]
+    counts: list[tuple[str, dict[str, int]]]
+    refusals: list[Verdict]
+    judgements: list[Judgement]
+    left_off: int
+
+
+def review(tasks: Sequence[Task], candidates: Sequence[Candidate], kept: Sequence[Kept], verdicts: Sequence[Verdict]) -> Edits:
+    """`verdicts` are those about the run; those about a candidate come with it."""
+    chosen = {(one.task_id, one.round, one.index) for one in kept}
+    best, worst = _gallery({task.id: task for task in tasks}, candidates, chosen)
+    by_task = [(task, [c for c in candidates if c.proposal.task_id == task.id]) for task in tasks]
+    titles = {task.id: task.title for task in tasks}
+    judged = [Judgement("the run", verdict) for verdict in verdicts]
+    judged += [Judgement(f"{titles[c.proposal.task_id]}, {_place(c)}", verdict) for c in candidates for verdict in c.verdicts]
+    kinds = sorted({candidate.reward.kind for candidate in candidates})
+    refused = [judgement for judgement in judged if judgement.verdict.decision != "accept" or judgement.about == "the run"]
+    return Edits(
+        reward_kind=", ".join(kinds),
+        reward_meaning=" ".join(_MEANINGS[kind] for kind in kinds if kind in _MEANINGS),
+        by_task=[(task, group) for task, group in by_task if group],
+        kept=chosen,
+        rounds=[_round(number, candidates, chosen) for number in sorted({c.proposal.round for c in candidates})],
+        best=best,
+        worst=worst,
+        counts=_counts(judged),
+        refusals=[verdict for verdict in verdicts if verdict.decision != "accept"],
+        judgements=refused[:MOST_VERDICTS],
+        left_off=max(0, len(refused) - MOST_VERDICTS),
+    )
+
+
+def key(candidate: Candidate) -> tuple[str, int, int]:
+    """What a candidate is known by: task, round, index."""
+    return candidate.proposal.task_id, candidate.proposal.round, candidate.proposal.index
+
+
+def _place(candidate: Candidate) -> str:
+    return f"round {candidate.proposal.round + 1}, self-edit {candidate.proposal.index + 1}"
+
+
+def _round(number: int, candidates: Sequence[Candidate], chosen: set[tuple[str, int, int]]) -> Round:
+    members = [candidate for candidate in candidates if candidate.proposal.round == number]
+    groups: dict[str, list[float]] = {}
+    for candidate in members:
+        if candidate.reward.value is not None and math.isfinite(candidate.reward.value):
+            groups.setdefault(candidate.proposal.task_id, []).append(candidate.reward.value)
+    scored = sum(map(len, groups.values()))
+    return Round(
+        round=number,
+        candidates=len(members),
+        unscored=len(members) - scored,
+        mean=stats.interval(list(groups.values())) if scored else None,
+        best=stats.interval([[max(group)] for group in groups.values()]) if scored else None,
+        kept=sum(key(candidate) in chosen for candidate in members),
+    )
+
+
+def _gallery(tasks: dict[str, Task], candidates: Sequence[Candidate], chosen: set[tuple[str, int, int]]) -> tuple[list[Card], list[Card]]:
+    """The best, the best first, and the worst, the worst first; no self-edit is in both."""
+
+    def card(candidate: Candidate) -> Card:
+        return Card(
+            task=tasks[candidate.proposal.task_id],
+            candidate=candidate,
+            kept=key(candidate) in chosen,
+            loss=_loss(candidate.losses),
+            cut=sum(turn.finish_reason == "length" for turn in candidate.proposal.edit.turns),
+            asked=_asked(candidate.answers),
+            correct=sum(answer.correct for answer in candidate.answers),
+        )
+
+    scored = [(candidate.reward.value, candidate) for candidate in candidates if candidate.reward.value is not None]
+    ranked = [candidate for _, candidate in sorted(scored, key=lambda pair: pair[0], reverse=True)]
+    many = min(SHOWN, (len(ranked) + 1) // 2)
+    worst = ranked[many:][-many:] if many else []
+    return [card(candidate) for candidate in ranked[:many]], [card(candidate) for candidate in reversed(worst)]
+
+
+def _asked(answers: Sequence[Answer]) -> list[tuple[Question, list[Answer]]]:
+    together: dict[Question, list[Answer]] = {}
+    for answer in answers:
+        together.setdefault(answer.question, []).append(answer)
+    return list(together.items())
+
+
+def _loss(losses: Sequence[float]) -> str:
+    if not losses:
+        return "no training step"
+    if not all(map(math.isfinite, losses)):
+        return "diverged"
+    return f"{signed(losses[0]).lstrip('+')} → {signed(losses[-1]).lstrip('+')}"
+
+
+def _counts(judged: Sequence[Judgement]) -> list[tuple[str, dict[str, int]]]:
+    """For each guard how often it decided what."""
+    counted = Counter((judgement.verdict.guard, judgement.verdict.decision) for judgement in judged)
+    return [(guard, {d: counted[guard, d] for d in ("accept", "reject", "stop")}) for guard in sorted({guard for guard, _ in counted})]

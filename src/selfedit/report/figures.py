@@ -1,0 +1,186 @@
+"""The plots of a report as plotly figures in plain JSON. Colours are names (`$accent`) that the page replaces by those of light or dark.
+
+Titles of documents are untrusted: plotly reads markup in labels, so they are escaped here as they are in the page.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from html import escape
+from typing import Any
+
+from selfedit.report.comparison import Arm, Document
+from selfedit.report.edits import Edits, Round, key
+from selfedit.report.words import short, signed
+from selfedit.types import Candidate, Task
+
+Figure = dict[str, Any]
+
+LABELLED = 40
+"""Documents that still get their name at an axis."""
+
+
+def arms(arms: Sequence[Arm], final: str | None) -> Figure:
+    """Accuracy of each arm, %, with its 95 % interval."""
+    means = [100 * arm.accuracy.mean for arm in arms]
+    trace = {
+        "type": "scatter",
+        "mode": "markers",
+        "x": means,
+        "y": [arm.label for arm in arms],
+        "error_x": {
+            "type": "data",
+            "array": [100 * arm.accuracy.high - mean for arm, mean in zip(arms, means, strict=True)],
+            "arrayminus": [mean - 100 * arm.accuracy.low for arm, mean in zip(arms, means, strict=True)],
+            "color": "$muted",
+            "thickness": 1.5,
+            "width": 5,
+        },
+        "marker": {"size": 13, "color": ["$accent" if arm.name == final else "$muted" for arm in arms]},
+        "customdata": [arm.accuracy.n for arm in arms],
+        "hovertemplate": "%{y}: %{x:.1f} % of %{customdata}<extra></extra>",
+    }
+    y = {"autorange": "reversed", "showgrid": False}
+    return _figure([trace], 70 + 44 * len(arms), x={"title": {"text": "correct, %"}, "rangemode": "tozero"}, y=y)
+
+
+def rewards(edits: Edits) -> Figure:
+    """Reward of each scored candidate by task, a line for each task; a full dot was kept."""
+    rounds = [one.round for one in edits.rounds]
+    traces = [_rewards_of_round(edits, number, place, len(rounds)) for place, number in enumerate(rounds)]
+    x = {"title": {"text": f"reward ({escape(edits.reward_kind)})"}, "zeroline": True}
+    return _figure(traces, _rows_px(len(edits.by_task)), x=x, y=_rows([task.title for task, _ in edits.by_task]), legend=len(rounds) > 1)
+
+
+def _rewards_of_round(edits: Edits, number: int, place: int, rounds: int) -> Figure:
+    dots = [
+        (position, task, candidate)
+        for position, (task, group) in enumerate(edits.by_task)
+        for candidate in group
+        if candidate.proposal.round == number and candidate.reward.value is not None and math.isfinite(candidate.reward.value)
+    ]
+    colour = "$accent" if place == rounds - 1 else "$second" if place == rounds - 2 else "$muted"
+    return {
+        "type": "scatter",
+        "mode": "markers",
+        "name": f"round {number + 1}",
+        "x": [candidate.reward.value for _, _, candidate in dots],
+        "y": [position + 0.5 * ((place + 0.5) / rounds - 0.5) for position, _, _ in dots],
+        "text": [_hover(task, candidate) for _, task, candidate in dots],
+        "marker": {
+            "size": 10,
+            "symbol": ["circle" if key(candidate) in edits.kept else "circle-open" for _, _, candidate in dots],
+            "color": colour,
+            "line": {"width": 1.6, "color": colour},
+        },
+        "hovertemplate": "%{text}<extra></extra>",
+    }
+
+
+def _hover(task: Task, candidate: Candidate) -> str:
+    proposal = candidate.proposal
+    place = f"round {proposal.round + 1}, self-edit {proposal.index + 1} ({escape(proposal.edit.strategy)})"
+    return f"{_label(task.title, 50)}<br>{place}<br>reward {signed(candidate.reward.value)}"
+
+
+def rounds(rounds: Sequence[Round]) -> Figure:
+    """Mean reward, and mean of the best of each task, by round, with 95 % intervals."""
+    traces = []
+    for name, colour, values in (
+        ("best of each document", "$accent", [one.best for one in rounds]),
+        ("all self-edits", "$second", [one.mean for one in rounds]),
+    ):
+        found = [(one.round + 1, interval) for one, interval in zip(rounds, values, strict=True) if interval and math.isfinite(interval.low)]
+        traces.append(
+            {
+                "type": "scatter",
+                "mode": "lines+markers",
+                "name": name,
+                "x": [number for number, _ in found],
+                "y": [interval.mean for _, interval in found],
+                "error_y": {
+                    "type": "data",
+                    "array": [interval.high - interval.mean for _, interval in found],
+                    "arrayminus": [interval.mean - interval.low for _, interval in found],
+                    "thickness": 1.5,
+                    "width": 5,
+                    "color": colour,
+                },
+                "line": {"color": colour, "width": 2},
+                "marker": {"size": 10, "color": colour},
+                "hovertemplate": "round %{x}: %{y:.3f}<extra>%{fullData.name}</extra>",
+            }
+        )
+    x = {"title": {"text": "round"}, "tickvals": [one.round + 1 for one in rounds], "showgrid": False}
+    return _figure(traces, 320, x=x, y={"title": {"text": "reward"}}, legend=True)
+
+
+def documents(documents: Sequence[Document]) -> Figure:
+    """Each document's accuracy before and after, %, joined by a line."""
+    both = [document for document in documents if document.before is not None and document.after is not None]
+    places = list(range(len(both)))
+    before = [100 * (document.before or 0.0) for document in both]
+    after = [100 * (document.after or 0.0) for document in both]
+    line: dict[str, list[Any]] = {"x": [], "y": []}
+    for place, low, high in zip(places, before, after, strict=True):
+        line["x"] += [low, high, None]
+        line["y"] += [place, place, None]
+    titles = [_label(document.title, 50) for document in both]
+    dots = [("before", before, "circle-open", "$muted", 10), ("after", after, "circle", "$accent", 11)]
+    traces: list[Figure] = [
+        {"type": "scatter", "mode": "lines", **line, "line": {"color": "$line", "width": 3}, "hoverinfo": "skip", "showlegend": False}
+    ]
+    traces += [
+        {
+            "type": "scatter",
+            "mode": "markers",
+            "name": name,
+            "x": values,
+            "y": places,
+            "text": titles,
+            "marker": {"size": size, "symbol": symbol, "color": colour, "line": {"width": 2, "color": colour}},
+            "hovertemplate": f"%{{text}}<br>{name}: %{{x:.0f}} %<extra></extra>",
+        }
+        for name, values, symbol, colour, size in dots
+    ]
+    x = {"title": {"text": "correct, %"}, "range": [-3, 103]}
+    return _figure(traces, _rows_px(len(both)), x=x, y=_rows([document.title for document in both]), legend=True)
+
+
+def _rows(titles: Sequence[str]) -> Figure:
+    """An axis with a line for each document, the first on top."""
+    ticks = {"tickvals": list(range(len(titles))), "ticktext": [_label(title, 28) for title in titles]}
+    return {
+        "range": [len(titles) - 0.4, -0.6],
+        "showgrid": len(titles) <= LABELLED,
+        **(ticks if len(titles) <= LABELLED else {"showticklabels": False}),
+    }
+
+
+def _rows_px(rows: int) -> int:
+    return 100 + 32 * min(rows, LABELLED)
+
+
+def _label(text: str, length: int) -> str:
+    return escape(short(text, length), quote=False)
+
+
+def _figure(data: list[Figure], height_px: int, *, x: Figure, y: Figure, legend: bool = False) -> Figure:
+    for side in (x, y):
+        if "title" in side:
+            side["title"] |= {"font": {"size": 13}, "standoff": 8}
+    axis = {"gridcolor": "$line", "zeroline": False, "zerolinecolor": "$muted", "linecolor": "$line", "automargin": True, "fixedrange": True}
+    layout = {
+        "height": height_px,
+        "margin": {"l": 10, "r": 16, "t": 34 if legend else 8, "b": 10},
+        "paper_bgcolor": "rgba(0,0,0,0)",
+        "plot_bgcolor": "rgba(0,0,0,0)",
+        "font": {"family": "system-ui, sans-serif", "size": 13, "color": "$ink"},
+        "hoverlabel": {"bgcolor": "$card", "bordercolor": "$line", "font": {"color": "$ink"}, "align": "left"},
+        "xaxis": {**axis, **x},
+        "yaxis": {**axis, **y},
+        "showlegend": legend,
+        "legend": {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"},
+    }
+    return {"data": data, "layout": layout}

@@ -1,0 +1,182 @@
+"""Reads a run's ledger and writes the page. Nothing in it comes from the network, and nothing untrusted can run in it."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+from plotly.offline import get_plotlyjs
+
+from selfedit.errors import LedgerError
+from selfedit.ledger import Reader, RunInfo, Step
+from selfedit.report import figures
+from selfedit.report.comparison import Comparison, compare
+from selfedit.report.edits import Edits, review
+from selfedit.report.words import FILTERS
+from selfedit.types import Cost
+
+FILE = "report.html"
+
+_PARTS = {
+    "tasks": "Preparing questions",
+    "held-out": "Preparing held-out questions",
+    "base": "Asking before learning",
+    "passage-only": "Training on the passages alone",
+    "compare": "Training on what was kept, and on the passages alone",
+    "adapter": "Sealing the adapter",
+    "guards": "Guards",
+    "evaluate": "Measuring the policy on held-out documents",
+}
+"""Parts of a run in words, by the first part of the names of their steps."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What one part of a run cost: the steps whose names begin alike."""
+
+    name: str
+    steps: int
+    cost: Cost
+
+
+def write(folder: Path, out: Path | None = None) -> Path:
+    """Write the report of the run in `folder` to `out` (default: `report.html` beside the ledger) and return where it is.
+
+    The run may be unfinished or running. Raises LedgerError where there is no ledger, it is damaged or `out` cannot be written.
+    """
+    path = out or folder / FILE
+    page = render(folder)
+    draft = path.with_name(f"{path.name}.new")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draft.write_text(page, encoding="utf-8", newline="\n")
+        draft.replace(path)
+    except OSError as error:
+        draft.unlink(missing_ok=True)
+        raise LedgerError(f"cannot write the report to {path}: {error.strerror or error}; choose another place") from error
+    return path
+
+
+def render(folder: Path) -> str:
+    """The page of the run in `folder`."""
+    with Reader(folder) as reader, reader.snapshot():
+        info, steps, tasks, results = reader.info(), reader.steps(), reader.tasks(), reader.results()
+        comparison = compare(tasks, results)
+        edits = review(tasks, reader.candidates(), reader.kept(), reader.verdicts())
+        values: dict[str, Any] = {
+            "info": info,
+            "tasks": tasks,
+            "comparison": comparison,
+            "edits": edits,
+            "missing": _missing(info, steps, comparison, edits),
+            "parts": _parts(steps),
+            "steps": steps,
+            "cost": reader.cost(),
+            "artifacts": reader.artifacts(),
+            "notes": {key: _text(value) for key, value in reader.notes().items()},
+            "settings": list(_flat(info.recipe)),
+            "content_hash": reader.content_hash(),
+        }
+    return _page(values, _figures(comparison, edits))
+
+
+def _page(values: dict[str, Any], drawn: dict[str, figures.Figure]) -> str:
+    environment = Environment(
+        loader=PackageLoader("selfedit.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters.update(FILTERS)
+    scripts = [get_plotlyjs(), _template(environment, "draw.js")] if drawn else []
+    return environment.get_template("report.html.j2").render(
+        **values,
+        figures={name: Markup(_script_json(figure)) for name, figure in drawn.items()},
+        scripts=[Markup(script) for script in scripts],
+        script_hashes=[_csp_hash(script) for script in scripts],
+        css=Markup(_template(environment, "report.css")),
+    )
+
+
+def _template(environment: Environment, name: str) -> str:
+    return environment.get_template(name).render()
+
+
+def _figures(comparison: Comparison, edits: Edits) -> dict[str, figures.Figure]:
+    drawn: dict[str, figures.Figure] = {}
+    if comparison.arms:
+        drawn["arms"] = figures.arms(comparison.arms, comparison.final)
+    if any(document.before is not None and document.after is not None for document in comparison.documents):
+        drawn["documents"] = figures.documents(comparison.documents)
+    if any(one.mean for one in edits.rounds):
+        drawn["rewards"] = figures.rewards(edits)
+    if sum(one.mean is not None for one in edits.rounds) > 1:
+        drawn["rounds"] = figures.rounds(edits.rounds)
+    return drawn
+
+
+def _script_json(value: Any) -> str:
+    """JSON that can stand in a script element: no text in it can end the element."""
+    text = json.dumps(value, allow_nan=False)
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def _csp_hash(script: str) -> str:
+    return "sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+
+
+def _missing(info: RunInfo, steps: Sequence[Step], comparison: Comparison, edits: Edits) -> list[str]:
+    """What this page cannot say yet, in words."""
+    ended = {"running": "The run is still going on", "interrupted": "The run was interrupted", "failed": "The run failed"}
+    if info.status not in ended:
+        return []
+    shown = f"this page shows what was recorded, up to step “{steps[-1].name}”" if steps else "no step was finished"
+    lacking = [f"{ended[info.status]}; {shown}."]
+    arms = {arm.name for arm in comparison.arms}
+    checks = [
+        (not edits.by_task, "No self-edit has been trained and scored yet."),
+        ("base" not in arms, "The model has not been measured before learning yet."),
+        (comparison.final is None, "The model has not been measured after learning yet."),
+        (not edits.counts, "No guard has given a verdict yet."),
+    ]
+    return lacking + [sentence for lacks, sentence in checks if lacks]
+
+
+def _parts(steps: Sequence[Step]) -> list[Part]:
+    """Steps whose names begin alike, up to the first `/`, together."""
+    together: dict[str, list[Cost]] = {}
+    for step in steps:
+        together.setdefault(step.name.split("/")[0], []).append(step.cost)
+    return [Part(_part(name), len(costs), _sum(costs)) for name, costs in together.items()]
+
+
+def _part(name: str) -> str:
+    """Steps count rounds from 0, readers from 1."""
+    number = name.removeprefix("round-")
+    return f"Round {int(number) + 1}" if number != name and number.isdecimal() else _PARTS.get(name, name)
+
+
+def _sum(costs: Sequence[Cost]) -> Cost:
+    return Cost(
+        sum(cost.wall_s for cost in costs),
+        sum(cost.cpu_s for cost in costs),
+        sum(cost.train_tokens for cost in costs),
+        sum(cost.sample_tokens for cost in costs),
+    )
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """A recipe as dotted keys and values."""
+    for key, value in values.items():
+        if isinstance(value, dict) and value:
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", _text(value)
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

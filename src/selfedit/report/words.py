@@ -1,0 +1,88 @@
+"""Numbers in words, the same everywhere in a report. What was not measured is a dash."""
+
+from __future__ import annotations
+
+import math
+
+from selfedit.types import Interval
+
+DASH = "–"
+MINUS = "−"
+NARROW = "\u202f"
+"""A space that breaks no line."""
+
+
+def percent(share: float | None) -> str:
+    """0.123 → `12.3 %`, with a narrow space."""
+    return DASH if share is None else f"{100 * share:.1f}{NARROW}%"
+
+
+def points(share: float) -> str:
+    """A difference of shares in percentage points: 0.123 → `+12.3`."""
+    return signed(100 * share, 1)
+
+
+def signed(value: float | None, digits: int = 3) -> str:
+    """With its sign: `+0.120`, `−0.120`, and `0.000` for nothing."""
+    if value is None:
+        return DASH
+    text = f"{abs(value):.{digits}f}"
+    if float(text) == 0:
+        return text
+    return f"{'+' if value > 0 else MINUS}{text}"
+
+
+def percent_range(interval: Interval) -> str:
+    """The 95 % interval of a share: `8.1 to 17.0`."""
+    return f"{100 * interval.low:.1f} to {100 * interval.high:.1f}"
+
+
+def points_range(interval: Interval) -> str:
+    """The 95 % interval of a difference, in percentage points."""
+    return f"{points(interval.low)} to {points(interval.high)}"
+
+
+def signed_range(interval: Interval) -> str:
+    """The 95 % interval of a measure in its own unit; a single task has none."""
+    if math.isinf(interval.low):
+        return "no interval from one task"
+    return f"{signed(interval.low)} to {signed(interval.high)}"
+
+
+def count(number: int) -> str:
+    """1234567 → `1,234,567`."""
+    return f"{number:,}"
+
+
+def plural(number: int, one: str, many: str = "") -> str:
+    """`1 task`, `2 tasks`."""
+    return f"{count(number)} {one if number == 1 else many or one + 's'}"
+
+
+def duration(seconds: float) -> str:
+    """`0.4 s`, `12 s`, `3 min 20 s`, `2 h 05 min`."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def moment(iso: str | None) -> str:
+    """`2026-01-31T12:00:00.123+00:00` → `2026-01-31 12:00 UTC`."""
+    return DASH if iso is None else f"{iso[:10]} {iso[11:16]} UTC"
+
+
+def short(text: str, length: int = 60) -> str:
+    """The beginning of a text, on one line."""
+    line = " ".join(text.split())
+    return line if len(line) <= length else f"{line[: length - 1].rstrip()}…"
+
+
+FILTERS = {
+    function.__name__: function
+    for function in (percent, points, signed, percent_range, points_range, signed_range, count, plural, duration, moment, short)
+}

@@ -1,0 +1,121 @@
+"""Confidence intervals over tasks. Questions of one task share a passage and an adapter, so whole tasks are resampled, never single answers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from statistics import NormalDist
+
+import numpy as np
+from numpy.typing import NDArray
+
+from selfedit.types import Interval
+
+RESAMPLES = 10_000
+Z = NormalDist().inv_cdf(0.975)
+
+Groups = Sequence[Sequence[float]]
+"""Values of each task; tasks may differ in length."""
+
+
+def interval(groups: Groups, seed: int = 0) -> Interval:
+    """Mean of all values with a 95 % percentile cluster bootstrap over tasks (Cameron, Gelbach & Miller 2008; 10,000 resamples).
+
+    Two corrections keep it honest where there are few tasks. The percentiles are moved outwards for the number of tasks (Hesterberg 2015, "expanded
+    percentile"). And for 0/1 values the interval is never narrower than Wilson's (1927) for as many independent answers, which is also all that is
+    left where a bootstrap sees no variation: one task, all right or all wrong. Fewer than five tasks of other values take Student's t over tasks as
+    their outer bound; one task is taken by value and says nothing about other tasks; a single such value has no interval (minus to plus infinity).
+    Simulated coverage is 91 to 96 % from two tasks on (tests/unit/test_stats.py). Raises ValueError where there is no value at all.
+    """
+    filled = _filled(groups)
+    values = np.concatenate(filled)
+    binary = bool(np.isin(values, (0.0, 1.0)).all())
+    outer = _wilson(float(values.sum()), values.size) if binary else _student(filled)
+    return _interval(values, _bootstrap(filled, seed), outer)
+
+
+def paired_difference(of: Groups, over: Groups, seed: int = 0) -> Interval:
+    """Mean of `of` minus `over` on the same tasks and questions, with a 95 % paired cluster bootstrap over tasks.
+
+    As `interval`; for 0/1 values the outer bound is Agresti & Min's (2005) interval for matched proportions, so that two arms that
+    answered alike on few questions are not reported as equal for certain. Raises ValueError where the two do not match in shape.
+    """
+    differences = [[a - b for a, b in zip(x, y, strict=True)] for x, y in zip(of, over, strict=True)]
+    filled = _filled(differences)
+    values = np.concatenate(filled)
+    binary = all(value in (0, 1) for groups in (of, over) for group in groups for value in group)
+    outer = _agresti_min(int((values > 0).sum()), int((values < 0).sum()), values.size) if binary else _student(filled)
+    return _interval(values, _bootstrap(filled, seed), outer)
+
+
+Group = NDArray[np.float64]
+Bounds = tuple[float, float]
+
+
+def _filled(groups: Groups) -> list[Group]:
+    """Groups as arrays, empty ones left out; the values of a single task stand for groups."""
+    filled = [np.asarray(group, dtype=np.float64) for group in groups if len(group)]
+    if not filled:
+        raise ValueError("no values to average")
+    if not all(np.isfinite(group).all() for group in filled):
+        raise ValueError("values must be finite; leave unscored answers out")
+    return filled if len(filled) > 1 else [np.array([value]) for value in filled[0]]
+
+
+def _bootstrap(groups: list[Group], seed: int) -> Bounds | None:
+    """Percentiles of the ratio of resampled sums to resampled counts. One group cannot be resampled."""
+    G = len(groups)
+    if G == 1:
+        return None
+    sums_G = np.array([group.sum() for group in groups])
+    counts_G = np.array([group.size for group in groups], dtype=np.float64)
+    rng = np.random.default_rng(seed)
+    means = []
+    for part in np.array_split(np.arange(RESAMPLES), max(1, RESAMPLES * G // 4_000_000)):
+        picks_R_G = rng.integers(0, G, size=(part.size, G))
+        means.append(sums_G[picks_R_G].sum(axis=1) / counts_G[picks_R_G].sum(axis=1))
+    tail = NormalDist().cdf(-math.sqrt(G / (G - 1)) * _t_quantile(G - 1))
+    low, high = np.quantile(np.concatenate(means), [tail, 1 - tail])
+    return float(low), float(high)
+
+
+def _t_quantile(freedom: int) -> float:
+    """97.5 % quantile of Student's t: tabled up to 3 degrees of freedom, then Cornish-Fisher (Abramowitz & Stegun 26.7.5; within 0.3 %)."""
+    if freedom <= 3:
+        return (12.706, 4.303, 3.182)[freedom - 1]
+    terms = (Z, (Z**3 + Z) / 4, (5 * Z**5 + 16 * Z**3 + 3 * Z) / 96, (3 * Z**7 + 19 * Z**5 + 17 * Z**3 - 15 * Z) / 384)
+    return math.fsum(term / freedom**power for power, term in enumerate(terms))
+
+
+def _student(groups: list[Group]) -> Bounds | None:
+    """Student's t interval from the spread of the tasks' sums about the common mean. None from five tasks on, where the bootstrap suffices."""
+    G, values = len(groups), np.concatenate(groups)
+    if G == 1:
+        return -math.inf, math.inf
+    if G >= 5:
+        return None
+    mean = values.mean()
+    spread = math.sqrt(G / (G - 1) * sum(float((group - mean).sum()) ** 2 for group in groups)) / values.size
+    return float(mean) - _t_quantile(G - 1) * spread, float(mean) + _t_quantile(G - 1) * spread
+
+
+def _wilson(right: float, n: int) -> Bounds:
+    """Wilson's score interval for `right` of n."""
+    share, z2 = right / n, Z**2
+    centre = (share + z2 / (2 * n)) / (1 + z2 / n)
+    half = Z * math.sqrt(share * (1 - share) / n + z2 / (4 * n**2)) / (1 + z2 / n)
+    return max(0.0, centre - half), min(1.0, centre + half)
+
+
+def _agresti_min(gained: int, lost: int, n: int) -> Bounds:
+    """Wald's interval for matched proportions after adding half an observation to each of the four cells."""
+    b, c, m = gained + 0.5, lost + 0.5, n + 2
+    half = Z * math.sqrt(b + c - (b - c) ** 2 / m) / m
+    return max(-1.0, (b - c) / m - half), min(1.0, (b - c) / m + half)
+
+
+def _interval(values: Group, *bounds: Bounds | None) -> Interval:
+    """The smallest interval around all the bounds and the mean."""
+    mean = float(values.mean())
+    known = [(mean, mean), *(pair for pair in bounds if pair)]
+    return Interval(mean=mean, low=min(low for low, _ in known), high=max(high for _, high in known), n=values.size)

@@ -1,0 +1,117 @@
+"""Plain-text tools that domains, edits and rewards share: how a question is asked, how answers are compared, where sentences end."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections import Counter
+from functools import lru_cache
+
+RECALL = 0.6
+"""A prediction is right if it holds at least this share of the gold answer's words. Agrees with GPT-4.1's verdicts on SEAL's
+released answers in 88 % (kappa 0.76), better than containment or exact match."""
+
+_ARTICLES = {"a", "an", "the"}
+_UNSPACED = re.compile(r"([\u3040-\u30ff\u3400-\u9fff])")
+_ABBREVIATION = re.compile(
+    r"(?:(?:[^\W\d_]\.)+|(?:Mr|Mrs|Ms|Dr|Prof|St|Mt|Ft|Jr|Sr|No|Nos|vs|cf|ca|approx|Fig|Figs|Eq|Vol|pp?|etc"
+    r"|Inc|Ltd|Co|Gen|Lt|Col|Capt|Sgt|Rev|Hon)\.)"
+)
+_END = re.compile(r"(?<=[.!?…])(?<!\s[.])[\"'”’)\]]*(\s+)(?=[\"'“‘(\[*_`]*[^\s\"'“‘(\[*_`])|(?<=[。！？])(\s*)(?=\S)")
+
+
+def ask(title: str, question: str) -> str:
+    """A question as it is put to a model without the passage (SEAL's form)."""
+    return f"Topic: {title}\n{question}"
+
+
+# ---------------------------------------------------------------- comparing answers
+
+
+@lru_cache(maxsize=8192)
+def words(text: str) -> tuple[str, ...]:
+    """SQuAD's normalisation (Rajpurkar et al. 2016): lower case, no punctuation, no English articles.
+
+    Wider than the original in three ways: punctuation and symbols of all of Unicode are removed, equivalent spellings
+    of a character are one (NFKC), and a character of Chinese or Japanese is a word.
+    """
+    return tuple(word for word in _pieces(text) if word not in _ARTICLES)
+
+
+def normalise(text: str) -> str:
+    """The normalised words, with single spaces."""
+    return " ".join(words(text))
+
+
+def gold_token_recall(prediction: str, gold: str) -> float:
+    """Share of the gold answer's words (with their counts) that the prediction holds, 0 to 1."""
+    said, wanted = words(prediction), words(gold)
+    if not wanted:  # an answer of symbols or articles only: compare as written
+        said, wanted = tuple(prediction.casefold().split()), tuple(gold.casefold().split())
+    if not wanted:
+        return 0.0
+    return (Counter(said) & Counter(wanted)).total() / len(wanted)
+
+
+def says(prediction: str, gold: str) -> bool:
+    """Whether the prediction gives the gold answer: recall of at least `RECALL`."""
+    return gold_token_recall(prediction, gold) >= RECALL
+
+
+def contains(text: str, phrase: str) -> bool:
+    """Whether the phrase's normalised words stand in the text, whole and in order."""
+    return bool(words(phrase)) and f" {normalise(phrase)} " in f" {normalise(text)} "
+
+
+def exact_match(prediction: str, gold: str) -> bool:
+    """SQuAD's exact match."""
+    return words(prediction) == words(gold)
+
+
+def near(one: str, other: str, share: float = 0.9) -> bool:
+    """Whether two texts say almost the same: at least `share` of their words in common (Jaccard), and all their numbers."""
+    a, b = set(words(one)), set(words(other))
+    if not a and not b:
+        return one.strip() == other.strip()
+    return len(a & b) >= share * len(a | b) and not any(any(c.isdigit() for c in word) for word in a ^ b)
+
+
+def _pieces(text: str) -> list[str]:
+    folded = unicodedata.normalize("NFKC", text).casefold()
+    bare = "".join(c for c in folded if c.isalnum() or unicodedata.category(c)[0] not in "PS")
+    return _UNSPACED.sub(r" \1 ", bare).split()
+
+
+# ---------------------------------------------------------------- sentences
+
+
+def sentences(text: str) -> list[str]:
+    """Cut prose into sentences, without losing a word. Knows common abbreviations and initials; a blank line always ends a sentence."""
+    found = []
+    for block in re.split(r"\n\s*\n", text):
+        start = 0
+        for match in _END.finditer(block):
+            if block[match.end()].islower() or _abbreviated(block[start : match.start()]):
+                continue
+            found.append(block[start : match.end()].strip())
+            start = match.end()
+        found.append(block[start:].strip())
+    return [sentence for sentence in found if sentence]
+
+
+def _abbreviated(head: str) -> bool:
+    """Whether the full stop at the end belongs to an abbreviation (`Dr.`, `e.g.`) or an initial."""
+    last = head[-24:].rsplit(maxsplit=1)[-1].lstrip("([\"'“‘")
+    return _ABBREVIATION.fullmatch(last) is not None
+
+
+def finished(text: str) -> tuple[str, str]:
+    """Divide a text that was cut off by a token limit into what is complete (lines and sentences) and the broken rest."""
+    head, newline, last = text.rpartition("\n")
+    if not last.strip():
+        return text, ""
+    *whole, tail = sentences(last)
+    if re.search(r"(?<!\d)[.!?…][\"'”’)\]*]*$|[。！？]$", tail):
+        return text, ""
+    kept = last[: last.rindex(tail)] if whole else ""
+    return head + newline + kept, tail

@@ -1,0 +1,336 @@
+"""The nouns of selfedit as frozen records. Nothing here imports more than the standard library.
+
+Shapes are named where a record holds numbers: T tokens of a sequence, K candidates of a task, Q questions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal
+
+Tokens = tuple[int, ...]
+"""Token ids of one sequence, length T."""
+
+# ---------------------------------------------------------------- tasks
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A question with its gold answer.
+
+    `kind` says where it came from: `given` with the data, `written` by the model and confirmed, or `cloze`
+    (a blanked name, number or date of the text). Questions about one `fact` never straddle reward and report.
+    """
+
+    question: str
+    answer: str
+    kind: Literal["given", "written", "cloze"] = "given"
+    fact: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A context and its evaluation: SEAL's (C, tau).
+
+    `reward_questions` choose between self-edits; `report_questions` are touched only to report a result.
+    """
+
+    id: str
+    title: str
+    context: str
+    reward_questions: tuple[Question, ...] = ()
+    report_questions: tuple[Question, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """A piece of a document, with the questions that came with it (none for plain text)."""
+
+    id: str
+    title: str
+    context: str
+    questions: tuple[Question, ...] = ()
+
+
+# ---------------------------------------------------------------- self-edits
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One training sequence of a self-edit. With an empty `prompt` the whole text is learned, otherwise only `text`."""
+
+    text: str
+    prompt: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Dropped:
+    """A piece of a completion that was not used, and why."""
+
+    text: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """What the policy is asked: a user's turn, or, where `continued`, a plain text to go on with. `given` is what the answer will be about, for parsers."""
+
+    text: str
+    continued: bool = False
+    given: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One thing the policy was asked and what it wrote."""
+
+    prompt: Prompt
+    completion: str
+    finish_reason: Literal["stop", "length"] = "stop"
+
+
+@dataclass(frozen=True, slots=True)
+class SelfEdit:
+    """Training material that the policy wrote for a task: what was asked, what came back, what was made of it."""
+
+    strategy: str
+    turns: tuple[Turn, ...]
+    examples: tuple[Example, ...]
+    dropped: tuple[Dropped, ...] = ()
+
+
+# ---------------------------------------------------------------- engine: sampling and scoring
+
+
+@dataclass(frozen=True, slots=True)
+class Adapter:
+    """A handle on a LoRA that lives in an engine."""
+
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How a completion is drawn. `temperature` 0 is greedy. `seed` belongs to the request: neighbours never matter."""
+
+    max_tokens: int = 64
+    temperature: float = 0.0
+    top_p: float = 1.0
+    top_k: int = 0
+    repetition_penalty: float = 1.0
+    stop: tuple[str, ...] = ()
+    seed: int = 0
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
+
+@dataclass(frozen=True, slots=True)
+class SampleRequest:
+    """`prompt` (T,) token ids; `adapter` None is the model's current weights."""
+
+    prompt: Tokens
+    sampling: Sampling = Sampling()
+    adapter: Adapter | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """`tokens` and `logprobs` (nats, under the model at temperature 1) are (T,), without the end token; `text` ends before a stop string."""
+
+    text: str
+    tokens: Tokens
+    logprobs: tuple[float, ...]
+    finish_reason: Literal["stop", "length"]
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreRequest:
+    """How likely is `completion` (T,) after `prompt` (at least one token)?"""
+
+    prompt: Tokens
+    completion: Tokens
+    adapter: Adapter | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """`logprobs` (T,) in nats, one for each token of the completion."""
+
+    logprobs: tuple[float, ...]
+
+    @property
+    def mean(self) -> float:
+        """Mean log-probability a token, nats."""
+        return sum(self.logprobs) / len(self.logprobs)
+
+
+# ---------------------------------------------------------------- engine: training
+
+
+@dataclass(frozen=True, slots=True)
+class Datum:
+    """One training sequence: `tokens` (T,) and `weights` (T,), the weight of the loss of predicting each token (the first is never predicted).
+
+    `old_logprobs`, `reference_logprobs` (T,) and `advantage` serve policy-gradient losses and stay empty for SFT.
+    """
+
+    tokens: Tokens
+    weights: tuple[float, ...]
+    old_logprobs: tuple[float, ...] = ()
+    reference_logprobs: tuple[float, ...] = ()
+    advantage: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class LoraShape:
+    """Rank, alpha (the update is scaled by alpha / rank) and the names of the linear layers it is added to; `all` means every linear layer of the blocks."""
+
+    rank: int = 16
+    alpha: float = 32.0
+    targets: tuple[str, ...] = ("all",)
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
+
+@dataclass(frozen=True, slots=True)
+class Optimizer:
+    """AdamW. `schedule` decays to zero at the last step, after `warmup_steps` of linear warm-up. `clip` is the global norm, 0 for none."""
+
+    lr: float = 1e-3
+    schedule: Literal["linear", "cosine", "constant"] = "linear"
+    warmup_steps: int = 0
+    weight_decay: float = 0.0
+    clip: float = 1.0
+    beta1: float = 0.9
+    beta2: float = 0.999
+    eps: float = 1e-8
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
+
+@dataclass(frozen=True, slots=True)
+class TrainJob:
+    """Train one adapter. An optimizer step sees `batch_size` sequences (loss: weighted mean over their tokens); order and initialisation come from `seed`."""
+
+    data: tuple[Datum, ...]
+    lora: LoraShape = LoraShape()
+    optimizer: Optimizer = Optimizer()
+    epochs: int = 1
+    batch_size: int = 1
+    seed: int = 0
+    loss: str = "cross_entropy"
+    loss_options: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """The result of a TrainJob: the loss of every step, and an adapter, or None with the reason in `failure`."""
+
+    adapter: Adapter | None
+    losses: tuple[float, ...]
+    tokens: int
+    failure: str | None = None
+
+
+# ---------------------------------------------------------------- results
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An answered question: the judge's verdict and the log-likelihood a token of the gold answer (None: not measured)."""
+
+    question: Question
+    prediction: str
+    correct: bool
+    gold_logprob: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Reward:
+    """`value` None means unscored, with the reason; never 0 by default."""
+
+    value: float | None
+    kind: str
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a guard decided and why."""
+
+    guard: str
+    decision: Literal["accept", "reject", "stop"]
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """Self-edit number `index` of a task in a round (both from 0), with the seed it was drawn and is trained with."""
+
+    task_id: str
+    round: int
+    index: int
+    seed: int
+    edit: SelfEdit
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A proposal with what became of it: one member of the task's group. `losses` is the loss of every optimizer step, `tokens` what was trained on."""
+
+    proposal: Proposal
+    reward: Reward
+    answers: tuple[Answer, ...] = ()
+    losses: tuple[float, ...] = ()
+    tokens: int = 0
+    verdicts: tuple[Verdict, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """The selection: this proposal is learned from."""
+
+    task_id: str
+    round: int
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """How one arm of the comparison (`base`, `passage_only`, `after`, ...) answered a task's questions, after training on `tokens` tokens in all.
+
+    Only answers to report questions are results to be shown; the base's answers to reward questions are what gains are measured against.
+    """
+
+    arm: str
+    task_id: str
+    answers: tuple[Answer, ...]
+    tokens: int = 0
+    role: Literal["report", "reward"] = "report"
+
+
+@dataclass(frozen=True, slots=True)
+class Artifact:
+    """A file or folder that a step left in the run folder (`path` relative to it), with the SHA-256 of its weights."""
+
+    name: str
+    path: str
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """A mean with its 95 % confidence interval over n answers."""
+
+    mean: float
+    low: float
+    high: float
+    n: int
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What work took: seconds of wall clock and of CPU, tokens trained on and tokens written."""
+
+    wall_s: float = 0.0
+    cpu_s: float = 0.0
+    train_tokens: int = 0
+    sample_tokens: int = 0

@@ -1,0 +1,264 @@
+"""The page says what the ledger holds, and nothing in it can run or reach out.
+
+1. Numbers on the page are those recomputed from the ledger with SQL and stats.
+2. Untrusted text is shown and never becomes markup; scripts run by their hash alone; nothing is fetched.
+3. An unfinished run says what is missing, at every stage.
+4. The gallery holds the best and the worst; unscored self-edits are counted, never shown as zero.
+5. The same ledger gives the same page.
+6. A training run goes from the base, over the passage alone and untrained self-edits, to its last round, and is judged by what training did.
+7. What reward questions were answered with is in no table of results.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+import sqlite3
+from html.parser import HTMLParser
+from itertools import chain
+from pathlib import Path
+
+import pytest
+from tests.unit.report import story
+
+from selfedit import stats
+from selfedit.errors import LedgerError
+from selfedit.ledger import Reader
+from selfedit.report import write
+from selfedit.report.words import percent, percent_range, points, points_range, signed
+
+VOID = {"meta", "wbr", "br", "img", "link", "input", "hr"}
+
+
+class Page(HTMLParser):
+    """Elements, text and scripts of a page; fails where elements do not nest."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.scripts: list[tuple[dict[str, str | None], str]] = []
+        self.rows: dict[str, str] = {}
+        self.text = ""
+        self._open: list[str] = []
+        self._arm = ""
+        self.feed(html)
+        assert self._open == []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self._open.append(tag)
+        if tag == "tr":
+            self._arm = dict(attrs).get("data-arm") or ""
+        if tag == "script":
+            self.scripts.append((dict(attrs), ""))
+
+    def handle_endtag(self, tag):
+        assert self._open.pop() == tag
+        if tag == "tr":
+            self._arm = ""
+
+    def handle_data(self, data):
+        if self._open and self._open[-1] == "script":
+            self.scripts[-1] = (self.scripts[-1][0], self.scripts[-1][1] + data)
+        elif self._open and self._open[-1] != "style":
+            self.text += data
+            if self._arm:
+                self.rows[self._arm] = self.rows.get(self._arm, "") + data
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("runs") / "story"
+    story.tell(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def training(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("runs") / "training"
+    story.tell_training(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def page(run: Path) -> Page:
+    return Page(write(run).read_text(encoding="utf-8"))
+
+
+def marks(folder: Path, arm: str) -> list[list[float]]:
+    db = sqlite3.connect(folder / "ledger.db")
+    query = "SELECT task_id, correct FROM results JOIN answers ON result_id = results.id WHERE arm = ? AND role = 'report' ORDER BY answers.id"
+    groups: dict[str, list[float]] = {}
+    for task_id, correct in db.execute(query, (arm,)):
+        groups.setdefault(task_id, []).append(correct)
+    db.close()
+    return list(groups.values())
+
+
+def test_numbers_are_those_of_the_ledger(run: Path, page: Page):
+    for arm in story.ARMS:
+        found = stats.interval(marks(run, arm))
+        assert percent(found.mean) in page.rows[arm]
+        assert percent_range(found) in page.rows[arm]
+        assert str(found.n) in page.rows[arm]
+    for baseline in ("base", "passage_only", "passage_only_matched"):
+        difference = stats.paired_difference(marks(run, "after"), marks(run, baseline))
+        assert points(difference.mean) in page.rows["after"]
+        assert points_range(difference) in page.rows["after"]
+    before, after = stats.interval(marks(run, "base")), stats.interval(marks(run, "after"))
+    assert f"On 48 held-out questions about 8 documents, the share of correct answers went from {percent(before.mean)}" in page.text
+    assert f"to {percent(after.mean)} ({percent_range(after)})" in page.text
+    assert "The model learned." in page.text
+    changed = sum(b < a for b, a in zip(chain(*marks(run, "base")), chain(*marks(run, "after")), strict=True))
+    assert f"Wrong before, right after: {changed}" in page.text
+    with Reader(run) as reader:
+        assert reader.content_hash() in page.text
+        assert f"{reader.cost().train_tokens:,}" in page.text
+
+
+def test_figures_hold_the_numbers(run: Path, page: Page):
+    drawn = {attrs["data-figure"]: json.loads(text) for attrs, text in page.scripts if "data-figure" in attrs}
+    assert set(drawn) == {"figure-arms", "figure-documents", "figure-rewards", "figure-rounds"}
+    assert drawn["figure-arms"]["data"][0]["x"] == [100 * stats.interval(marks(run, arm)).mean for arm in story.ARMS]
+    db = sqlite3.connect(run / "ledger.db")
+    recorded = sorted(value for (value,) in db.execute("SELECT reward FROM candidates WHERE reward IS NOT NULL"))
+    db.close()
+    assert sorted(value for trace in drawn["figure-rewards"]["data"] for value in trace["x"]) == recorded
+    plotly = pytest.importorskip("plotly.graph_objects")
+    for figure in drawn.values():
+        plotly.Figure(json.loads(re.sub(r'"\$[a-z]+"', '"#123456"', json.dumps(figure))))  # plotly refuses what it does not know
+
+
+def test_untrusted_text_is_shown_and_never_becomes_markup(page: Page):
+    assert story.HOSTILE in page.text
+    assert not any(tag == "img" or any(name.startswith("on") for name in attrs) for tag, attrs in page.tags)
+    labels = json.dumps([json.loads(text) for attrs, text in page.scripts if "data-figure" in attrs])
+    assert "<script" not in labels
+    assert "&lt;script" in labels
+
+
+def test_nothing_is_fetched_and_scripts_run_by_their_hash(page: Page):
+    for _, attrs in page.tags:
+        assert not {"src", "srcset", "action", "ping", "poster", "background"} & set(attrs)
+        assert (attrs.get("href") or "#").startswith("#")
+    [policy] = [attrs["content"] or "" for tag, attrs in page.tags if attrs.get("http-equiv") == "Content-Security-Policy"]
+    run_scripts = [text for attrs, text in page.scripts if "type" not in attrs]
+    hashes = {f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'" for text in run_scripts}
+    assert policy.startswith("default-src 'none';")
+    assert set(re.findall(r"'sha256-[^']+'", policy)) == hashes
+    assert len(hashes) == len(run_scripts) == 2
+    assert "unsafe-eval" not in policy
+
+
+def test_the_gallery_and_the_unscored(run: Path, page: Page):
+    with Reader(run) as reader:
+        rewards = sorted((c.reward.value for c in reader.candidates() if c.reward.value is not None), reverse=True)
+    gallery = page.text[page.text.index("The best") :]
+    places = [gallery.index(signed(reward)) for reward in (*rewards[:3], *reversed(rewards[-3:]))]
+    assert places == sorted(places)
+    assert [tag for tag, attrs in page.tags if attrs.get("class") in ("card best", "card worst")] == ["article"] * 6
+    assert "repeats itself" in page.text
+    assert "said stop" in page.text
+
+
+def test_every_turn_is_shown(run: Path, page: Page):
+    with Reader(run) as reader:
+        ranked = sorted((c for c in reader.candidates() if c.reward.value is not None), key=lambda c: c.reward.value, reverse=True)
+    shown = [candidate.proposal.edit for candidate in (*ranked[:3], *reversed(ranked[-3:]))]
+    gallery = page.text[page.text.index("The best") : page.text.index("What watched over the run")]
+    assert {len(edit.turns) for edit in shown} == {1, story.SENTENCES}
+    for turn in (turn for edit in shown for turn in edit.turns):
+        assert turn.prompt.text in gallery
+        assert turn.completion in gallery
+        assert turn.prompt.given in gallery
+    many = [edit for edit in shown if len(edit.turns) > 1]
+    assert gallery.count(f" · written in {story.SENTENCES} turns, 1 of them cut off at the token limit · ") == len(many)
+    assert gallery.count("a text to go on with") == story.SENTENCES * len(many)
+    assert gallery.count("Completion, as the model wrote it") == len(shown) - len(many)
+
+
+def test_answers_of_several_seeds(run: Path, page: Page):
+    answers = story.QUESTIONS * story.SEEDS
+    assert len(re.findall(rf"\d+ of {answers} answers to {story.QUESTIONS} reward questions right", page.text)) == 6
+    spans = [attrs["rowspan"] for tag, attrs in page.tags if tag == "td" and "rowspan" in attrs]
+    assert spans == [str(story.SEEDS)] * 2 * story.QUESTIONS * 6
+
+
+def test_a_training_run(training: Path):
+    page = Page(write(training).read_text(encoding="utf-8"))
+    assert list(page.rows) == list(story.TRAINING_ARMS)
+    assert "After 2 rounds" in page.rows["round-2"]
+    assert "the policy after 2 rounds of training" in page.rows["round-2"]
+    assert "on the passage alone" in page.rows["passage_only"]
+    assert "for each document" in page.rows["untrained"]
+    assert [attrs["data-arm"] for tag, attrs in page.tags if tag == "tr" and attrs.get("class") == "final"] == ["round-2"]
+    for arm in story.TRAINING_ARMS:
+        assert percent(stats.interval(marks(training, arm)).mean) in page.rows[arm]
+    for baseline in ("base", "passage_only", "untrained"):
+        assert points(stats.paired_difference(marks(training, "round-2"), marks(training, baseline)).mean) in page.rows["round-2"]
+    headline = page.text[: page.text.index("The comparison")]
+    assert "The model learned to write better self-edits." in headline
+    assert "On 48 held-out questions about 8 documents that the policy never learned from" in headline
+    stages = [percent(stats.interval(marks(training, arm)).mean) for arm in ("base", "passage_only", "untrained", "round-2")]
+    places = [headline.index(stage) for stage in stages]
+    assert places == sorted(places)
+    difference = stats.paired_difference(marks(training, "round-2"), marks(training, "untrained"))
+    assert f"{points(difference.mean)} points, 95 % interval {points_range(difference)}" in headline
+    assert "and the policy never learned from any of these documents" in page.text
+    parts = ["Preparing held-out questions", "Round 1", "Round 2", "Measuring the policy on held-out documents"]
+    assert all(part in page.text[page.text.index("By part of the run") :] for part in parts)
+
+
+@pytest.mark.parametrize(
+    ("arms", "verdict"),
+    [
+        ({"base": 0.1, "passage_only": 0.2, "untrained": 0.3, "round-1": 0.3}, "No change of its self-edits that can be told from chance."),
+        ({"base": 0.1, "passage_only": 0.2, "untrained": 0.9, "round-1": 0.2}, "Its self-edits got worse."),
+        ({"base": 0.1, "passage_only": 0.2, "untrained": 0.9}, "This run measured no result."),
+        ({"base": 0.1, "round-1": 0.9}, "The model learned."),
+    ],
+)
+def test_what_training_came_to(tmp_path: Path, arms: dict[str, float], verdict: str):
+    story.tell_training(tmp_path / "run", arms)
+    assert verdict in Page(write(tmp_path / "run").read_text(encoding="utf-8")).text
+
+
+def test_reward_questions_are_in_no_table_of_results(run: Path, page: Page):
+    with Reader(run) as reader:
+        tasks = reader.tasks()
+        assert all(answer.correct for result in reader.results("base", "reward") for answer in result.answers)
+    assert page.rows["base"].count(str(sum(len(task.report_questions) for task in tasks))) == 1
+    results = page.text[page.text.index("The comparison") : page.text.index("What the model wrote for itself")]
+    assert "(report)" in results
+    assert "(reward)" not in results
+
+
+@pytest.mark.parametrize(
+    ("told", "missing"),
+    [
+        ((), ["no step was finished", "No self-edit", "before learning", "after learning", "No guard"]),
+        (("tasks",), ["up to step “tasks”", "No self-edit", "before learning"]),
+        (("tasks", "edits"), ["before learning", "after learning"]),
+        (("tasks", "edits", "results"), ["run was interrupted"]),
+    ],
+)
+def test_an_unfinished_run_says_what_is_missing(tmp_path: Path, told: tuple[str, ...], missing: list[str]):
+    story.tell(tmp_path / "run", only=told)
+    page = Page(write(tmp_path / "run", tmp_path / "elsewhere" / "page.html").read_text(encoding="utf-8"))
+    assert "interrupted" in page.text
+    for words in missing:
+        assert words in page.text
+
+
+def test_the_same_ledger_gives_the_same_page(run: Path, tmp_path: Path):
+    assert write(run, tmp_path / "a.html").read_bytes() == write(run, tmp_path / "b.html").read_bytes()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.html", "b.html"]
+
+
+def test_no_ledger_no_page(tmp_path: Path):
+    with pytest.raises(LedgerError, match="no run at"):
+        write(tmp_path)
+    assert list(tmp_path.iterdir()) == []

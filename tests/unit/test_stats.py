@@ -1,0 +1,109 @@
+"""Intervals: numbers worked by hand, honesty where there is little to see, and simulated coverage."""
+
+import math
+
+import numpy as np
+import pytest
+
+from selfedit import stats
+from selfedit.stats import interval, paired_difference
+
+
+def test_all_wrong_is_wilsons_interval() -> None:
+    """0 of 10: Wilson's upper bound is z^2 / (n + z^2) = 3.8415 / 13.8415."""
+    of = interval([[0, 0], [0] * 8])
+    assert (of.mean, of.low, of.n) == (0, 0, 10)
+    assert of.high == pytest.approx(0.27753, abs=1e-5)
+    assert interval([[1] * 10]).low == pytest.approx(1 - 0.27753, abs=1e-5)
+
+
+def test_one_task_of_answers_is_wilsons_or_wider() -> None:
+    """8 of 10: (0.8 + z^2/20 -+ z sqrt(0.016 + z^2/400)) / (1 + z^2/10) = 0.4902, 0.9433."""
+    of = interval([[1] * 8 + [0] * 2])
+    assert of.low <= 0.4902 and of.high >= 0.9433
+    assert of.low == pytest.approx(0.4902, abs=0.05) and of.high == pytest.approx(0.9433, abs=0.06)
+
+
+def test_many_equal_tasks_come_near_the_normal_interval() -> None:
+    """200 tasks of one answer, half right: 0.5 -+ 1.96 sqrt(0.25 / 200) = 0.4307, 0.5693."""
+    of = interval([[float(number % 2)] for number in range(200)])
+    assert of.mean == 0.5
+    assert (of.low, of.high) == (pytest.approx(0.4307, abs=0.01), pytest.approx(0.5693, abs=0.01))
+
+
+def test_answers_of_a_task_are_not_independent() -> None:
+    """All questions of a task alike: as wide as one answer a task, not as ten."""
+    single, tenfold = interval([[float(n % 2)] for n in range(40)]), interval([[float(n % 2)] * 10 for n in range(40)])
+    assert tenfold.high - tenfold.low == pytest.approx(single.high - single.low, rel=0.05)
+    assert tenfold.n == 400
+
+
+def test_mean_is_over_answers_not_tasks() -> None:
+    assert interval([[1.0], [0.0, 0.0, 0.0]]).mean == 0.25
+
+
+def test_two_tasks_of_floats_take_students_t() -> None:
+    """Means 0 and 2: 1 -+ 12.706 * 1."""
+    of = interval([[0.0], [2.0 + 1e-12]])
+    assert (of.low, of.high) == (pytest.approx(1 - 12.706), pytest.approx(1 + 12.706))
+
+
+def test_a_single_value_has_no_interval() -> None:
+    assert interval([[0.37]]).low == -math.inf
+    assert interval([[1]]).high == 1 and interval([[1]]).low == pytest.approx(1 / (1 + stats.Z**2))
+
+
+def test_nothing_measured_is_an_error() -> None:
+    for groups in ([], [[], []]):
+        with pytest.raises(ValueError, match="no values"):
+            interval(groups)
+    with pytest.raises(ValueError, match="finite"):
+        interval([[math.nan]])
+
+
+def test_equal_arms_are_not_equal_for_certain() -> None:
+    """Agresti-Min with no discordant pair of 8: -+ z / 10."""
+    of = paired_difference([[1, 0, 1, 0]] * 2, [[1, 0, 1, 0]] * 2)
+    assert of.mean == 0 and (of.low, of.high) == (pytest.approx(-stats.Z / 10), pytest.approx(stats.Z / 10))
+
+
+def test_pairing_removes_what_both_arms_share() -> None:
+    rng = np.random.default_rng(0)
+    over = [list(rng.normal(task, 0.01, 3)) for task in range(10)]
+    of = [[value + 0.5 for value in task] for task in over]
+    difference = paired_difference(of, over)
+    assert difference.mean == pytest.approx(0.5) and difference.high - difference.low < 1e-9
+    assert interval(of).high - interval(of).low > 1
+
+
+def test_arms_must_match() -> None:
+    with pytest.raises(ValueError):
+        paired_difference([[1, 0]], [[1]])
+    with pytest.raises(ValueError):
+        paired_difference([[1, 0]], [[1, 0], [1]])
+
+
+def test_same_seed_same_interval() -> None:
+    groups = [list(row) for row in np.random.default_rng(0).normal(size=(7, 3))]
+    assert interval(groups, seed=3) == interval(groups, seed=3) != interval(groups, seed=4)
+
+
+def test_t_quantiles_as_tabled() -> None:
+    for freedom, tabled in {1: 12.706, 3: 3.182, 4: 2.776, 5: 2.571, 10: 2.228, 30: 2.042}.items():
+        assert stats._t_quantile(freedom) == pytest.approx(tabled, rel=3e-3)
+
+
+@pytest.mark.parametrize("tasks", [2, 3, 5, 12])
+@pytest.mark.parametrize("kind", ["answers", "values"])
+def test_coverage(monkeypatch: pytest.MonkeyPatch, tasks: int, kind: str) -> None:
+    """A 95 % interval holds the truth in about 95 of 100 experiments, tasks differing in difficulty (Beta(2, 3); mean 0.4)."""
+    monkeypatch.setattr(stats, "RESAMPLES", 1000)
+    rng, held = np.random.default_rng(tasks), 0
+    for seed in range(200):
+        if kind == "answers":
+            groups, truth = [(rng.random(5) < rate).astype(float).tolist() for rate in rng.beta(2, 3, tasks)], 0.4
+        else:
+            groups, truth = [(rng.normal() + rng.normal(size=5)).tolist() for _ in range(tasks)], 0.0
+        of = interval(groups, seed)
+        held += of.low <= truth <= of.high
+    assert 0.87 <= held / 200 <= 1
