@@ -5,7 +5,7 @@
 Plain torch, transformers and peft. Of selfedit it takes the model's folder and the bundled documents, nothing else. Left out, and why:
 1. Batched training. Adapters are trained one after another, to be read; most of the time goes there. The engine trains many in one pass.
 2. The ledger and the guards. Numbers are printed and gone, a killed run starts again, and nobody notices forgetting or edits that become all alike.
-3. Choice and statistics. One strategy (self-QA), one reward (one adapter's correct answers: noisy), one algorithm (ReST-EM), no intervals.
+3. Choice and statistics. One strategy (self-QA), reward (correct answers, noisy), algorithm (ReST-EM), no intervals; the default model scores 0.
 Letters at the end of a name are its shape: T tokens, A learned tokens, V vocabulary, N examples, B batch, K self-edits of a task, Q questions.
 """
 

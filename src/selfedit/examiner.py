@@ -49,7 +49,7 @@ def write_exams(policy: Policy, passages: Sequence[Passage], progress: Progress 
     drafts: dict[str, list[Question]] = {p.id: [] for p in passages}
     for (p, _), completion in zip(prompts, drawn, strict=True):
         drafts[p.id] += [q for q in parse_questions(completion.text, p)[0] if q.question not in {d.question for d in drafts[p.id]}]
-    confirmed = _confirm(policy, [(p, q) for p in passages for q in drafts[p.id]])
+    confirmed = _confirm(policy, [(p, q) for p in passages for q in drafts[p.id]], progress)
     exams = []
     for p in passages:
         own = [q for q in drafts[p.id] if (p.id, q.question) in confirmed][: settings.written]
@@ -61,7 +61,7 @@ def _writing(seed: int, chat: bool) -> Sampling:
     return Sampling(max_tokens=192, temperature=0.7, top_p=0.95, stop=() if chat else ("\n\n",), seed=seed)
 
 
-def _confirm(policy: Policy, drafts: Sequence[tuple[Passage, Question]]) -> set[tuple[str, str]]:
+def _confirm(policy: Policy, drafts: Sequence[tuple[Passage, Question]], progress: Progress | None) -> set[tuple[str, str]]:
     """Keep a question where independent answers with the passage in view agree with its own, and the answer without it is wrong."""
     n, limit, seed = policy.recipe.questions.samples, policy.recipe.questions.max_tokens, policy.recipe.seed
     open_, closed = [], []
@@ -73,7 +73,7 @@ def _confirm(policy: Policy, drafts: Sequence[tuple[Passage, Question]]) -> set[
             )
             open_.append(SampleRequest(prompt, sampling))
         closed.append(SampleRequest(policy.question(p.title, q.question), Sampling(limit, stop=() if policy.chat else ("\n",))))
-    answers = policy.sample([*open_, *closed])
+    answers = policy.sample([*open_, *closed], progress)
     kept = set()
     for i, (p, q) in enumerate(drafts):
         samples = [c.text for c in answers[i * n : (i + 1) * n]]

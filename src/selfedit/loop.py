@@ -68,6 +68,7 @@ class Loop:
         policy, algorithm = self.policy, self.policy.recipe.algorithm
         tasks = self.step("tasks", Task, "Preparing questions", lambda progress: examine(policy, passages, progress))
         exams = self.step("held-out", Task, "Preparing held-out questions", lambda progress: examine(policy, held_out, progress))
+        self.baselines(exams)
         self.evaluate(exams, 0, "untrained")
         for round_ in range(policy.recipe.rounds):
             proposals, kept = self.improve(tasks, round_)
@@ -77,16 +78,31 @@ class Loop:
             self.step(
                 f"round-{round_}/policy", Artifact, "Training the policy on the best", lambda progress: [self.export_trained(job, name, progress)]
             )
-            policy.engine.merge(policy.engine.load(self.ledger.folder / name))
+            self.merge(self.ledger.folder / name)
             self.evaluate(exams, round_ + 1, f"round-{round_ + 1}")
+
+    def measure(self, passages: Sequence[Passage], rounds: Sequence[Path] = ()) -> None:
+        """Each strategy of the recipe as an arm of its own; or, given the adapters of its rounds in order, the policy that they made."""
+        exams = self.step("held-out", Task, "Preparing held-out questions", lambda progress: examine(self.policy, passages, progress))
+        self.baselines(exams)
+        for folder in rounds:
+            self.merge(folder)
+        if rounds:
+            self.evaluate(exams, 0, f"round-{len(rounds)}")
+        else:
+            for number, strategy in enumerate(self.policy.recipe.propose.strategies):  # as the round: self-edits are told apart by it
+                self.evaluate(exams, number, strategy, (strategy,))
+
+    def baselines(self, tasks: Sequence[Task]) -> None:
+        """What every arm is compared with: no learning, and an adapter for each task on the passage alone."""
+        policy = self.policy
+        self.answer_base("base", tasks)
+        jobs = {t.id: policy.job([_passage(t)], derive(policy.recipe.seed, "passage", t.id)) for t in tasks}
+        self.step("passage-only", Result, "Training on the passages alone", lambda progress: self.results("passage_only", tasks, jobs, progress))
 
     def evaluate(self, tasks: Sequence[Task], round_: int, arm: str, strategies: Sequence[str] = ()) -> None:
         """One unselected self-edit of each task, an adapter of its own, and the report questions: the current policy as one arm of the table."""
         policy = self.policy
-        if round_ == 0:
-            self.answer_base("base", tasks)
-            jobs = {t.id: policy.job([_passage(t)], derive(policy.recipe.seed, "passage", t.id)) for t in tasks}
-            self.step("passage-only", Result, "Training on the passages alone", lambda progress: self.results("passage_only", tasks, jobs, progress))
         settings = policy.recipe.propose.model_copy(update={"candidates": 1} | ({"strategies": tuple(strategies)} if strategies else {}))
         name = f"evaluate/{arm}"
         proposals = self.step(
@@ -126,7 +142,7 @@ class Loop:
             for p, group in zip(proposals, groups, strict=True)
             for t in group
         ]
-        answered = list(_chunks(policy.answer(exams), recipe.inner.seeds))
+        answered = list(_chunks(policy.answer(exams, progress), recipe.inner.seeds))
         for t in trained:
             self.drop(t)
         return [self.candidate(p, g, a, base[p.task_id]) for p, g, a in zip(proposals, groups, answered, strict=True)]
@@ -155,7 +171,7 @@ class Loop:
             trained = dict(zip(jobs, policy.train(list(jobs.values()), progress), strict=True))
             if failed := next((t.failure for t in trained.values() if t.failure), None):
                 raise EngineError(f"the final adapter could not be trained: {failed}")
-            answers = policy.answer([(t.adapter, task, task.report_questions) for t in trained.values() for task in tasks])
+            answers = policy.answer([(t.adapter, task, task.report_questions) for t in trained.values() for task in tasks], progress)
             self.export(trained["after"], "adapter")
             for t in trained.values():
                 self.drop(t)
@@ -201,7 +217,7 @@ class Loop:
         failed = [t.failure for t in trained if t.failure]
         if failed:
             raise EngineError(f"training failed in arm {arm}: {failed[0]}")
-        answers = self.policy.answer([(a.adapter, t, t.report_questions) for a, t in zip(trained, tasks, strict=True)])
+        answers = self.policy.answer([(a.adapter, t, t.report_questions) for a, t in zip(trained, tasks, strict=True)], progress)
         for t in trained:
             self.drop(t)
         return [Result(arm, t.id, a, done.tokens) for t, a, done in zip(tasks, answers, trained, strict=True)]
@@ -223,6 +239,13 @@ class Loop:
             shutil.rmtree(old, ignore_errors=True)
         self.policy.engine.export(_adapter(trained), draft)
         draft.rename(folder)
+
+    def merge(self, folder: Path) -> None:
+        """Add an exported adapter to the policy's weights."""
+        engine = self.policy.engine
+        adapter = engine.load(folder)
+        engine.merge(adapter)
+        engine.drop(adapter)
 
     def drop(self, trained: Trained) -> None:
         """Forget an adapter, where there is one."""

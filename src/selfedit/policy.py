@@ -51,18 +51,19 @@ class Policy:
         return self.engine.tokenizer.encode(prompt.text) if prompt.continued else self.engine.tokenizer.chat(prompt.text)
 
     def question(self, title: str, question: str) -> Tokens:
-        """How a question is put: without the passage (SEAL section 4.1)."""
-        tokenizer, text = self.engine.tokenizer, ask(title, question)
-        return tokenizer.chat(text) if self._in_chat else tokenizer.encode(f"{text}\nAnswer:")
+        """How a question is put: without the passage (SEAL section 4.1). An empty title leaves the topic out."""
+        tokenizer, text = self.engine.tokenizer, ask(title, question) if title else question
+        return tokenizer.chat(text) if self.in_chat else tokenizer.encode(f"{text}\nAnswer:")
 
     @property
-    def _in_chat(self) -> bool:
+    def in_chat(self) -> bool:
+        """Whether questions are put in the chat template."""
         return self.chat and self.recipe.inner.format == "chat"
 
     def _reply(self, text: str) -> Tokens:
         """What the model is to write after a prompt, with the token that ends its turn."""
         tokenizer = self.engine.tokenizer
-        return tokenizer.encode_more(text if self._in_chat else f" {text}") + tokenizer.end
+        return tokenizer.encode_more(text if self.in_chat else f" {text}") + tokenizer.end
 
     def datum(self, example: Example) -> Datum:
         """An example as tokens: a text is learned whole, of an exchange the reply alone."""
@@ -70,7 +71,7 @@ class Policy:
         if not example.prompt:
             tokens = tokenizer.encode(example.text) + tokenizer.end
             return Datum(tokens, (1.0,) * len(tokens))
-        prompt = tokenizer.chat(example.prompt) if self._in_chat else tokenizer.encode(f"{example.prompt}\nAnswer:")
+        prompt = tokenizer.chat(example.prompt) if self.in_chat else tokenizer.encode(f"{example.prompt}\nAnswer:")
         reply = self._reply(example.text)
         return Datum(prompt + reply, (0.0,) * len(prompt) + (1.0,) * len(reply))
 
@@ -136,9 +137,9 @@ class Policy:
         """Put questions to adapters without the passage: a greedy answer, judged, and the log-likelihood of the gold one. One call for all."""
         asked = [(adapter, task, question) for adapter, task, questions in exams for question in questions]
         limit = self.recipe.questions.max_tokens
-        stop = () if self._in_chat else ("\n",)
+        stop = () if self.in_chat else ("\n",)
         completions = self.sample([SampleRequest(self.question(t.title, q.question), Sampling(limit, stop=stop), a) for a, t, q in asked], progress)
-        scores = self.engine.score([ScoreRequest(self.question(t.title, q.question), self._reply(q.answer), a) for a, t, q in asked])
+        scores = self.engine.score([ScoreRequest(self.question(t.title, q.question), self._reply(q.answer), a) for a, t, q in asked], progress)
         answers = iter(
             Answer(q, c.text.strip(), correct(c.text, q.answer), s.mean) for (_, _, q), c, s in zip(asked, completions, scores, strict=True)
         )

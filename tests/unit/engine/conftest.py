@@ -3,7 +3,7 @@ import os
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import pytest
-import tiny_engine
+from tests.unit.engine import tiny_engine
 import torch
 
 

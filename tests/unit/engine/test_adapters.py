@@ -20,7 +20,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tiny_engine import FAMILIES, Family, distance, engine, flat, fresh_peft, job, loud, plain_logprobs, prose, with_peft
+from tests.unit.engine.tiny_engine import FAMILIES, Family, distance, engine, flat, fresh_peft, job, loud, plain_logprobs, prose, with_peft
 from torch import Tensor
 
 from selfedit.engine.torch.engine import Torch

@@ -16,7 +16,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from tiny_engine import FAMILIES, Family, datum, distance, engine, flat, job
+from tests.unit.engine.tiny_engine import FAMILIES, Family, datum, distance, engine, flat, job
 
 from selfedit.errors import ConfigError, EngineError
 from selfedit.types import Datum, LoraShape, Optimizer, TrainJob

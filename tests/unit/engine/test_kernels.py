@@ -5,7 +5,7 @@
 2. Decoding from the cache gives what one pass over the whole sequence gives.
 3. LinearCrossEntropy is weighted cross-entropy: value, each loss, gradient; with and without a soft cap; for more rows than a chunk, and for none.
 4. A loss stays finite where the probability underflows.
-5. SegmentLora is W x + b + scale B A x of each segment: forward, gradients of x, A and B, added up over passes, rows without adapter untouched.
+5. BatchedLora is W x + b + scale B A x of each adapter's rows: forward, gradients of x, A and B, added up over passes; rows without adapter untouched.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from torch import Tensor
 
 from selfedit.engine.torch.attention import FlatAttend
 from selfedit.engine.torch.cache import Cache, Decode, Prefill
-from selfedit.engine.torch.lora import Segment, SegmentLora, Weights
+from selfedit.engine.torch.lora import Bank, BatchedLora, Weights, blocks
 from selfedit.engine.torch.loss import CHUNK, LinearCrossEntropy, logprobs
 
 RAGGED = [7, 1, 12, 11, 30, 2, 12]
@@ -87,7 +87,7 @@ def test_decoding_continues_prefill(window: int | None, softcap: float | None) -
     cache = Cache(rows=4, capacity=20)
     prompt = torch.tensor([s + i for s, n in zip(starts, lengths, strict=True) for i in range(n)])
     places = [2, 0, 1]
-    out = Prefill(cache, places, lengths, CPU)(0, q[:, prompt], k[:, prompt], v[:, prompt], 0.3, window, softcap)
+    out = Prefill(cache, places, lengths, [0] * len(lengths), CPU)(0, q[:, prompt], k[:, prompt], v[:, prompt], 0.3, window, softcap)
     torch.testing.assert_close(out, torch.cat([e[:n] for e, n in zip(expected, lengths, strict=True)]), rtol=0, atol=1e-12)
     order = torch.tensor(places)
     for step in range(new):
@@ -123,37 +123,36 @@ def test_loss_of_an_impossible_token() -> None:  # promise 4
     assert total.item() == pytest.approx(200.0)
 
 
-def adapter(rank: int, sizes: tuple[int, int], scale: float) -> Weights:
-    down, up = randn(rank, sizes[0], grad=False), randn(rank, sizes[1], grad=False)
-    return Weights([down], [up], scale, [torch.full_like(down, 7.0)], [torch.full_like(up, 7.0)])
-
-
 @pytest.mark.parametrize("with_bias", [True, False])
-def test_segment_lora(with_bias: bool) -> None:  # promise 5
-    i, o, N = 5, 6, 12
+@pytest.mark.parametrize("runs", [[(0, 4), (1, 4)], [(1, 5), (0, 3)], [(0, 7), (1, 1)], [(0, 3), (2, 3)]])
+def test_batched_lora(with_bias: bool, runs: list[tuple[int, int]]) -> None:  # promise 5
+    i, o, N, start = 5, 6, 11, 2  # the first two rows and the last belong to no adapter
     weight, bias = randn(o, i, grad=False), randn(o, grad=False) if with_bias else None
-    adapters = [adapter(3, (i, o), 0.5), adapter(1, (i, o), 2.0)]
-    leaves = [[z.clone().requires_grad_() for z in (*w.down, *w.up) if z is not None] for w in adapters]
-    wanted = [[torch.zeros_like(z) for z in pair] for pair in leaves]
+    ranks, scales = (3, 1, 2), (0.5, 2.0, 1.0)
+    adapters = [Weights([randn(r, i, grad=False)], [randn(r, o, grad=False)], s) for r, s in zip(ranks, scales, strict=True)]
+    bank = Bank.of(adapters)
+    bank.down_grad, bank.up_grad = [torch.full_like(bank.down[0], 7.0)], [torch.full_like(bank.up[0], 7.0)]
+    leaves = {k: [z.clone().requires_grad_() for z in (*adapters[k].down, *adapters[k].up) if z is not None] for k, _ in runs}
+    wanted = {k: [torch.zeros_like(z) for z in pair] for k, pair in leaves.items()}
     for passes in range(2):
         x = randn(N, i)
-        segments = [Segment(0, 4, adapters[0]), Segment(6, 12, adapters[1])]  # rows 4 and 5 belong to none
-        y = SegmentLora.apply(x, weight, bias, segments, 0)
-        parts = [F.linear(x, weight, bias)[4:6]]
-        for s, (down, up) in zip(segments, leaves, strict=True):
-            rows = x[s.start : s.end]
-            parts.append(F.linear(rows, weight, bias) + s.weights.scale * rows @ down.T @ up)
-        expected = torch.cat([parts[1], parts[0], parts[2]])
+        y = BatchedLora.apply(x, weight, bias, bank, blocks(runs, x, start, [passes == 0] * len(runs)), 0)
+        expected, at = F.linear(x, weight, bias), start
+        for k, n in runs:
+            down, up = leaves[k]
+            delta = torch.zeros_like(expected)
+            delta[at : at + n] = scales[k] * x[at : at + n] @ down.T @ up
+            expected, at = expected + delta, at + n
         torch.testing.assert_close(y, expected)
         dy = torch.randn_like(y)
         (dx,) = torch.autograd.grad(y, x, dy)
-        theirs = torch.autograd.grad(expected, [x, *leaves[0], *leaves[1]], dy)
+        flat = [z for k, _ in runs for z in leaves[k]]
+        theirs = torch.autograd.grad(expected, [x, *flat], dy)
         torch.testing.assert_close(dx, theirs[0])
-        for pair, new in zip(wanted, (theirs[1:3], theirs[3:5]), strict=True):
-            for total, g in zip(pair, new, strict=True):
-                total += g
-        for w, (down, up) in zip(adapters, wanted, strict=True):
-            assert w.fresh is (passes == 0)
-            w.fresh = False
-            torch.testing.assert_close(w.down_grad[0], down)
-            torch.testing.assert_close(w.up_grad[0], up)
+        for total, g in zip([z for k, _ in runs for z in wanted[k]], theirs[1:], strict=True):
+            total += g
+        for k, _ in runs:
+            down, up = wanted[k]
+            for mine, his in ((bank.down_grad[0][k], down), (bank.up_grad[0][k], up)):
+                torch.testing.assert_close(mine[: ranks[k]], his)
+                assert not mine[ranks[k] :].any()  # above its rank an adapter stays exactly zero

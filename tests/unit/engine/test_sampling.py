@@ -1,7 +1,7 @@
 """Sampling and scoring with many adapters at once.
 
 1. Greedy generation is transformers' `generate` with the PEFT adapter, token for token (fp32): every family, prompts of different lengths, several
-   adapters and none in one call, with and without a repetition penalty.
+   adapters and none in one call, prompts that begin alike among them, with and without a repetition penalty.
 2. A completion does not depend on neighbours, their order or the size of the cache: exactly the same tokens (fp64). `max_tokens` only cuts it.
 3. Temperature, top-p, top-k and both are what they are defined to be: chi-squared against exact probabilities, and nothing outside the support.
 4. Stop strings, end tokens and max_tokens end a completion as described in `Completion`.
@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_engine import FAMILIES, VOCABULARY, Family, engine, job, loud, plain_logprobs, prose, reference, with_peft
+from tests.unit.engine.tiny_engine import FAMILIES, VOCABULARY, Family, engine, job, loud, plain_logprobs, prose, reference, with_peft
 from torch import Tensor
 
 from selfedit.engine.torch.engine import Torch
@@ -27,7 +27,8 @@ from selfedit.errors import EngineError
 from selfedit.types import Adapter, Completion, LoraShape, SampleRequest, Sampling, Score, ScoreRequest
 
 RNG = random.Random(0)
-PROMPTS = [prose(RNG, n) for n in (1, 30, 4, 17, 18)]
+BEGINNING = prose(RNG, 20)
+PROMPTS = [*(prose(RNG, n) for n in (1, 30, 4, 17, 18)), BEGINNING, *(BEGINNING + prose(RNG, n) for n in (1, 3, 12))]
 SHAPES = (LoraShape(4, 32.0), LoraShape(2, 64.0, ("q_proj", "down_proj")))
 
 
@@ -235,7 +236,7 @@ def test_progress() -> None:
     machine, seen = engine(), []
     machine.sample([SampleRequest(p, Sampling(max_tokens=3)) for p in PROMPTS], lambda *now: seen.append(now))
     machine.score([ScoreRequest(p, p) for p in PROMPTS], lambda *now: seen.append(now))
-    assert seen.count((5, 5)) >= 2
+    assert seen.count((len(PROMPTS), len(PROMPTS))) >= 2
     seen.clear()
     one = job(0, epochs=2)
     machine.train([one], lambda *now: seen.append(now))

@@ -21,7 +21,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny_engine import FAMILIES, Family, datum, distance, engine, flat, fresh_peft, job, prose, reference
+from tests.unit.engine.tiny_engine import FAMILIES, Family, datum, distance, engine, flat, fresh_peft, job, prose, reference
 from torch import Tensor
 from transformers import get_scheduler
 
@@ -40,7 +40,7 @@ def test_forward_is_transformers_own(family: Family, attention: str, tolerance: 
     lengths = [len(s) for s in sequences]
     with torch.no_grad():
         tokens, positions = torch.tensor([t for s in sequences for t in s]), torch.cat([torch.arange(n) for n in lengths])
-        hidden = base.forward(tokens, positions, [], FlatAttend(lengths, CPU))
+        hidden = base.forward(tokens, positions, FlatAttend(lengths, CPU))
         for sequence, mine in zip(sequences, (hidden @ base.head.T).split(lengths), strict=True):
             torch.testing.assert_close(mine, model(torch.tensor([sequence])).logits[0], rtol=0, atol=tolerance)
 
@@ -83,7 +83,8 @@ def test_alone_equals_together(family: Family) -> None:  # promise 2
 @given(st.lists(st.integers(1, 512) | st.integers(1, 12), min_size=2, max_size=5), st.integers(1, 700), st.integers(1, 3))
 def test_any_lengths(lengths: list[int], budget: int, batch_size: int) -> None:  # promise 3
     machine = SHARED.setdefault("llama", engine("llama"))
-    jobs = [job(0, (*lengths, 3), batch_size=batch_size), job(1, (*lengths[::-1], 2), lora=LoraShape(2, 4.0), batch_size=2)]
+    calm = Optimizer(eps=1e-4)  # Adam's default turns the rounding of a gradient that cancels, 1e-17, into a step of 1e-9 lr
+    jobs = [job(0, (*lengths, 3), batch_size=batch_size, optimizer=calm), job(1, (*lengths[::-1], 2), LoraShape(2, 4.0), batch_size=2, optimizer=calm)]
     _, found = together(machine, jobs, budget)
     for one, mine in zip(jobs, found, strict=True):
         [alone], [weights] = together(machine, [one], 10_000)

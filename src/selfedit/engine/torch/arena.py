@@ -1,6 +1,6 @@
 """Memory for the adapters in training: one row a slot, reused from job to job, so that nothing is allocated while training goes on.
 
-Shapes: P parameters of the widest adapter, r rank, i and o input and output size of a site.
+Shapes: K slots, P parameters of a slot, R the widest rank, i and o input and output size of a site.
 """
 
 from __future__ import annotations
@@ -12,71 +12,73 @@ import torch
 from torch import Tensor
 from torch.optim.adamw import adamw
 
-from selfedit.engine.torch.base import Base, Site
-from selfedit.engine.torch.lora import Weights
+from selfedit.engine.torch.base import Base
+from selfedit.engine.torch.lora import Bank, Weights
 from selfedit.types import LoraShape, Optimizer
 
 
-def parameters(sites: Sequence[Site], targets: Sequence[int], rank: int) -> int:
-    """P: parameters of an adapter."""
-    return sum(rank * (sites[i].in_features + sites[i].out_features) for i in targets)
+class Arena:
+    """Weights, gradients and both moments of AdamW as (K, P) tensors of at least fp32, and the weights again in the base's type."""
 
+    def __init__(self, base: Base, slots: int, shapes: Sequence[LoraShape]) -> None:
+        self.base, self.rank = base, max(shape.rank for shape in shapes)
+        self.targets = sorted({site for shape in shapes for site in base.targeted(shape)})
+        size = sum(self.rank * (base.sites[i].in_features + base.sites[i].out_features) for i in self.targets)
+        wide = torch.promote_types(base.dtype, torch.float32)
+        self.master, self.gradient, self.moment1, self.moment2 = torch.zeros(4, slots, size, dtype=wide, device=base.device)
+        self.shadow = self.master if wide == base.dtype else torch.zeros(slots, size, dtype=base.dtype, device=base.device)
+        self.scale = torch.ones(slots, 1, 1, dtype=base.dtype, device=base.device)
+        self.bank = Bank(*self.views(self.shadow), self.scale, *self.views(self.gradient))
 
-def views(row: Tensor, sites: Sequence[Site], targets: Sequence[int], rank: int) -> tuple[list[Tensor | None], list[Tensor | None]]:
-    """Cut a row (P,) into down (r, i) and up (r, o) of every target; None elsewhere."""
-    down: list[Tensor | None] = [None] * len(sites)
-    up: list[Tensor | None] = [None] * len(sites)
-    at = 0
-    for i in targets:
-        for into, width in ((down, sites[i].in_features), (up, sites[i].out_features)):
-            into[i] = row[at : at + rank * width].view(rank, width)
-            at += rank * width
-    return down, up
+    def views(self, rows: Tensor) -> tuple[list[Tensor | None], list[Tensor | None]]:
+        """Cut rows (K, P) into down (K, R, i) and up (K, R, o) of every target; None elsewhere."""
+        sites = self.base.sites
+        down: list[Tensor | None] = [None] * len(sites)
+        up: list[Tensor | None] = [None] * len(sites)
+        at = 0
+        for i in self.targets:
+            for into, width in ((down, sites[i].in_features), (up, sites[i].out_features)):
+                into[i] = rows[:, at : at + self.rank * width].view(-1, self.rank, width)
+                at += self.rank * width
+        return down, up
 
 
 class Slot:
-    """Room for one adapter in training: weights, gradient and both moments of AdamW, and the copy in the base's type that the products read."""
+    """One row of the arena, with the job's own optimizer."""
 
-    def __init__(self, capacity: int, base: Base) -> None:
-        wide = torch.promote_types(base.dtype, torch.float32)
-        self.master, self.gradient, self.moment1, self.moment2 = torch.zeros(4, capacity, dtype=wide, device=base.device)
-        self.shadow = self.master if wide == base.dtype else torch.zeros(capacity, dtype=base.dtype, device=base.device)
-        self.base = base
-        self.size = 0
+    def __init__(self, arena: Arena, index: int) -> None:
+        self.arena, self.index = arena, index
+        self.master, self.gradient, self.shadow = arena.master[index], arena.gradient[index], arena.shadow[index]
+        self.moment1, self.moment2 = arena.moment1[index], arena.moment2[index]
 
-    def begin(self, shape: LoraShape, optimizer: Optimizer, generator: torch.Generator) -> Weights:
+    def begin(self, shape: LoraShape, optimizer: Optimizer, generator: torch.Generator) -> None:
         """Initialise as PEFT does: A uniform in ±1/√i, B zero, drawn site by site from the job's own generator."""
-        sites, targets = self.base.sites, self.base.targeted(shape)
-        self.size = parameters(sites, targets, shape.rank)
+        base = self.arena.base
         self.optimizer, self.updates = optimizer, torch.zeros((), dtype=torch.float32)
         for buffer in (self.master, self.gradient, self.moment1, self.moment2):
             buffer.zero_()
-        down, _ = views(self.master, sites, targets, shape.rank)
-        for i in targets:
-            bound = 1 / math.sqrt(sites[i].in_features)
-            draw = torch.rand(shape.rank, sites[i].in_features, generator=generator, dtype=torch.float32)
-            down[i].copy_(draw * (2 * bound) - bound)  # type: ignore[union-attr]
+        down, _ = self.arena.views(self.arena.master)
+        for i in base.targeted(shape):
+            bound = 1 / math.sqrt(base.sites[i].in_features)
+            draw = torch.rand(shape.rank, base.sites[i].in_features, generator=generator, dtype=torch.float32)
+            down[i][self.index, : shape.rank].copy_(draw * (2 * bound) - bound)  # type: ignore[index]
+        self.arena.scale[self.index] = shape.alpha / shape.rank
         self._refresh()
-        self.weights = Weights(
-            *views(self.shadow, sites, targets, shape.rank), shape.alpha / shape.rank, *views(self.gradient, sites, targets, shape.rank)
-        )
-        return self.weights
 
     def _refresh(self) -> None:
-        if self.shadow is not self.master:
-            self.shadow[: self.size].copy_(self.master[: self.size])
+        if self.arena.shadow is not self.arena.master:
+            self.shadow.copy_(self.master)
 
     def gradient_norm(self) -> float:
         """L2 norm of the whole gradient."""
-        return float(self.gradient[: self.size].norm())
+        return float(self.gradient.norm())
 
     def step(self, lr: float, norm: float) -> None:
         """One step of AdamW (Loshchilov & Hutter 2019) in a single pass, the gradient clipped to `optimizer.clip` given its norm."""
-        o, size = self.optimizer, self.size
+        o = self.optimizer
         clip = min(1.0, o.clip / (norm + 1e-6)) if o.clip > 0 else 1.0
-        master, gradient, moment1, moment2 = ([buffer[:size]] for buffer in (self.master, self.gradient, self.moment1, self.moment2))
         adamw(
-            master, gradient, moment1, moment2, [], [self.updates],
+            [self.master], [self.gradient], [self.moment1], [self.moment2], [], [self.updates],
             fused=True,
             grad_scale=torch.tensor(1 / clip) if clip < 1.0 else None,
             amsgrad=False, beta1=o.beta1, beta2=o.beta2, lr=lr, weight_decay=o.weight_decay, eps=o.eps, maximize=False,
@@ -84,5 +86,11 @@ class Slot:
         self._refresh()
 
     def finished(self, shape: LoraShape) -> Weights:
-        """A copy of the trained weights that outlives the slot."""
-        return Weights(*views(self.shadow[: self.size].clone(), self.base.sites, self.base.targeted(shape), shape.rank), shape.alpha / shape.rank)
+        """A copy of the trained weights that outlives the slot, without the rank's padding."""
+        down, up = self.arena.views(self.arena.shadow)
+        targets = set(self.arena.base.targeted(shape))
+
+        def own(stacked: list[Tensor | None]) -> list[Tensor | None]:
+            return [z[self.index, : shape.rank].clone() if i in targets and z is not None else None for i, z in enumerate(stacked)]
+
+        return Weights(own(down), own(up), shape.alpha / shape.rank)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from selfedit.engine.torch.attention import NAME, Attend, attention
-from selfedit.engine.torch.lora import Current, LoraLinear, Segment, Weights
+from selfedit.engine.torch.lora import Bank, Block, Current, LoraLinear, Weights
 from selfedit.errors import ConfigError
 from selfedit.types import LoraShape
 
@@ -74,16 +74,16 @@ class Base:
             raise ConfigError(f"no linear layer is named {sorted(unknown)[0]!r}; this model has {', '.join(sorted(leaves))}, or 'all'")
         return [i for i, s in enumerate(self.sites) if s.name.rsplit(".", 1)[1] in shape.targets]
 
-    def forward(self, tokens: Tensor, positions: Tensor, segments: Iterable[Segment], attend: Attend) -> Tensor:
-        """tokens and positions (N,) flat → hidden states (N, d) after the last norm."""
+    def forward(self, tokens: Tensor, positions: Tensor, attend: Attend, bank: Bank | None = None, blocks: Sequence[Block] = ()) -> Tensor:
+        """tokens and positions (N,) flat → hidden states (N, d) after the last norm; `blocks` say which rows belong to which adapter of the bank."""
         embedded = self.embed(tokens)
         if torch.is_grad_enabled():
             embedded = embedded.detach().requires_grad_()
-        self.current.segments = list(segments)
+        self.current.bank, self.current.blocks = bank, blocks
         try:
             out = self.backbone(inputs_embeds=embedded[None], position_ids=positions[None], use_cache=False, attend=attend)
         finally:
-            self.current.segments = []
+            self.current.bank, self.current.blocks = None, ()
         hidden: Tensor = out.last_hidden_state[0]
         return hidden
 

@@ -26,30 +26,49 @@ class Cache:
             self.layers[index] = (like.new_zeros(shape), like.new_zeros(shape))
         return self.layers[index]
 
-    def copy(self, source: int, target: int) -> None:
-        """Row `target` becomes row `source`."""
+    def copy(self, source: int, target: int, length: int | None = None) -> None:
+        """Row `target` becomes row `source`, or its first `length` tokens do."""
         for pair in self.layers.values():
             for z in pair:
-                z[target] = z[source]
+                z[target, :, :length] = z[source, :, :length]
 
 
 class Prefill(FlatAttend):
-    """Attention of whole prompts, which leaves their keys and values in the cache."""
+    """Attention of whole prompts, or of what follows the first `prefix` tokens that a row already holds; leaves keys and values in the cache."""
 
-    def __init__(self, cache: Cache, rows: list[int], lengths: list[int], device: torch.device) -> None:
+    def __init__(self, cache: Cache, rows: list[int], lengths: list[int], prefixes: list[int], device: torch.device) -> None:
         super().__init__(lengths, device)
-        self.cache, self.rows, self.lengths = cache, rows, lengths
+        self.cache, self.rows, self.lengths, self.prefixes = cache, rows, lengths, prefixes
 
     def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor, scale: float, window: int | None, softcap: float | None) -> Tensor:
         """q (H, N, D), k and v (G, N, D) → (N, H, D)."""
         keys, values = self.cache.layer(layer, k)
         at = 0
-        for row, n in zip(self.rows, self.lengths, strict=True):
+        for row, n, p in zip(self.rows, self.lengths, self.prefixes, strict=True):
             for z, new in ((keys, k), (values, v)):
-                z[row, :, :n] = new[:, at : at + n]
-                z[row, :, n:] = 0  # what the row's last tenant left may not be finite, and 0 times NaN is NaN
+                z[row, :, p : p + n] = new[:, at : at + n]
+                z[row, :, p + n :] = 0  # what the row's last tenant left may not be finite, and 0 times NaN is NaN
             at += n
-        return super().__call__(layer, q, k, v, scale, window, softcap)
+        if not any(self.prefixes):
+            return super().__call__(layer, q, k, v, scale, window, softcap)
+        return self._after_prefix(q, keys, values, scale, window, softcap)
+
+    def _after_prefix(self, q: Tensor, keys: Tensor, values: Tensor, scale: float, window: int | None, softcap: float | None) -> Tensor:
+        """Each row's new tokens see what the cache holds of it, sequence by sequence."""
+        H, N, D = q.shape
+        G = keys.shape[1]
+        out = q.new_empty(N, H, D)
+        at = 0
+        for row, n, p in zip(self.rows, self.lengths, self.prefixes, strict=True):
+            qs = q[:, at : at + n].reshape(G, H // G * n, D)
+            logits = torch.matmul(qs, keys[row, :, : p + n].transpose(1, 2)).to(torch.promote_types(q.dtype, torch.float32)).mul_(scale)
+            if softcap is not None:
+                logits = torch.tanh(logits / softcap) * softcap
+            seen = self.mask(p + n, window)[p:]
+            weights = logits.view(G, -1, n, p + n).add_(seen).softmax(-1).to(q.dtype).view(G, -1, p + n)
+            out[at : at + n] = torch.matmul(weights, values[row, :, : p + n]).view(H, n, D).transpose(0, 1)
+            at += n
+        return out
 
 
 class Decode:

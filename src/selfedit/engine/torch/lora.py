@@ -1,45 +1,175 @@
-"""Linear layers that carry many adapters at once: rows of each adapter form a segment of the flat batch.
+"""Linear layers that carry many adapters at once: a flat batch in which each adapter has its own rows.
 
-Shapes: N flat tokens, i and o the layer's input and output size, r the rank of one adapter.
+Shapes: N flat tokens, i and o the layer's input and output size, K adapters in a bank, R the widest rank, S adapters and L rows of a block.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from selfedit.types import Adapter
 
-@dataclass(slots=True)
+
+@dataclass(frozen=True, slots=True)
 class Weights:
     """One adapter's matrices, a list entry for each site (linear layer), None where the adapter has no part.
 
-    `down` (r, i) is LoRA's A; `up` (r, o) is B transposed, so that both are cut by rows of the rank. Gradients, of the same shapes
-    and usually of a wider type, are written by the backward pass: overwritten when `fresh`, added to otherwise.
+    `down` (r, i) is LoRA's A; `up` (r, o) is B transposed, so that both are cut by rows of the rank.
     """
 
     down: list[Tensor | None]
     up: list[Tensor | None]
     scale: float
+
+
+@dataclass(slots=True)
+class Bank:
+    """The matrices of K adapters stacked for each site: `down` (K, R, i), `up` (K, R, o), None where no adapter has a part; `scale` (K, 1, 1).
+
+    An adapter of a lower rank, or without a part in a site, has zeros there: its update and its gradients are exactly zero. Gradients,
+    usually of a wider type, are written by the backward pass.
+    """
+
+    down: list[Tensor | None]
+    up: list[Tensor | None]
+    scale: Tensor
     down_grad: list[Tensor | None] = field(default_factory=list)
     up_grad: list[Tensor | None] = field(default_factory=list)
-    fresh: bool = True
+
+    @classmethod
+    def of(cls, adapters: Sequence[Weights]) -> Bank:
+        """Finished adapters side by side, for passes without gradient."""
+        down: list[Tensor | None] = []
+        up: list[Tensor | None] = []
+        rank = max(d.shape[0] for w in adapters for d in w.down if d is not None)
+        for site in range(len(adapters[0].down)):
+            for stacked, parts in ((down, [w.down[site] for w in adapters]), (up, [w.up[site] for w in adapters])):
+                like = next((p for p in parts if p is not None), None)
+                if like is None:
+                    stacked.append(None)
+                    continue
+                whole = like.new_zeros(len(parts), rank, like.shape[1])
+                for k, part in enumerate(parts):
+                    if part is not None:
+                        whole[k, : part.shape[0]] = part
+                stacked.append(whole)
+        scale = next(d for w in adapters for d in w.down if d is not None).new_tensor([w.scale for w in adapters])
+        return cls(down, up, scale[:, None, None])
 
 
 @dataclass(frozen=True, slots=True)
-class Segment:
-    """Rows [start, end) of the flat batch belong to one adapter."""
+class Block:
+    """Rows [start, end) of the flat batch seen as (S, L, ·): S adapters with about as many rows each, the shorter ones padded.
+
+    `who` picks the adapters in the bank. Where nothing is padded, `index`, `take` and `real` are None; else `index` (S · L,) is the row of each
+    place, with an adapter's own last row as padding, `take` (end - start,) the places that are real, `real` (S, L, 1) ones and zeros.
+    """
 
     start: int
     end: int
-    weights: Weights
+    who: slice | Tensor
+    shape: tuple[int, int]
+    index: Tensor | None = None
+    take: Tensor | None = None
+    real: Tensor | None = None
+    fresh: bool = True
+
+    def pad(self, x: Tensor) -> Tensor:
+        """(N, ·) → (S, L, ·)."""
+        rows = x[self.start : self.end] if self.index is None else x.index_select(0, self.index)
+        return rows.view(*self.shape, x.shape[1])
+
+    def unpad(self, z: Tensor) -> Tensor:
+        """(S, L, ·) → (end - start, ·)."""
+        flat = z.view(-1, z.shape[-1])
+        return flat if self.take is None else flat.index_select(0, self.take)
+
+
+SPREAD = 1.5
+"""The longest of a block has at most this many times the rows of the shortest (and a few more)."""
+
+
+def blocks(rows: Sequence[tuple[int, int]], like: Tensor, start: int = 0, fresh: Sequence[bool] = ()) -> list[Block]:
+    """Blocks for neighbouring runs of rows [(adapter's place in the bank, number of rows)], from row `start` on; `like` gives type and device.
+
+    Runs are best sorted by length. `fresh` says of each run whether its adapter's gradient is to be overwritten (the default) or added to;
+    the runs of a block agree in it.
+    """
+    fresh = fresh or [True] * len(rows)
+    cuts = [0]
+    for j in range(1, len(rows)):
+        lengths = [n for _, n in rows[cuts[-1] : j + 1]]
+        seen = {k for k, _ in rows[cuts[-1] : j]}
+        if max(lengths) > SPREAD * min(lengths) + 4 or fresh[j] != fresh[cuts[-1]] or rows[j][0] in seen:
+            cuts.append(j)
+    made = []
+    for low, high in pairwise([*cuts, len(rows)]):
+        if low == high:
+            continue
+        end = start + sum(n for _, n in rows[low:high])
+        made.append(_block(rows[low:high], start, end, like, fresh[low]))
+        start = end
+    return made
+
+
+def _block(rows: Sequence[tuple[int, int]], start: int, end: int, like: Tensor, fresh: bool) -> Block:
+    who = [k for k, _ in rows]
+    device = like.device
+    chosen = slice(who[0], who[-1] + 1) if who == list(range(who[0], who[0] + len(who))) else torch.tensor(who, device=device)
+    longest = max(n for _, n in rows)
+    if all(n == longest for _, n in rows):
+        return Block(start, end, chosen, (len(rows), longest), fresh=fresh)
+    offset = torch.arange(longest, device=device)[None]
+    length = torch.tensor([n for _, n in rows], device=device)[:, None]
+    first = start + length.cumsum(0) - length
+    real = offset < length
+    index = (first + torch.minimum(offset, length - 1)).view(-1)
+    return Block(start, end, chosen, (len(rows), longest), index, real.view(-1).nonzero().squeeze(1), real[..., None].to(like.dtype), fresh)
+
+
+class Roster:
+    """The adapters of a call without gradient: their places in a bank of their own."""
+
+    def __init__(self, adapters: Mapping[str, Weights], wanted: Iterable[Adapter | None]) -> None:
+        names = sorted({adapter.id for adapter in wanted if adapter})
+        self.bank = Bank.of([adapters[name] for name in names]) if names else None
+        self._places = {name: place for place, name in enumerate(names)}
+
+    def place(self, adapter: Adapter | None) -> int:
+        """An adapter's place in the bank; -1 for none, which sorts first."""
+        return self._places[adapter.id] if adapter else -1
+
+    def blocks(self, owners: Sequence[Adapter | None], lengths: Sequence[int], like: Tensor) -> list[Block]:
+        """Blocks for sequences sorted by place; neighbours of one adapter are one run of rows, those without any need none."""
+        runs: list[tuple[int, int]] = []
+        start = 0
+        for adapter, n in zip(owners, lengths, strict=True):
+            if adapter is None:
+                start += n
+            elif runs and runs[-1][0] == self.place(adapter):
+                runs[-1] = (runs[-1][0], runs[-1][1] + n)
+            else:
+                runs.append((self.place(adapter), n))
+        return blocks(runs, like, start)
+
+
+@dataclass(slots=True)
+class Current:
+    """What the running forward pass is made of; owned by one model, never shared between two."""
+
+    bank: Bank | None = None
+    blocks: Sequence[Block] = ()
 
 
 class LoraLinear(nn.Module):
-    """A frozen linear layer; the segments of the running pass come from the model it belongs to."""
+    """A frozen linear layer; the adapters of the running pass come from the model it belongs to."""
 
     def __init__(self, linear: nn.Linear, site: int, current: Current) -> None:
         super().__init__()
@@ -49,58 +179,54 @@ class LoraLinear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x (..., N, i) → (..., N, o)."""
-        site = self.site
-        segments = [s for s in self.current.segments if s.weights.down[site] is not None]
-        if not segments:
+        bank, running = self.current.bank, self.current.blocks
+        if bank is None or not running or bank.down[self.site] is None:
             return F.linear(x, self.weight, self.bias)
-        flat = x.reshape(-1, self.in_features)
-        y: Tensor = SegmentLora.apply(flat, self.weight, self.bias, segments, site)  # type: ignore[no-untyped-call]
+        y: Tensor = BatchedLora.apply(x.reshape(-1, self.in_features), self.weight, self.bias, bank, running, self.site)  # type: ignore[no-untyped-call]
         return y.view(*x.shape[:-1], self.out_features)
 
 
-@dataclass(slots=True)
-class Current:
-    """What the running forward pass is made of; owned by one model, never shared between two."""
+class BatchedLora(torch.autograd.Function):
+    """y = x Wᵀ + b + scale (x Aᵀ) Bᵀ, each row with its adapter's A and B; W is frozen, so its gradient is never formed.
 
-    segments: list[Segment] = field(default_factory=list)
-
-
-class SegmentLora(torch.autograd.Function):
-    """y = x Wᵀ + b + scale (x Aᵀ) Bᵀ, each segment with its own A and B; W is frozen, so its gradient is never formed.
-
-    Hu et al. 2021 (LoRA), section 4.1.
+    Hu et al. 2021 (LoRA), section 4.1; one product for all adapters of a block as in Punica (Chen et al. 2023), here with its backward pass.
     """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, segments: list[Segment], site: int) -> Tensor:
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, bank: Bank, running: Sequence[Block], site: int) -> Tensor:
         """x (N, i), weight (o, i) → (N, o)."""
         y = F.linear(x, weight, bias)
+        down, up = bank.down[site], bank.up[site]
+        assert down is not None and up is not None
         hidden = []
-        for s in segments:
-            h = torch.mm(x[s.start : s.end], s.weights.down[site].t())  # type: ignore[union-attr]
-            y[s.start : s.end].addmm_(h, s.weights.up[site], alpha=s.weights.scale)  # type: ignore[arg-type]
+        for b in running:
+            h = torch.bmm(b.pad(x), down[b.who].transpose(1, 2)).mul_(bank.scale[b.who])  # (S, L, R)
+            y[b.start : b.end] += b.unpad(torch.bmm(h, up[b.who]))
             hidden.append(h)
         ctx.save_for_backward(x, weight, *hidden)
-        ctx.segments, ctx.site = segments, site
+        ctx.bank, ctx.running, ctx.site = bank, running, site
         return y
 
     @staticmethod
-    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, None, None, None, None]:
-        """dy (N, o) → dx (N, i); the gradients of A and B go straight into each adapter's own."""
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, None, None, None, None, None]:
+        """dy (N, o) → dx (N, i); the gradients of A and B go straight into the bank."""
         x, weight, *hidden = ctx.saved_tensors
-        site = ctx.site
+        bank, site = ctx.bank, ctx.site
+        down, up = bank.down[site], bank.up[site]
         dx = torch.mm(dy, weight) if ctx.needs_input_grad[0] else None
-        for s, h in zip(ctx.segments, hidden, strict=True):
-            w, rows = s.weights, slice(s.start, s.end)
-            dy_s = dy[rows]
-            dh = torch.mm(dy_s, w.up[site].t()).mul_(w.scale)
-            down_grad, up_grad = torch.mm(dh.t(), x[rows]), torch.mm(h.t(), dy_s)
-            if w.fresh:
-                w.down_grad[site].copy_(down_grad)
-                w.up_grad[site].copy_(up_grad.mul_(w.scale))
-            else:
-                w.down_grad[site].add_(down_grad)
-                w.up_grad[site].add_(up_grad, alpha=w.scale)
+        for b, h in zip(ctx.running, hidden, strict=True):
+            dys = b.pad(dy) if b.real is None else b.pad(dy) * b.real
+            dh = torch.bmm(dys, up[b.who].transpose(1, 2)).mul_(bank.scale[b.who])
+            for into, gradient in (
+                (bank.down_grad[site], torch.bmm(dh.transpose(1, 2), b.pad(x))),
+                (bank.up_grad[site], torch.bmm(h.transpose(1, 2), dys)),
+            ):
+                if b.fresh:
+                    into[b.who] = gradient.to(into.dtype)
+                elif isinstance(b.who, slice):
+                    into[b.who] += gradient
+                else:
+                    into.index_add_(0, b.who, gradient.to(into.dtype))
             if dx is not None:
-                dx[rows].addmm_(dh, w.down[site])
-        return dx, None, None, None, None
+                dx[b.start : b.end] += b.unpad(torch.bmm(dh, down[b.who]))
+        return dx, None, None, None, None, None

@@ -17,12 +17,16 @@ from torch import Tensor
 from selfedit.engine.base import Progress, Tokenizer
 from selfedit.engine.torch.base import Base
 from selfedit.engine.torch.cache import Cache, Decode, Prefill
-from selfedit.engine.torch.lora import Segment, Weights
+from selfedit.engine.torch.lora import Roster, Weights
 from selfedit.engine.torch.loss import capped
 from selfedit.types import Completion, SampleRequest
 
 SHORTLIST = 256
 """Most probable tokens looked at first for top-p; rows that need more are sorted whole."""
+
+
+SHARED = 16
+"""Tokens from which on a common beginning is read once."""
 
 
 @dataclass(slots=True)
@@ -64,60 +68,52 @@ def sample(
         generator = torch.Generator().manual_seed(r.sampling.seed)
         row = Row(i, r, torch.rand(r.sampling.max_tokens, generator=generator, dtype=torch.float64))
         groups.setdefault((row.key, r.prompt), []).append(row)
-    waiting = deque(row for key in sorted(groups, key=lambda k: (k[0], len(k[1]), k[1])) for row in groups[key])
+    waiting = deque(row for key in sorted(groups) for row in groups[key])
     capacity = max(len(r.prompt) + r.sampling.max_tokens for r in requests)
     limit = max(1, min(len(requests), cache_tokens // capacity))
     cache = Cache(limit, capacity)
+    roster = Roster(adapters, [r.adapter for r in requests])
     rows: list[Row] = []  # the row at place i owns row i of the cache
     while rows or waiting:
         if waiting and (len(rows) <= limit * 3 // 4):
-            rows += _admit(base, adapters, cache, waiting, len(rows), limit, budget_tokens)
+            rows += _admit(base, roster, cache, waiting, len(rows), limit, budget_tokens)
         else:
-            _decode(base, adapters, cache, rows)
+            _decode(base, roster, cache, rows)
         rows = _retire(rows, cache, tokenizer, ends, done)
         if progress:
             progress(len(done), len(requests))
     return [done[i] for i in range(len(requests))]
 
 
-def _segments(rows: Sequence[Row], lengths: Sequence[int], adapters: Mapping[str, Weights]) -> list[Segment]:
-    """Neighbouring rows of one adapter make a segment; rows without one need none."""
-    segments: list[Segment] = []
-    at = 0
-    for row, n in zip(rows, lengths, strict=True):
-        if row.key:
-            w = adapters[row.key]
-            if segments and segments[-1].weights is w and segments[-1].end == at:
-                segments[-1] = Segment(segments[-1].start, at + n, w)
-            else:
-                segments.append(Segment(at, at + n, w))
-        at += n
-    return segments
-
-
-def _admit(base: Base, adapters: Mapping[str, Weights], cache: Cache, waiting: deque[Row], first: int, limit: int, budget_tokens: int) -> list[Row]:
-    """Fill free rows of the cache with waiting requests; a prompt that several share is read once."""
+def _admit(base: Base, roster: Roster, cache: Cache, waiting: deque[Row], first: int, limit: int, budget_tokens: int) -> list[Row]:
+    """Fill free rows of the cache with waiting requests. A prompt that several share is read once, and so is a beginning that several share."""
     admitted: list[Row] = []
     leaders: list[Row] = []
     twins: list[tuple[int, int]] = []  # (place of the row, index of its leader)
     spent = 0
     while waiting and first + len(admitted) < limit:
         row = waiting[0]
-        leader = leaders[-1] if leaders else None
-        shared = leader is not None and (leader.key, leader.request.prompt) == (row.key, row.request.prompt)
-        if not shared:
-            if leaders and spent + len(row.request.prompt) > budget_tokens:
+        common = _common(leaders[-1], row) if leaders else 0
+        if not leaders or common < len(row.request.prompt) or len(leaders[-1].request.prompt) != common:
+            spent += len(row.request.prompt) - common
+            if leaders and spent > budget_tokens:
                 break
-            spent += len(row.request.prompt)
             leaders.append(row)
         twins.append((first + len(admitted), len(leaders) - 1))
         admitted.append(waiting.popleft())
     places = [next(place for place, its in twins if its == i) for i in range(len(leaders))]
-    lengths = [len(r.request.prompt) for r in leaders]
-    tokens = torch.tensor([t for r in leaders for t in r.request.prompt], device=base.device)
-    positions = torch.cat([torch.arange(n, device=base.device) for n in lengths])
-    hidden = base.forward(tokens, positions, _segments(leaders, lengths, adapters), Prefill(cache, places, lengths, base.device))
-    last = hidden[torch.tensor(lengths, device=base.device).cumsum(0) - 1]
+    prefixes = [0] * len(leaders)
+    groups = _prefix_groups(leaders)
+    if groups:
+        heads = [members[0] for members, _ in groups]
+        shared = [length for _, length in groups]
+        _prefill(base, roster, cache, [leaders[i] for i in heads], [places[i] for i in heads], [0] * len(heads), shared)
+        for members, length in groups:
+            for i in members:
+                prefixes[i] = length
+                if i != members[0]:
+                    cache.copy(places[members[0]], places[i], length)
+    last = _prefill(base, roster, cache, leaders, places, prefixes, [len(r.request.prompt) for r in leaders])
     for place, i in twins:
         if place != places[i]:
             cache.copy(places[i], place)
@@ -127,14 +123,49 @@ def _admit(base: Base, adapters: Mapping[str, Weights], cache: Cache, waiting: d
     return admitted
 
 
-def _decode(base: Base, adapters: Mapping[str, Weights], cache: Cache, rows: list[Row]) -> None:
+def _prefill(base: Base, roster: Roster, cache: Cache, rows: Sequence[Row], places: list[int], begins: list[int], ends: list[int]) -> Tensor:
+    """Read tokens [begin, end) of each row's prompt into the cache; the hidden states (n, d) of the last ones."""
+    lengths = [end - begin for begin, end in zip(begins, ends, strict=True)]
+    spans = list(zip(rows, begins, ends, strict=True))
+    tokens = torch.tensor([t for r, begin, end in spans for t in r.request.prompt[begin:end]], device=base.device)
+    positions = torch.cat([torch.arange(begin, end, device=base.device) for _, begin, end in spans])
+    running = roster.blocks([r.request.adapter for r in rows], lengths, base.head)
+    hidden = base.forward(tokens, positions, Prefill(cache, places, lengths, begins, base.device), roster.bank, running)
+    return hidden[torch.tensor(lengths, device=base.device).cumsum(0) - 1]
+
+
+def _common(one: Row, other: Row) -> int:
+    """Length of the common beginning of two prompts, 0 under different adapters."""
+    if one.key != other.key:
+        return 0
+    pairs = zip(one.request.prompt, other.request.prompt, strict=False)
+    return next((i for i, (a, b) in enumerate(pairs) if a != b), min(len(one.request.prompt), len(other.request.prompt)))
+
+
+def _prefix_groups(leaders: Sequence[Row]) -> list[tuple[list[int], int]]:
+    """Neighbours whose prompts begin alike: (their indices, length of the common beginning); at least one token of each prompt is left over."""
+    groups: list[tuple[list[int], int]] = []
+    for i, row in enumerate(leaders):
+        room = len(row.request.prompt) - 1
+        if groups:
+            members, length = groups[-1]
+            common = min(_common(leaders[members[0]], row), length, room)
+            if common >= SHARED and 2 * common >= length:
+                groups[-1] = ([*members, i], common)
+                continue
+        groups.append(([i], room))
+    return [(members, length) for members, length in groups if len(members) > 1]
+
+
+def _decode(base: Base, roster: Roster, cache: Cache, rows: list[Row]) -> None:
     """One more token for every row."""
     order = sorted(range(len(rows)), key=lambda i: (rows[i].key, i))
     batch = [rows[i] for i in order]
     tokens = torch.tensor([r.tokens[-1] for r in batch], device=base.device)
     places = torch.tensor([r.length for r in batch], device=base.device)
     attend = Decode(cache, torch.tensor(order, device=base.device), places)
-    hidden = base.forward(tokens, places, _segments(batch, [1] * len(batch), adapters), attend)
+    running = roster.blocks([r.request.adapter for r in batch], [1] * len(batch), base.head)
+    hidden = base.forward(tokens, places, attend, roster.bank, running)
     for row in batch:
         row.length += 1
     _choose(base, batch, hidden)

@@ -14,10 +14,10 @@ from dataclasses import dataclass, field
 import torch
 
 from selfedit.engine.base import Progress
-from selfedit.engine.torch.arena import Slot, parameters
+from selfedit.engine.torch.arena import Arena, Slot
 from selfedit.engine.torch.attention import FlatAttend
 from selfedit.engine.torch.base import Base
-from selfedit.engine.torch.lora import Segment, Weights
+from selfedit.engine.torch.lora import Weights, blocks
 from selfedit.engine.torch.loss import LinearCrossEntropy
 from selfedit.types import Datum, Optimizer, TrainJob
 
@@ -30,7 +30,7 @@ class Running:
     job: TrainJob
     slot: Slot
     generator: torch.Generator
-    weights: Weights
+    fresh: bool = True
     losses: list[float] = field(default_factory=list)
     tokens: int = 0
     batch: list[Datum] = field(default_factory=list)
@@ -79,8 +79,10 @@ def train(base: Base, jobs: Sequence[TrainJob], slots: int, budget_tokens: int, 
     """One outcome a job, in their order. At most `slots` adapters at a time, about `budget_tokens` tokens a pass."""
     outcomes: dict[int, Outcome] = {}
     waiting = deque(i for i, job in enumerate(jobs) if _check(i, job, outcomes))
-    capacity = max((parameters(base.sites, base.targeted(jobs[i].lora), jobs[i].lora.rank) for i in waiting), default=0)
-    free = [Slot(capacity, base) for _ in range(min(slots, len(waiting)))]
+    if not waiting:
+        return [outcomes[i] for i in range(len(jobs))]
+    arena = Arena(base, min(slots, len(waiting)), [jobs[i].lora for i in waiting])
+    free = [Slot(arena, i) for i in range(arena.master.shape[0])]
     running: list[Running] = []
     total = sum(job.epochs * sum(len(d.tokens) for d in job.data) for job in jobs)
     trained = 0
@@ -89,10 +91,10 @@ def train(base: Base, jobs: Sequence[TrainJob], slots: int, budget_tokens: int, 
             running.append(_begin(waiting.popleft(), jobs, free.pop()))
         for r in running:
             r.next_batch()
-            r.weights.fresh = True
+            r.fresh = True
             r.losses.append(0.0)
         for parts in _passes(running, budget_tokens):
-            trained += _accumulate(base, parts)
+            trained += _accumulate(arena, parts)
         for r in running:
             _update(r)
         for r in [r for r in running if r.done]:
@@ -115,14 +117,15 @@ def _check(index: int, job: TrainJob, outcomes: dict[int, Outcome]) -> bool:
 def _begin(index: int, jobs: Sequence[TrainJob], slot: Slot) -> Running:
     job = jobs[index]
     generator = torch.Generator().manual_seed(job.seed)
-    return Running(index, job, slot, generator, slot.begin(job.lora, job.optimizer, generator))
+    slot.begin(job.lora, job.optimizer, generator)
+    return Running(index, job, slot, generator)
 
 
 def _passes(running: Sequence[Running], budget_tokens: int) -> Iterator[list[tuple[Running, list[Datum]]]]:
     """Pack the batches of all jobs into passes of about `budget_tokens`; sequences of a job stay together where they fit."""
     parts: list[tuple[Running, list[Datum]]] = []
     room = budget_tokens
-    for r in sorted(running, key=lambda r: (-max(len(d.tokens) for d in r.batch), r.index)):
+    for r in sorted(running, key=lambda r: (-sum(len(d.tokens) for d in r.batch), r.index)):
         for d in r.batch:
             if len(d.tokens) > room and parts:
                 yield parts
@@ -136,35 +139,35 @@ def _passes(running: Sequence[Running], budget_tokens: int) -> Iterator[list[tup
         yield parts
 
 
-def _accumulate(base: Base, parts: Sequence[tuple[Running, list[Datum]]]) -> int:
+def _accumulate(arena: Arena, parts: Sequence[tuple[Running, list[Datum]]]) -> int:
     """One forward and backward pass; the gradients of every adapter are added to. Returns the tokens it took."""
+    base = arena.base
     data = [d for _, group in parts for d in group]
     lengths = [len(d.tokens) for d in data]
     device = base.device
     tokens = torch.tensor([t for d in data for t in d.tokens], device=device)
     positions = torch.cat([torch.arange(n, device=device) for n in lengths])
-    segments, owner, weights, at = [], [], [], 0
+    rows_of = [(r.slot.index, sum(len(d.tokens) for d in group)) for r, group in parts]
+    running = blocks(rows_of, base.head, fresh=[r.fresh for r, _ in parts])
+    owner, weights = [], []
     for i, (r, group) in enumerate(parts):
-        n = sum(len(d.tokens) for d in group)
-        segments.append(Segment(at, at + n, r.weights))
         norm = sum(sum(d.weights[1:]) for d in r.batch) or 1.0
         for d in group:
             weights += [w / norm for w in d.weights[1:]] + [0.0]
-        owner += [i] * n
-        r.tokens += n
-        at += n
+        owner += [i] * rows_of[i][1]
+        r.tokens += rows_of[i][1]
     weight = torch.tensor(weights, dtype=torch.promote_types(base.dtype, torch.float32), device=device)
     rows = weight.nonzero().squeeze(1)
-    hidden = base.forward(tokens, positions, segments, FlatAttend(lengths, device))
+    hidden = base.forward(tokens, positions, FlatAttend(lengths, device), arena.bank, running)
     states, targets = hidden[rows], tokens.roll(-1)[rows]
     loss, each = LinearCrossEntropy.apply(states, base.head, targets, weight[rows], base.softcap)  # type: ignore[no-untyped-call]
     loss.backward()
     each = each.masked_fill(~states.any(-1), math.nan)  # an RMSNorm turns states that overflow into zeros, and the loss into log V
-    sums = torch.zeros(len(segments), dtype=weight.dtype, device=device).index_add_(0, torch.tensor(owner, device=device)[rows], each * weight[rows])
+    sums = torch.zeros(len(parts), dtype=weight.dtype, device=device).index_add_(0, torch.tensor(owner, device=device)[rows], each * weight[rows])
     for (r, _), value in zip(parts, sums.tolist(), strict=True):
-        r.weights.fresh = False
+        r.fresh = False
         r.losses[-1] += value
-    return at
+    return len(tokens)
 
 
 def _update(r: Running) -> None:

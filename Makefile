@@ -1,0 +1,56 @@
+# `make demo` and `make test` set everything up themselves; they need Python 3.11 or newer with pip, and nothing else.
+# On Linux without an NVIDIA card, TORCH_INDEX=https://download.pytorch.org/whl/cpu saves some gigabytes of download.
+
+PYTHON ?= python3
+TORCH_INDEX ?=
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+LOG := $(VENV)/install.log
+INSTALL = $(BIN)/python -m pip install --disable-pip-version-check --no-input --progress-bar off --constraint constraints.txt
+OR_SAY_WHY = >> $(LOG) 2>&1 || { tail -n 40 $(LOG); echo "Installation failed; the whole story is in $(LOG)"; exit 1; }
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test check format docs bench clean
+
+help: ## what can be done here
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 16
+
+install: $(READY) ## the package and its tools in .venv, once
+
+demo: $(READY) ## a model learns invented documents while you watch
+	@$(BIN)/selfedit demo
+
+test: $(READY) ## every test
+	@$(BIN)/python -m pytest
+
+check: $(READY) ## format, lint, types, layers, generated documentation: seconds
+	@$(BIN)/ruff format --check --quiet . && $(BIN)/ruff check --quiet . && echo "format and lint: ok"
+	@$(BIN)/mypy --no-error-summary && echo "types: ok"
+	@$(BIN)/lint-imports --no-logo 2>&1 | tail -n 40 | grep -v '^$$'
+	@$(BIN)/python docs/generate.py --check
+
+format: $(READY) ## put every file in shape
+	@$(BIN)/ruff check --quiet --fix . ; $(BIN)/ruff format .
+
+docs: $(READY) ## write docs/reference.md from the code
+	@$(BIN)/python docs/generate.py
+
+bench: $(READY) ## the engine beside what one would run instead
+	@for script in benchmarks/*.py; do if [ -e "$$script" ]; then $(BIN)/python "$$script" || exit 1; else echo "no benchmarks yet"; fi; done
+
+clean: ## remove .venv and every cache
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and f"selfedit needs Python 3.11 or newer, {sys.executable} is {sys.version.split()[0]}: make PYTHON=python3.12")'
+	@echo "Setting up $(VENV), once: about a minute, some more where PyTorch brings CUDA along (watch it: tail -f $(LOG))"
+	@$(PYTHON) -m venv $(VENV)
+	@rm -f $(LOG)
+	@echo "  1/2 PyTorch"
+	@$(INSTALL) torch $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) $(OR_SAY_WHY)
+	@echo "  2/2 selfedit and its tools"
+	@$(INSTALL) --editable '.[dev]' $(OR_SAY_WHY)
+	@touch $(READY)
+	@echo "Ready"

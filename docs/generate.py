@@ -1,0 +1,211 @@
+"""Writes docs/reference.md from the code: `make docs`. With --check it only says whether the page is up to date, and fails where it is not."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import difflib
+import inspect
+import json
+import os
+import sys
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+import annotated_types
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from selfedit import config, errors, models
+from selfedit.edits import STRATEGIES
+from selfedit.report.comparison import ARMS
+
+PAGE = Path(__file__).with_name("reference.md")
+WIDTH = 100
+
+HEAD = """# Reference
+
+Written from the code by `make docs`; `make check` fails when it is out of date.
+[Commands](#commands) · [recipe](#recipe) · [strategies](#strategies) · [arms of a table](#arms-of-a-table) ·
+[packaged models](#packaged-models) · [exit codes](#exit-codes)
+"""
+
+
+def page() -> str:
+    parts = (HEAD, commands(), recipe(), strategies(), arms(), packaged_models(), exit_codes())
+    return "\n".join(part.strip() + "\n" for part in parts)
+
+
+# ------------------------------------------------------------ commands
+
+
+def commands() -> str:
+    from selfedit.cli import COMMANDS
+
+    lines = ["## Commands", "", "```text", help_of(), "```", ""]
+    for name in COMMANDS:
+        lines += [f"### selfedit {name}", "", "```text", help_of(name), "```", ""]
+    return "\n".join(lines)
+
+
+def help_of(*arguments: str) -> str:
+    """What `--help` prints, WIDTH columns wide and without colour."""
+    raise NotImplementedError
+
+
+# ------------------------------------------------------------ recipe
+
+RECIPE = """## Recipe
+
+A TOML file. Every key has a default, an unknown key is an error that names the nearest valid one. A section with a `type` is one of several
+variants; its other keys depend on it.
+"""
+
+
+def recipe() -> str:
+    rows = list(keys(config.Recipe))
+    lines = [RECIPE, "| key | value | default | meaning |", "|---|---|---|---|"]
+    lines += [f"| `{key}` | {value} | {default} | {meaning} |" for key, value, default, meaning in rows]
+    return "\n".join(lines)
+
+
+def keys(model: type, default: Any = None, prefix: str = "", only: str = "") -> Iterator[tuple[str, str, str, str]]:
+    """(key, kind of value, default, meaning) of every key below a model or record; `only` names the variant the keys belong to."""
+    meanings = attribute_docstrings(model)
+    default = model() if default is None else default
+    for name, annotation, metadata in fields(model):
+        value, key = getattr(default, name), prefix + name
+        variants = [arg for arg in get_args(strip(annotation)) if inspect.isclass(arg) and issubclass(arg, BaseModel)]
+        if variants:
+            yield f"{key}.type", " or ".join(f'`"{kind(v)}"`' for v in variants), f'`"{kind(type(value))}"`', one_line(meanings.get(name, ""))
+            for variant in variants:
+                about = f'`"{kind(variant)}"`: {summary(variant)}'
+                yield f"{key}", "", "", about
+                yield from keys(variant, value if isinstance(value, variant) else None, f"{key}.", kind(variant))
+        elif is_record(annotation):
+            yield f"{key}", "section", "", one_line(meanings.get(name, "")) or summary(annotation)
+            yield from keys(annotation, value, f"{key}.")
+        elif name != "type" or not only:
+            yield key, words(annotation, metadata), f"`{toml(value)}`", one_line(meanings.get(name, ""))
+
+
+def fields(model: type) -> list[tuple[str, Any, list[Any]]]:
+    if issubclass(model, BaseModel):
+        return [(name, whole(field), field.metadata) for name, field in model.model_fields.items()]
+    hints = inspect.get_annotations(model, eval_str=True)
+    return [(field.name, hints[field.name], []) for field in dataclasses.fields(model)]
+
+
+def whole(field: FieldInfo) -> Any:
+    return field.annotation
+
+
+def is_record(annotation: Any) -> bool:
+    return inspect.isclass(annotation) and (dataclasses.is_dataclass(annotation) or issubclass(annotation, BaseModel))
+
+
+def strip(annotation: Any) -> Any:
+    return get_args(annotation)[0] if get_origin(annotation) is Annotated else annotation
+
+
+def kind(variant: type[BaseModel]) -> str:
+    return str(variant.model_fields["type"].default)
+
+
+def words(annotation: Any, metadata: list[Any]) -> str:
+    """The kind of value, in words."""
+    origin, args = get_origin(annotation), get_args(annotation)
+    if origin is Literal:
+        return " or ".join(f'`"{choice}"`' for choice in args)
+    if origin is tuple:
+        return "list of " + {str: "texts", Path: "paths"}[args[0]]
+    if origin in (Union, UnionType):
+        return " or ".join(words(arg, []) for arg in args)
+    limits = [f"{sign} {getattr(m, name):,}" for m in metadata for name, sign in LIMITS.items() if getattr(m, name, None) is not None]
+    return " ".join([{int: "whole number", float: "number", str: "text", bool: "true or false", Path: "path"}[annotation], ", ".join(limits)]).strip()
+
+
+LIMITS = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
+assert all(hasattr(annotated_types, name.title()) for name in LIMITS)
+
+
+def toml(value: Any) -> str:
+    return json.dumps(value, default=str, ensure_ascii=False)
+
+
+def attribute_docstrings(model: type) -> dict[str, str]:
+    """The string below each attribute of a class."""
+    body = ast.parse(textwrap.dedent(inspect.getsource(model))).body[0].body  # type: ignore[attr-defined]
+    found = {}
+    for statement, following in zip(body, body[1:], strict=False):
+        named = isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name)
+        if named and isinstance(following, ast.Expr) and isinstance(following.value, ast.Constant) and isinstance(following.value.value, str):
+            found[statement.target.id] = following.value.value
+    return found
+
+
+def summary(documented: Any) -> str:
+    return one_line(inspect.getdoc(documented) or "")
+
+
+def one_line(text: str) -> str:
+    return " ".join(text.split()).replace("|", "\\|")
+
+
+# ------------------------------------------------------------ the small tables
+
+
+def strategies() -> str:
+    lines = ["## Strategies", "", "`propose.strategies` of a recipe; see [strategies.md](strategies.md).", "", "| name | writes |", "|---|---|"]
+    return "\n".join(lines + [f"| `{s.name}` | {s.description} |" for s in STRATEGIES.values()])
+
+
+def arms() -> str:
+    lines = ["## Arms of a table", "", "| arm | in the report | what it is |", "|---|---|---|"]
+    rows = [f"| `{name}` | {label} | {meaning} |" for name, (label, meaning) in ARMS.items()]
+    return "\n".join([*lines, *rows, "| `round-1`, `round-2`, ... | After 1 round, ... | the policy after so many rounds of training |"])
+
+
+def packaged_models() -> str:
+    lines = ["## Packaged models", "", "| name | what it is | download | on disk | licence | source |", "|---|---|---|---|---|---|"]
+    return "\n".join(
+        [*lines, *(f"| `{m.name}` | {m.description} | {m.download_mb} MB | {m.disk_mb} MB | {m.licence} | {m.source} |" for m in models.packaged())]
+    )
+
+
+def exit_codes() -> str:
+    from selfedit import runs  # defines the last of them
+
+    lines = ["## Exit codes", "", "An error is one line on standard error that says what to do.", "", "| code | error | when |", "|---|---|---|"]
+    assert runs
+    found = sorted({error.exit_code: error for error in reversed(descendants(errors.SelfeditError))}.items())
+    return "\n".join([*lines, "| 0 | | the work was done |", *(f"| {code} | `{error.__name__}` | {summary(error)} |" for code, error in found)])
+
+
+def descendants(error: type[errors.SelfeditError]) -> list[type[errors.SelfeditError]]:
+    return [error, *(below for child in error.__subclasses__() for below in descendants(child))]
+
+
+# ------------------------------------------------------------ main
+
+
+def main() -> int:
+    wanted = page()
+    if "--check" not in sys.argv:
+        PAGE.write_text(wanted, encoding="utf-8")
+        print(f"wrote {os.path.relpath(PAGE)}")
+        return 0
+    found = PAGE.read_text(encoding="utf-8") if PAGE.exists() else ""
+    if found == wanted:
+        print("documentation: ok")
+        return 0
+    sys.stdout.writelines(list(difflib.unified_diff(found.splitlines(True), wanted.splitlines(True), "docs/reference.md", "the code", n=1))[:40])
+    print("docs/reference.md is out of date: run `make docs`")
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

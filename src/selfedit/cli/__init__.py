@@ -1,0 +1,127 @@
+"""The command line: parse, call, print. Each command is a dataclass in a file of its group; only the one that is called is imported."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import signal
+import sys
+import tempfile
+import traceback
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+from types import FrameType
+
+from selfedit import __version__
+from selfedit.errors import ConfigError, SelfeditError
+
+COMMANDS = {
+    "demo": ("work", "Demo"),
+    "learn": ("work", "Learn"),
+    "ask": ("use", "Ask"),
+    "report": ("look", "Report"),
+    "runs": ("look", "Runs"),
+    "show": ("look", "Show"),
+    "rollback": ("use", "Rollback"),
+    "export": ("use", "Export"),
+    "train": ("work", "Train"),
+    "eval": ("work", "Eval"),
+    "pull": ("setup", "Pull"),
+    "doctor": ("setup", "Doctor"),
+}
+"""File and class of each command."""
+
+HELP = """\
+selfedit: a language model reads your documents, writes its own training data, trains on it,
+is measured, and keeps what helped (SEAL, arXiv 2506.10943).
+
+Begin here:
+  selfedit doctor                    is everything there that is needed?
+  selfedit demo                      learn a few bundled documents and see what came of it
+  selfedit learn notes.md docs/      learn your own
+  selfedit ask "Who built the mill?" ask it, with and without what it learned
+  selfedit report                    the whole story of the last run, as one HTML file
+  selfedit rollback                  take the last thing it learned back
+
+Commands:
+  learn      learn documents: proof that it did, proof that nothing else broke, and a way back
+  ask        answer with the learned adapter and, beside it, without
+  report     write a run's report           runs       list the runs
+  show       look into a run, or list strategies, models and the settings of a recipe
+  rollback   take back the last head        export     copy an adapter, in PEFT's format
+  train      reinforcement learning: the model learns to write better self-edits
+  eval       measure strategies, or a trained policy, on documents nobody trained on
+  demo       a first run on bundled documents
+  pull       fetch a model                  doctor     check this machine
+
+Every command explains itself: selfedit learn --help
+Settings: --debug shows tracebacks (or SELFEDIT_DEBUG=1); SELFEDIT_RUNS is where runs live (default: ./runs),
+SELFEDIT_CACHE where models are kept.
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code. An error is one line on standard error."""
+    args = list(sys.argv[1:] if argv is None else argv)
+    debug = "--debug" in args or os.environ.get("SELFEDIT_DEBUG") == "1"
+    args = [each for each in args if each != "--debug"]
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        if before is signal.default_int_handler:
+            signal.signal(signal.SIGINT, _stop)
+        return _run(args)
+    except SystemExit as stopped:  # after --help
+        return stopped.code if isinstance(stopped.code, int) else 0
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except BaseException as error:
+        if debug:
+            traceback.print_exc()
+        message, code = _explain(error)
+        print(f"selfedit: {message}", file=sys.stderr)
+        return code
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _run(args: list[str]) -> int:
+    if not args or args[0] in ("-h", "--help", "help"):
+        print(HELP, end="")
+        return 0 if args else 2
+    if args[0] == "--version":
+        print(f"selfedit {__version__}")
+        return 0
+    name, *rest = args
+    if name not in COMMANDS:
+        near = difflib.get_close_matches(name, COMMANDS, n=1, cutoff=0.0)[0]
+        raise ConfigError(f"no command '{name}'; the nearest is '{near}' (selfedit --help lists them)")
+    from selfedit.cli.parse import parse
+
+    module, kind = COMMANDS[name]
+    command = getattr(import_module(f"selfedit.cli.{module}"), kind)
+    code: int = parse(command, name, rest).run(rest)
+    sys.stdout.flush()
+    return code
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    """The first Ctrl-C lets everything close in order, a second one does not wait for that."""
+    signal.signal(signal.SIGINT, lambda number, frame: os._exit(130))
+    raise KeyboardInterrupt
+
+
+def _explain(error: BaseException) -> tuple[str, int]:
+    """What went wrong in one line, and the exit code."""
+    from selfedit.runs import describe, is_full
+
+    if isinstance(error, SelfeditError):
+        return " ".join(str(error).split()), error.exit_code
+    if isinstance(error, KeyboardInterrupt):
+        return "stopped", 130
+    if is_full(error):
+        return f"no room left on the disk: free some space and try again ({error})", 1
+    log = Path(tempfile.gettempdir()) / f"selfedit-error-{os.getpid()}.log"
+    log.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
+    return f"{describe(error)} (the traceback is in {log})", 70

@@ -1,0 +1,200 @@
+"""The commands that look at what happened: report, runs, show."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+from tyro.conf import Positional, arg
+
+from selfedit import runs
+from selfedit.cli.options import Where
+from selfedit.errors import ConfigError, LedgerError
+from selfedit.ledger import Heads, Reader
+from selfedit.ledger import runs as all_runs
+from selfedit.show import Show as Printer
+from selfedit.show import share
+from selfedit.types import Candidate, Proposal
+
+
+@dataclass(frozen=True)
+class Report:
+    """Write the report of a run: one HTML file that needs no network. It says what the run found before it shows numbers.
+
+    Examples:
+      selfedit report                          of the last run, beside its ledger
+      selfedit report 20260131 --out report.html
+    """
+
+    run_: Positional[Annotated[str, arg(name="run", metavar="RUN", help_behavior_hint="(default: the last one)")]] = "latest"
+    """The id of a run, the beginning of one, or its folder."""
+    out: Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="")] = None
+    """Where to write it."""
+    where: Annotated[Where, arg(name="")] = field(default_factory=Where)
+
+    def run(self, args: Sequence[str]) -> int:
+        """The path of the page is all that is printed."""
+        from selfedit.report import write
+
+        folder = runs.find(self.where.root, self.run_)
+        printer = Printer()
+        with printer.stage("Writing the report"):
+            path = write(folder, self.out)
+        printer.line(str(path))
+        return 0
+
+
+@dataclass(frozen=True)
+class Runs:
+    """List the runs, the newest first: what they are, how they ended, and the share of held-out questions answered before and after."""
+
+    where: Annotated[Where, arg(name="")] = field(default_factory=Where)
+
+    def run(self, args: Sequence[str]) -> int:
+        """A line each; the one whose adapter is in force is marked."""
+        root, printer = self.where.root, Printer()
+        found, head = all_runs(root), Heads(root).current()
+        if not found:
+            printer.line(f"no runs in {root} yet; begin with: selfedit demo")
+            return 0
+        rows = [
+            [
+                run.id,
+                run.status + (", in force" if head and head.run_id == run.id else ""),
+                run.model,
+                share(run.before),
+                share(run.after),
+            ]
+            for run in found
+        ]
+        printer.table(["run", "status", "model", "before", "after"], rows, words=(0, 1, 2))
+        for run in found:
+            if run.problem:
+                printer.line(f"{run.id}: {run.problem}")
+        return 0
+
+
+@dataclass(frozen=True)
+class Show:
+    """Look into a run, or list what can be chosen.
+
+    Examples:
+      selfedit show latest                     a run: its result, cost, files, content hash
+      selfedit show latest --candidate corpus-0003:0:1
+      selfedit show strategies                 how self-edits can be written
+      selfedit show models                     packaged models
+      selfedit show recipe > recipe.toml       every setting with its default
+    """
+
+    what: Positional[Annotated[str, arg(metavar="RUN|strategies|models|recipe")]]
+    """A run, or one of the three lists."""
+    candidate: Annotated[str | None, arg(metavar="TASK:ROUND:INDEX", help_behavior_hint="")] = None
+    """Print this self-edit of the run in full: what was asked, what came back, what was learned from it, how it was scored."""
+    where: Annotated[Where, arg(name="")] = field(default_factory=Where)
+
+    def run(self, args: Sequence[str]) -> int:
+        """Print it."""
+        lists = {"strategies": _strategies, "models": _models, "recipe": _recipe}
+        printer = Printer()
+        if self.what in lists:
+            if self.candidate:
+                raise ConfigError(f"--candidate needs a run, as in `selfedit show latest --candidate {self.candidate}`")
+            lists[self.what](printer)
+        elif self.candidate:
+            _candidate(printer, runs.find(self.where.root, self.what), self.candidate)
+        else:
+            _run(printer, runs.find(self.where.root, self.what))
+        return 0
+
+
+def _strategies(printer: Printer) -> None:
+    from selfedit.edits.strategies import STRATEGIES
+
+    printer.table(["strategy", "what is written"], [[s.name, s.description] for s in STRATEGIES.values()], words=(0, 1))
+
+
+def _models(printer: Printer) -> None:
+    from selfedit.models.catalogue import packaged
+    from selfedit.models.fetch import cached
+
+    rows = [[m.name, "yes" if cached(m) else "no", f"{m.download_mb} MB", m.licence, m.description] for m in packaged()]
+    printer.table(["model", "fetched", "download", "licence", "what it is"], rows, words=(0, 1, 3, 4))
+    printer.line("Others: a folder, or a name of the Hugging Face hub such as org/name.", "dim")
+
+
+def _recipe(printer: Printer) -> None:
+    from selfedit.toml import recipe_toml
+
+    printer.out.print(recipe_toml(), end="", markup=False, soft_wrap=True)
+
+
+def _run(printer: Printer, folder: Path) -> None:
+    from selfedit.cli.results import compared, in_words
+    from selfedit.show import comparison
+
+    with Reader(folder) as reader:
+        info, cost, steps, content = reader.info(), reader.cost(), reader.steps(), reader.content_hash()
+        artifacts, verdicts, candidates, tasks = reader.artifacts(), reader.verdicts(), reader.candidates(), reader.tasks()
+    for name, value in (
+        ("run", info.run_id),
+        ("folder", str(folder)),
+        ("command", f"selfedit {info.command}, version {info.version}, begun {info.created_at}"),
+        ("status", info.status + (f" since {info.finished_at}" if info.finished_at else "")),
+        ("model", f"{info.recipe.get('model')} on {info.environment.get('processor', '?')}"),
+        ("steps", f"{len(steps)} finished" + (f", the last is {steps[-1].name}" if steps else "")),
+        ("contents", f"{len(tasks)} tasks, {len(candidates)} candidates"),
+        ("cost", in_words(cost)),
+        ("hash", content),
+        *((f"{artifact.name}", f"{folder / artifact.path} sha256 {artifact.sha256}") for artifact in artifacts),
+        *(("guard", f"{verdict.guard}: {verdict.decision}; {verdict.reason}") for verdict in verdicts),
+    ):
+        printer.fact(name, value)
+    found = compared(folder)
+    if found.arms:
+        comparison(printer, found)
+    if candidates:
+        first = candidates[0].proposal
+        printer.line()
+        printer.line(f"One self-edit: selfedit show {info.run_id} --candidate {first.task_id}:{first.round}:{first.index}", "dim")
+
+
+def _candidate(printer: Printer, folder: Path, name: str) -> None:
+    task, _, rest = name.rpartition(":")[0].rpartition(":")
+    index = name.rpartition(":")[2]
+    if not (task and rest.isdecimal() and index.isdecimal()):
+        raise ConfigError(f"a candidate is named TASK:ROUND:INDEX, as in corpus-0003:0:1; '{name}' is not")
+    with Reader(folder) as reader:
+        proposals, candidates = reader.proposals(int(rest)), reader.candidates(int(rest))
+    proposal = next((p for p in proposals if p.task_id == task and p.index == int(index)), None)
+    if proposal is None:
+        there = ", ".join(f"{p.task_id}:{p.round}:{p.index}" for p in proposals[:3]) or "none in this round"
+        raise LedgerError(f"run {folder.name} has no self-edit {name}; there are: {there}{', ...' if len(proposals) > 3 else ''}")
+    _print_edit(printer, proposal, next((c for c in candidates if c.proposal == proposal), None))
+
+
+def _print_edit(printer: Printer, proposal: Proposal, candidate: Candidate | None) -> None:
+    edit = proposal.edit
+    printer.fact("strategy", f"{edit.strategy}, seed {proposal.seed}")
+    if candidate:
+        reward = candidate.reward
+        printer.fact("reward", f"{reward.value:+.4f} ({reward.kind})" if reward.value is not None else f"unscored: {reward.reason}")
+        printer.fact("trained", f"{candidate.tokens:,} tokens, loss {candidate.losses[0]:.3f} to {candidate.losses[-1]:.3f}" if candidate.losses else "no")
+    for number, turn in enumerate(edit.turns, start=1):
+        printer.line()
+        printer.line(f"asked ({number} of {len(edit.turns)})", "dim")
+        printer.line(turn.prompt.text)
+        printer.line(f"written{', cut off at the token limit' if turn.finish_reason == 'length' else ''}", "dim")
+        printer.line(turn.completion)
+    printer.line()
+    printer.line(f"learned from it: {len(edit.examples)} examples", "dim")
+    for example in edit.examples:
+        printer.line(f"{example.prompt} → {example.text}" if example.prompt else example.text)
+    for dropped in edit.dropped:
+        printer.line(f"left out, {dropped.reason}: {dropped.text}", "dim")
+    if candidate and candidate.answers:
+        printer.line()
+        printer.line("answers to the questions it was chosen by", "dim")
+        for answer in candidate.answers:
+            printer.line(f"{'right' if answer.correct else 'wrong'}: {answer.question.question} → {answer.prediction} (gold: {answer.question.answer})")

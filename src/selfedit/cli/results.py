@@ -1,0 +1,50 @@
+"""How a run ends: its table, its verdicts, its cost, and the same as one line of JSON."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from selfedit.ledger import Reader
+from selfedit.report import write
+from selfedit.report.comparison import Comparison, compare
+from selfedit.show import Show, comparison, duration
+from selfedit.types import Cost
+
+
+def compared(folder: Path) -> Comparison:
+    """The arms of a run."""
+    with Reader(folder) as reader:
+        return compare(reader.tasks(), reader.results())
+
+
+def print_results(show: Show, folder: Path) -> Path:
+    """Everything that is said at the end of any run; writes the report and returns where it is."""
+    with show.stage("Writing the report"):
+        report = write(folder)
+        found = compared(folder)
+    with Reader(folder) as reader:
+        verdicts, cost = reader.verdicts(), reader.cost()
+    comparison(show, found)
+    show.line()
+    for verdict in verdicts:
+        show.fact("guard", f"{verdict.guard}: {verdict.decision}; {verdict.reason}")
+    show.fact("cost", in_words(cost))
+    return report
+
+
+def in_words(cost: Cost) -> str:
+    """A cost in one line."""
+    tokens = f"{cost.train_tokens:,} tokens trained on, {cost.sample_tokens:,} written"
+    return f"{duration(cost.wall_s)} of wall clock, {duration(cost.cpu_s)} of CPU; {tokens}"
+
+
+def as_json(folder: Path, **more: Any) -> str:
+    """The result of a run in one line: every arm by its name (`base` is `before`), with mean, low, high and n."""
+    arms = {"before" if arm.name == "base" else arm.name: asdict(arm.accuracy) for arm in compared(folder).arms}
+    with Reader(folder) as reader:
+        verdicts, cost, content = [asdict(verdict) for verdict in reader.verdicts()], asdict(reader.cost()), reader.content_hash()
+    found = {"run": folder.name, "folder": str(folder), **more, **arms, "guards": verdicts, "cost": cost, "content_hash": content}
+    return json.dumps(found, ensure_ascii=False, allow_nan=False)

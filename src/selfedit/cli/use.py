@@ -1,0 +1,138 @@
+"""The commands that use what was learned: ask, export, rollback."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+from tyro.conf import Positional, arg
+
+from selfedit import runs
+from selfedit.cli.options import Where
+from selfedit.errors import ConfigError, DataError, ModelError
+from selfedit.ledger import Heads, Reader
+from selfedit.show import Show
+
+Run = Annotated[str | None, arg(metavar="RUN", help_behavior_hint="")]
+
+
+@dataclass(frozen=True)
+class Ask:
+    """Answer a question with what was learned and, beside it, without. The documents are not shown to the model.
+
+    Examples:
+      selfedit ask "Where was Odwin Marrack born?"
+      selfedit ask "Where was he born?" --topic "Odwin Marrack"
+      selfedit ask "Who built the mill?" --run 20260131
+    """
+
+    question: Positional[Annotated[str, arg(metavar="QUESTION")]]
+    """What to ask. Short questions about one fact, as a person who read the documents could answer them."""
+    topic: Annotated[str | None, arg(metavar="TITLE", help_behavior_hint="")] = None
+    """The title of the document or section it is about. Without it, the learned one that has most words in common with the question."""
+    run_: Annotated[Run, arg(name="run")] = None
+    """A run of `learn`. Without it, the adapter in force."""
+    where: Annotated[Where, arg(name="")] = field(default_factory=Where)
+    quiet: bool = False
+    """No progress, only the answers."""
+    json: bool = False
+    """The answers as one line of JSON on standard output."""
+
+    def run(self, args: Sequence[str]) -> int:
+        """Two answers."""
+        from selfedit.asking import ask
+
+        if not self.question.strip():
+            raise ConfigError("there is no question")
+        show = Show(quiet=self.quiet, json=self.json)
+        folder, adapter = self.learned()
+        answers = ask(folder, adapter, self.question, self.topic, show)
+        show.fact("topic", answers.topic or "none fits; asked without one")
+        show.fact("learned", answers.learned)
+        show.fact("before", answers.before)
+        if self.json:
+            found = {"run": folder.name, "topic": answers.topic, "learned": answers.learned, "before": answers.before}
+            print(json.dumps(found, ensure_ascii=False))
+        return 0
+
+    def learned(self) -> tuple[Path, Path]:
+        """The run folder and the adapter to ask."""
+        root = self.where.root
+        if self.run_:
+            folder = runs.find(root, self.run_, ("learn", "demo"))
+            return folder, adapter_of(folder)
+        head = Heads(root).current()
+        if head is None:
+            raise DataError(f"nothing is learned yet, or it was rolled back (in {root}): begin with `selfedit learn DOCS`, or name a run with --run")
+        adapter = root / head.adapter
+        if not adapter.is_dir():
+            raise ModelError(f"the adapter in force, {adapter}, is gone: restore it, or take it back with `selfedit rollback`")
+        return adapter.parent, adapter
+
+
+@dataclass(frozen=True)
+class Export:
+    """Copy a run's adapter to a folder of your own, in PEFT's format: any tool that takes LoRAs takes it.
+
+    Examples:
+      selfedit export my-adapter               of the last run of learn
+      selfedit export 20260131-1200 my-adapter
+    """
+
+    names: Positional[Annotated[tuple[str, ...], arg(name="run-out", metavar="[RUN] OUT")]]
+    """The run (default: the last one of learn), and a folder that is not there yet."""
+    where: Annotated[Where, arg(name="")] = field(default_factory=Where)
+
+    def run(self, args: Sequence[str]) -> int:
+        """A whole copy or none."""
+        if len(self.names) not in (1, 2):
+            raise ConfigError("export takes a run and a folder, or a folder alone: selfedit export [RUN] OUT")
+        folder = runs.find(self.where.root, self.names[0] if len(self.names) == 2 else "latest", ("learn", "demo"))
+        adapter, out = adapter_of(folder), Path(self.names[-1]).expanduser()
+        config = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8"))
+        if config.get("peft_type") != "LORA":
+            raise ModelError(f"the adapter of run {folder.name} was made by the fake engine and has no weights; learn with a real model to export one")
+        if out.exists():
+            raise ConfigError(f"{out} exists already; export writes to a new folder")
+        draft = out.with_name(f"{out.name}.part")
+        shutil.rmtree(draft, ignore_errors=True)
+        out.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copytree(adapter, draft)
+        draft.rename(out)
+        show = Show()
+        show.fact("adapter", str(out))
+        show.fact("model", str(config["base_model_name_or_path"]))
+        show.fact("use", f"peft.PeftModel.from_pretrained(model, {str(out)!r})")
+        return 0
+
+
+@dataclass(frozen=True)
+class Rollback:
+    """Take the last thing that was learned back. What was in force before it is in force again; without one, the model as it came.
+
+    The weights of the model were never changed, so this restores them exactly. Nothing is deleted.
+    """
+
+    where: Annotated[Where, arg(name="")] = field(default_factory=Where)
+
+    def run(self, args: Sequence[str]) -> int:
+        """One step back."""
+        heads = Heads(self.where.root)
+        taken, now = heads.current(), heads.rollback()
+        show = Show()
+        show.line(f"taken back: {taken.run_id if taken else 'nothing'}")
+        show.line(f"in force now: {f'{now.run_id} ({now.adapter})' if now else 'the model as it came'}")
+        return 0
+
+
+def adapter_of(folder: Path) -> Path:
+    """The adapter of a finished run. Raises DataError where there is none."""
+    with Reader(folder) as reader:
+        sealed = any(artifact.path == "adapter" for artifact in reader.artifacts())
+    if not sealed or not (folder / "adapter").is_dir():
+        raise DataError(f"run {folder.name} has no adapter: it is not finished (selfedit learn --resume {folder.name}), or not a run of learn")
+    return folder / "adapter"

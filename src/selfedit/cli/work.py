@@ -1,0 +1,209 @@
+"""The commands that make runs: learn, demo, train, eval."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any
+
+from tyro.conf import Positional, arg
+
+from selfedit import runs, work
+from selfedit.cli.flags import AnyRecipe, EvalRecipe, LearnRecipe, as_flags, as_recipe
+from selfedit.cli.options import Output
+from selfedit.cli.parse import parse
+from selfedit.config import Recipe, load_recipe, parse_recipe
+from selfedit.edits import find as find_strategy
+from selfedit.errors import ConfigError, DataError
+from selfedit.ledger import Ledger, Reader
+
+File = Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="")]
+Options = Annotated[Output, arg(name="")]
+
+
+@dataclass(frozen=True)
+class Learn:
+    """Learn documents. The model writes training data about each (self-edits), the best of it is kept, and one adapter is trained on that.
+
+    Examples:
+      selfedit learn notes.md docs/            text, Markdown, or JSON Lines with title, context and questions
+      selfedit learn docs/ --propose.strategies span-qa --propose.candidates 3
+      selfedit learn docs/ --model ~/models/mine --inner.lora.rank 8
+      selfedit learn --resume latest           go on where a run was stopped
+
+    Questions that come with a document are divided: some choose between self-edits, the others are only ever asked for the table at the end.
+    Where none come, the model writes its own and confirms them. The model is never changed: what it learned is an adapter of a few MB, which
+    `selfedit ask` uses from then on, unless a guard found that too much else was forgotten. `selfedit rollback` takes it back.
+    """
+
+    docs: Positional[Annotated[tuple[Path, ...], arg(metavar="DOCS", help_behavior_hint="")]] = ()
+    """Files and folders: .txt, .md, .jsonl."""
+    recipe: File = None
+    """Settings from a TOML file (`selfedit show recipe` prints one); flags override it."""
+    keep: bool = False
+    """Put the adapter in force even if a guard was against it."""
+    output: Options = field(default_factory=Output)
+    settings: Annotated[LearnRecipe, arg(name="")] = field(default_factory=LearnRecipe)
+
+    def run(self, args: Sequence[str]) -> int:
+        """From documents to an adapter in force."""
+        if resumed := _resumed(self, "learn", LearnRecipe(), self.docs):
+            return _learn(self.output, resumed, fresh=False, force=self.keep)
+        recipe = _recipe(self, "learn", args)
+        recipe = recipe.model_copy(update={"docs": self.docs or recipe.docs})
+        if not recipe.docs:
+            raise DataError("nothing to learn: give files or folders, as in `selfedit learn notes.md docs/` (`selfedit demo` brings its own)")
+        return _learn(self.output, runs.begin(self.output.root, "learn", recipe), fresh=True, force=self.keep)
+
+
+@dataclass(frozen=True)
+class Demo:
+    """Learn a few bundled documents about invented things, which no model can know beforehand, and see what came of it.
+
+    Fetches the default model where it is missing. Afterwards: selfedit ask, selfedit report, selfedit rollback.
+    """
+
+    output: Options = field(default_factory=Output)
+    settings: Annotated[LearnRecipe, arg(name="")] = field(default_factory=lambda: as_flags(LearnRecipe, _packaged("demo")))
+
+    def run(self, args: Sequence[str]) -> int:
+        """As learn, on the held-out part of the bundled corpus."""
+        if self.output.resume:
+            raise ConfigError(f"a demo is resumed with: selfedit learn --resume {self.output.resume}")
+        return _learn(self.output, runs.begin(self.output.root, "demo", as_recipe(self.settings)), fresh=True)
+
+
+@dataclass(frozen=True)
+class Train:
+    """Train the model to write better self-edits (ReST-EM). Each round it writes some, learns from those that helped most, and is measured on
+    documents that it never learns from.
+
+    Examples:
+      selfedit train                           the bundled documents, two rounds
+      selfedit train recipe.toml --rounds 3
+      selfedit train --docs train/ --eval-docs test/ --propose.candidates 8
+      selfedit train --resume latest
+    """
+
+    recipe: Positional[File] = None
+    """Settings from a TOML file (`selfedit show recipe` prints one); flags override it."""
+    output: Options = field(default_factory=Output)
+    settings: Annotated[AnyRecipe, arg(name="")] = field(default_factory=AnyRecipe)
+
+    def run(self, args: Sequence[str]) -> int:
+        """Rounds of ReST-EM."""
+        resumed = _resumed(self, "train", AnyRecipe())
+        ledger = resumed or runs.begin(self.output.root, "train", _recipe(self, "train", args))
+        show = self.output.show
+        with runs.held(ledger, "train", fresh=not resumed):
+            passages = work.documents(ledger, ledger.recipe.docs, "train")
+            held_out = work.documents(ledger, ledger.recipe.eval_docs, "heldout", step="held-out")
+            show.say(f"run {ledger.run_id}")
+            work.train(ledger, passages, held_out, show)
+        return _end(self.output, ledger.folder, {"measure": f"selfedit eval --policy {ledger.run_id}"})
+
+
+@dataclass(frozen=True)
+class Eval:
+    """Measure, on documents that nobody trained on: the model as it came, trained on each passage alone, and on one self-edit of each strategy.
+
+    Examples:
+      selfedit eval --propose.strategies self-qa span-qa implications
+      selfedit eval recipe.toml --eval-docs test/ --limit 20
+      selfedit eval --policy latest            the policy that the last `selfedit train` made, in place of untrained strategies
+    """
+
+    recipe: Positional[File] = None
+    """Settings from a TOML file; flags override it."""
+    policy: Annotated[str | None, arg(metavar="RUN", help_behavior_hint="")] = None
+    """A run of `train`: its policy is measured, with its settings (flags override them)."""
+    output: Options = field(default_factory=Output)
+    settings: Annotated[EvalRecipe, arg(name="")] = field(default_factory=EvalRecipe)
+
+    def run(self, args: Sequence[str]) -> int:
+        """One self-edit a document, without selection."""
+        resumed = _resumed(self, "eval", EvalRecipe(), self.policy)
+        policy = runs.find(self.output.root, self.policy, ("train",)) if self.policy else None
+        if policy:
+            work.rounds_of(policy)
+        ledger = resumed or runs.begin(self.output.root, "eval", _recipe(self, "eval", args, policy))
+        show = self.output.show
+        with runs.held(ledger, "eval", fresh=not resumed):
+            held_out = work.documents(ledger, ledger.recipe.eval_docs, "heldout", step="held-out")
+            rounds = work.policy_of(ledger, policy)
+            show.say(f"run {ledger.run_id}")
+            work.evaluate(ledger, held_out, rounds, show)
+        return _end(self.output, ledger.folder, {})
+
+
+# ---------------------------------------------------------------- beginning
+
+
+def _resumed(command: Any, name: str, untouched: AnyRecipe, *others: object) -> Ledger | None:
+    """The run to go on with, if one was named. Raises ConfigError where anything else was given: a run keeps the settings it began with."""
+    output: Output = command.output
+    if output.resume is None:
+        return None
+    if command.recipe or command.settings != untouched or any(others):
+        raise ConfigError(f"a resumed run keeps what it began with: leave out documents and settings, as in `selfedit {name} --resume {output.resume}`")
+    return runs.take_up(output.root, output.resume, name)
+
+
+def _recipe(command: Any, name: str, args: Sequence[str], policy: Path | None = None) -> Recipe:
+    """The recipe: from a file or a policy's run if there is one, and the flags that were given over it. Raises ConfigError before anything is loaded."""
+    if command.recipe and policy:
+        raise ConfigError("a policy is measured with its own settings: leave out the recipe (flags may change single settings)")
+    if command.recipe or policy:
+        before = _of_run(policy) if policy else load_recipe(command.recipe)
+        kind = type(command.settings)
+        command = parse(type(command), name, args, default=replace(type(command)(), settings=as_flags(kind, before)))
+    recipe = as_recipe(command.settings)
+    for strategy in recipe.propose.strategies:
+        find_strategy(strategy)
+    return recipe
+
+
+def _of_run(folder: Path) -> Recipe:
+    with Reader(folder) as reader:
+        info = reader.info()
+    before = Path(info.environment.get("folder", "."))
+    recipe = parse_recipe(info.recipe, source=f"recipe of run {folder.name}")
+    return recipe.model_copy(update={"eval_docs": tuple(before / path for path in recipe.eval_docs)})
+
+
+def _packaged(name: str) -> Recipe:
+    with resources.as_file(resources.files("selfedit").joinpath(f"data/{name}.toml")) as file:
+        return load_recipe(file)
+
+
+# ---------------------------------------------------------------- learning, and what is said at the end
+
+
+def _learn(output: Output, ledger: Ledger, *, fresh: bool, force: bool = False) -> int:
+    show, root = output.show, output.root
+    with runs.held(ledger, "learn", fresh):
+        passages = work.documents(ledger, ledger.recipe.docs, "heldout")
+        show.say(f"run {ledger.run_id}")
+        work.learn(ledger, passages, show)
+    in_force = work.put_in_force(root, ledger.folder, force)
+    facts = {"adapter": str(ledger.folder / "adapter")}
+    if in_force:
+        facts |= {"ask": 'selfedit ask "..."', "undo": "selfedit rollback"}
+    else:
+        facts |= {"not used": f"to put the adapter in force nevertheless: selfedit learn --resume {ledger.run_id} --keep"}
+    return _end(output, ledger.folder, facts, adapter=facts["adapter"], in_force=in_force)
+
+
+def _end(output: Output, folder: Path, facts: dict[str, str], **more: Any) -> int:
+    """The table, the report, and what to do next."""
+    from selfedit.cli.results import as_json, print_results
+
+    show = output.show
+    report = print_results(show, folder)
+    for name, value in {"report": str(report), **facts}.items():
+        show.fact(name, value)
+    if output.json:
+        print(as_json(folder, report=str(report), **more))
+    return 0

@@ -1,0 +1,186 @@
+"""What a person sees while a run goes on and when it ends: progress on standard error, results on standard output."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import IO, TYPE_CHECKING
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as Bars
+from rich.table import Table
+from rich.text import Text
+
+from selfedit.engine.base import Progress
+from selfedit.types import Interval
+
+if TYPE_CHECKING:
+    from selfedit.report.comparison import Comparison
+
+QUICK_S = 0.5
+"""A stage that takes less leaves no line."""
+HEARTBEAT_S = 30.0
+"""How often a stage says where it is when nobody watches a terminal."""
+
+
+class _Console(Console):
+    """A reader that went away never stops a run."""
+
+    def on_broken_pipe(self) -> None:
+        """Go on in silence."""
+        self.quiet = True
+
+
+def console(stream: IO[str]) -> Console:
+    """A console on a stream; a table written to a file is as wide as it needs to be."""
+    return _Console(file=stream, highlight=False, soft_wrap=not stream.isatty(), width=None if stream.isatty() else _columns())
+
+
+def _columns() -> int:
+    return int(os.environ.get("COLUMNS") or 110)
+
+
+class Show:
+    """`quiet` shows results only. With `json`, standard output is left to the one line of JSON."""
+
+    def __init__(self, *, quiet: bool = False, json: bool = False) -> None:
+        self.quiet = quiet
+        self.err = console(sys.stderr)
+        self.out = self.err if json else console(sys.stdout)
+
+    # ------------------------------------------------------------ while it goes on
+
+    @contextmanager
+    def stage(self, title: str) -> Iterator[Progress]:
+        """Shows a piece of work with a bar, the time it has taken and the time left; leaves a line with its duration."""
+        began = time.monotonic()
+        if self.quiet:
+            yield lambda done, total: None
+        elif self.err.is_terminal:
+            with self._bars() as bars:
+                yield _Bar(bars, title)
+        else:
+            yield _Heartbeat(self, title)
+        took = time.monotonic() - began
+        if took >= QUICK_S:
+            self.say(f"{title}: {duration(took)}", mark="[green]✓[/] ")
+
+    def say(self, text: str, mark: str = "  ") -> None:
+        """One line of news."""
+        if not self.quiet:
+            self.err.print(f"{mark}[dim]{escape(text)}[/]", soft_wrap=True)
+
+    def _bars(self) -> Bars:
+        return Bars(
+            TextColumn("[cyan]▸[/] {task.description}"),
+            BarColumn(bar_width=24),
+            TextColumn("{task.fields[share]}"),
+            TimeElapsedColumn(),
+            TextColumn("[dim]{task.fields[left]}[/]"),
+            console=self.err,
+            transient=True,
+            refresh_per_second=5,
+        )
+
+    # ------------------------------------------------------------ when it has ended
+
+    def line(self, text: str = "", style: str = "") -> None:
+        """A line of the result."""
+        self.out.print(Text(text, style=style), soft_wrap=not self.out.is_terminal)
+
+    def fact(self, name: str, value: str) -> None:
+        """A named line of the result."""
+        self.out.print(Text.assemble((f"{name:<10} ", "dim"), value), soft_wrap=True)
+
+    def table(self, columns: Sequence[str], rows: Sequence[Sequence[str]], *, words: Sequence[int] = (0,), bold: int | None = None) -> None:
+        """A table; columns of words stand left, numbers right."""
+        table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="dim")
+        for number, column in enumerate(columns):
+            table.add_column(column, justify="left" if number in words else "right", no_wrap=number not in words, overflow="fold")
+        for number, row in enumerate(rows):
+            table.add_row(*(Text(cell) for cell in row), style="bold" if number == bold else "")
+        self.out.print(table, soft_wrap=False)
+
+
+class _Bar:
+    """A stage's bar. When the work goes on to its next part (fewer done than before, or out of another total), the bar starts again."""
+
+    def __init__(self, bars: Bars, title: str) -> None:
+        self.bars, self.title = bars, title
+        self.began, self.done, self.total = time.monotonic(), 0, 0
+        self.task: TaskID = bars.add_task(escape(title), total=None, share="", left="")
+
+    def __call__(self, done: int, total: int) -> None:
+        if total != self.total or done < self.done:
+            self.began, self.total = time.monotonic(), total
+        self.done = done
+        left = time_left(done, total, time.monotonic() - self.began)
+        share = f"{100 * done // total:>3} %" if total else ""
+        self.bars.update(self.task, total=total or None, completed=done, share=share, left=left)
+
+
+class _Heartbeat:
+    """A stage without a terminal: a line now and then, so that a log shows life."""
+
+    def __init__(self, show: Show, title: str) -> None:
+        self.show, self.title = show, title
+        self.began = self.last = time.monotonic()
+
+    def __call__(self, done: int, total: int) -> None:
+        now = time.monotonic()
+        if now - self.last >= HEARTBEAT_S and total:
+            self.last = now
+            left = time_left(done, total, now - self.began)
+            self.show.say(f"{self.title}: {100 * done // total} %, {duration(now - self.began)}{', ' if left else ''}{left}")
+
+
+def time_left(done: int, total: int, seconds: float) -> str:
+    """`2 min 05 s left`, by how long the first part took; nothing before there is something to go by."""
+    if not 0 < done < total or seconds < 1:
+        return ""
+    return f"{duration(seconds * (total - done) / done)} left"
+
+
+def duration(seconds: float) -> str:
+    """`0.4 s`, `12 s`, `3 min 20 s`, `2 h 05 min`."""
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    return f"{whole // 60} min {whole % 60:02d} s" if whole < 3600 else f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def share(value: float | None) -> str:
+    """A share in percent, a dash where it was not measured."""
+    return "–" if value is None else f"{100 * value:.1f} %"
+
+
+# ---------------------------------------------------------------- tables of a run
+
+_KINDS = {"given": "given with the documents", "written": "written by the model, and confirmed", "cloze": "blanks in the text"}
+
+
+def comparison(show: Show, found: Comparison) -> None:
+    """The arms of a run side by side, what that says in a sentence, and the kinds of questions where they did not all come with the documents."""
+    rows = [[arm.label, share(arm.accuracy.mean), _range(arm.accuracy), str(arm.accuracy.n), arm.tokens] for arm in found.arms]
+    final = next((number for number, arm in enumerate(found.arms) if arm.name == found.final), None)
+    show.line()
+    show.table(["answers to held-out questions", "correct", "95 % interval", "questions", "tokens trained on"], rows, bold=final)
+    if any(kind != "given" for kind, _, _ in found.kinds):
+        shares = [[_KINDS.get(kind, kind), str(n), *(share(by_arm.get(arm.name)) for arm in found.arms)] for kind, n, by_arm in found.kinds]
+        show.line()
+        show.table(["questions", "number", *(arm.label.lower() for arm in found.arms)], shares)
+    if found.headline:
+        show.line()
+        show.line(found.headline.verdict, "bold")
+        show.line(f"{found.headline.sentence} {found.headline.control}".strip())
+
+
+def _range(interval: Interval) -> str:
+    return f"{100 * interval.low:.1f} to {100 * interval.high:.1f}"

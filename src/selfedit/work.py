@@ -1,0 +1,169 @@
+"""From a run folder to finished work: read the documents, open the model, go through the loop, write the report, put the adapter in force."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, Protocol
+
+from selfedit.config import FakeEngine, Recipe
+from selfedit.engine.base import Progress
+from selfedit.errors import DataError, LedgerError
+from selfedit.examiner import read
+from selfedit.ledger import Head, Heads, Ledger, Reader
+from selfedit.types import Passage
+
+if TYPE_CHECKING:
+    from selfedit.policy import Policy
+
+Split = Literal["train", "heldout"]
+
+
+class Watcher(Protocol):
+    """Who is told how the work goes on."""
+
+    def stage(self, title: str) -> AbstractContextManager[Progress]:
+        """A piece of work by its name, while it goes on."""
+        ...
+
+    def say(self, text: str) -> None:
+        """One line of news."""
+        ...
+
+
+# ------------------------------------------------------------ the three kinds of work
+
+
+def learn(ledger: Ledger, passages: Sequence[Passage], watcher: Watcher) -> None:
+    """Learn documents; what was finished before is not done again."""
+    from selfedit.loop import Loop
+
+    if not is_finished(ledger):
+        Loop(open_model(ledger, watcher), ledger, watcher.stage).learn(passages)
+        ledger.finish()
+
+
+def train(ledger: Ledger, passages: Sequence[Passage], held_out: Sequence[Passage], watcher: Watcher) -> None:
+    """Train the policy to write better self-edits."""
+    from selfedit.loop import Loop
+
+    if not is_finished(ledger):
+        Loop(open_model(ledger, watcher), ledger, watcher.stage).train(passages, held_out)
+        ledger.finish()
+
+
+def evaluate(ledger: Ledger, held_out: Sequence[Passage], rounds: Sequence[Path], watcher: Watcher) -> None:
+    """Measure each strategy of the recipe with the model as it came, or with the policy that these adapters, merged in order, make of it."""
+    from selfedit.loop import Loop
+
+    if not is_finished(ledger):
+        Loop(open_model(ledger, watcher), ledger, watcher.stage).measure(held_out, rounds)
+        ledger.finish()
+
+
+# ------------------------------------------------------------ documents
+
+
+def documents(ledger: Ledger, docs: Sequence[Path], split: Split, step: str = "tasks") -> list[Passage]:
+    """The passages of a run, read before any model is opened; nothing once the step that needs them is finished.
+
+    Relative paths count from where the run was begun. Raises DataError where they are no longer what the run began with.
+    """
+    if ledger.is_finished(step):
+        return []
+    with Reader(ledger.folder) as reader:
+        before = Path(reader.info().environment.get("folder", "."))
+        known = reader.notes().get(f"documents for {step}")
+    passages = read(ledger.recipe, [before / path for path in docs], split)
+    found = {"passages": len(passages), "sha256": _digest(passages)}
+    if known not in (None, found):
+        raise DataError(f"the documents have changed since run {ledger.run_id} was begun; restore them, or start a new run")
+    ledger.note(f"documents for {step}", found)
+    return passages
+
+
+def _digest(passages: Iterable[Passage]) -> str:
+    return hashlib.sha256("\n".join(map(repr, passages)).encode()).hexdigest()
+
+
+# ------------------------------------------------------------ the model
+
+
+def open_model(ledger: Ledger, watcher: Watcher) -> Policy:
+    """The policy of a run; its tokens are counted in the ledger. Raises LedgerError where the model is another than the run began with."""
+    recipe = ledger.recipe
+    with watcher.stage(opening(recipe)):
+        from selfedit.opening import open_policy
+
+        policy = open_policy(recipe, say=watcher.say)
+        policy.count = lambda trained, written: ledger.count(train_tokens=trained, sample_tokens=written)
+        if not isinstance(recipe.engine, FakeEngine):
+            _same_model(ledger)
+    return policy
+
+
+def opening(recipe: Recipe) -> str:
+    """The title of the stage in which a model is opened."""
+    return "Opening the fake model" if isinstance(recipe.engine, FakeEngine) else f"Opening {recipe.model}"
+
+
+def _same_model(ledger: Ledger) -> None:
+    from selfedit.environment import fingerprint
+    from selfedit.models import resolve
+
+    found = fingerprint(resolve(ledger.recipe.model, offline=True))
+    with Reader(ledger.folder) as reader:
+        known = reader.notes().get("model")
+    if known not in (None, found):
+        raise LedgerError(f"{ledger.recipe.model} is no longer the model that run {ledger.run_id} began with; restore it, or start a new run")
+    ledger.note("model", found)
+
+
+# ------------------------------------------------------------ afterwards
+
+
+def put_in_force(root: Path, folder: Path, force: bool) -> bool:
+    """Make a run's adapter the current head, once; not where a guard was against it, unless forced. Returns whether it is in force now."""
+    heads, head = Heads(root), Head(folder.name, _adapter(root, folder))
+    with Reader(folder) as reader:
+        against = [verdict for verdict in reader.verdicts() if verdict.decision != "accept"]
+    new = all(change.head != head for change in heads.history())
+    if (new and not against) or (force and heads.current() != head):
+        heads.push(head)
+    return heads.current() == head
+
+
+def _adapter(root: Path, folder: Path) -> str:
+    adapter = folder.resolve() / "adapter"
+    return adapter.relative_to(root.resolve()).as_posix() if adapter.is_relative_to(root.resolve()) else str(adapter)
+
+
+def is_finished(ledger: Ledger) -> bool:
+    """Whether everything was done before."""
+    with Reader(ledger.folder) as reader:
+        return reader.info().status == "finished"
+
+
+def policy_of(ledger: Ledger, policy: Path | None) -> list[Path]:
+    """The rounds of the policy that a run of `eval` measures, none for the model as it came; noted at its beginning, and found again."""
+    with Reader(ledger.folder) as reader:
+        noted = reader.notes().get("policy")
+    folder = Path(noted["folder"]) if noted else policy
+    if folder is None:
+        return []
+    rounds = rounds_of(folder)
+    ledger.note("policy", {"run": folder.name, "folder": str(folder.resolve()), "rounds": len(rounds)})
+    return rounds
+
+
+def rounds_of(folder: Path) -> list[Path]:
+    """The adapters that a run of `train` made of its policy, one a round. Raises DataError where it has none."""
+    with Reader(folder) as reader:
+        found = [folder / artifact.path for artifact in reader.artifacts() if artifact.path.startswith("policy/")]
+    if not found:
+        raise DataError(f"run {folder.name} has trained no policy; `selfedit runs` shows which command made a run")
+    return found
+
+
