@@ -25,9 +25,10 @@ test: $(READY) ## every test
 	@$(BIN)/python -m pytest
 
 check: $(READY) ## format, lint, types, layers, generated documentation: seconds
-	@$(BIN)/ruff format --check --quiet . && $(BIN)/ruff check --quiet . && echo "format and lint: ok"
+	@$(BIN)/ruff format --check --quiet --output-format concise . || { echo "run: make format"; exit 1; }
+	@$(BIN)/ruff check --quiet --output-format concise . && echo "format and lint: ok"
 	@$(BIN)/mypy --no-error-summary && echo "types: ok"
-	@$(BIN)/lint-imports --no-logo 2>&1 | tail -n 40 | grep -v '^$$'
+	@said=$$($(BIN)/lint-imports --no-logo 2>&1) && echo "layers: ok" || { echo "$$said"; exit 1; }
 	@$(BIN)/python docs/generate.py --check
 
 format: $(READY) ## put every file in shape
@@ -46,7 +47,7 @@ clean: ## remove .venv and every cache
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and f"selfedit needs Python 3.11 or newer, {sys.executable} is {sys.version.split()[0]}: make PYTHON=python3.12")'
 	@echo "Setting up $(VENV), once: about a minute, some more where PyTorch brings CUDA along (watch it: tail -f $(LOG))"
-	@$(PYTHON) -m venv $(VENV)
+	@$(PYTHON) -m venv $(VENV) || { echo "$(PYTHON) cannot make a virtual environment: install python3-venv (Debian, Ubuntu), or make PYTHON=another"; exit 1; }
 	@rm -f $(LOG)
 	@echo "  1/2 PyTorch"
 	@$(INSTALL) torch $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) $(OR_SAY_WHY)

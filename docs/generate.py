@@ -6,25 +6,26 @@ import ast
 import dataclasses
 import difflib
 import inspect
+import io
 import json
 import os
+import re
 import sys
 import textwrap
 from collections.abc import Iterator
+from contextlib import redirect_stdout
+from itertools import pairwise
 from pathlib import Path
 from types import UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Any, Literal, Union, get_args, get_origin
 
-import annotated_types
 from pydantic import BaseModel
-from pydantic.fields import FieldInfo
 
 from selfedit import config, errors, models
 from selfedit.edits import STRATEGIES
-from selfedit.report.comparison import ARMS
+from selfedit.report import comparison
 
 PAGE = Path(__file__).with_name("reference.md")
-WIDTH = 100
 
 HEAD = """# Reference
 
@@ -45,15 +46,59 @@ def page() -> str:
 def commands() -> str:
     from selfedit.cli import COMMANDS
 
-    lines = ["## Commands", "", "```text", help_of(), "```", ""]
-    for name in COMMANDS:
-        lines += [f"### selfedit {name}", "", "```text", help_of(name), "```", ""]
-    return "\n".join(lines)
+    return "\n".join(["## Commands", "", "```text", help_of("--help"), "```", "", *(command(name) for name in COMMANDS)])
 
 
-def help_of(*arguments: str) -> str:
-    """What `--help` prints, WIDTH columns wide and without colour."""
-    raise NotImplementedError
+def command(name: str) -> str:
+    """A command's help as a section: its words, its arguments as a table. Flags that are keys of the recipe are left to the recipe."""
+    head, *panels = re.split(r"^╭─ (.+?) ─+╮\n", help_of(name, "--help"), flags=re.MULTILINE)
+    usage, _, about = head.strip().partition("\n\n")
+    lines = [
+        f"### selfedit {name}",
+        "",
+        "```text",
+        usage.removeprefix("usage: "),
+        "",
+        about.strip(),
+        "```",
+        "",
+        "| argument | meaning |",
+        "|---|---|",
+    ]
+    settings = False
+    for title, panel in zip(panels[::2], panels[1::2], strict=True):
+        if title.split(".")[0].removesuffix(" options") in config.Recipe.model_fields:
+            settings = True
+        else:
+            lines += [f"| `{argument}` | {meaning} |" for argument, meaning in arguments(panel)]
+    if settings:
+        lines += ["", "Every key of the [recipe](#recipe) is a flag too: `--inner.lora.rank 8`, `--propose.strategies span-qa key-facts`."]
+    return "\n".join([*lines, ""])
+
+
+def arguments(panel: str) -> Iterator[tuple[str, str]]:
+    """(argument, meaning) of each entry of a panel: an argument begins at the margin, its meaning follows after two blanks or on the next lines."""
+    entries: list[list[str]] = []
+    for line in re.findall(r"^│ (.*?) *│$", panel, flags=re.MULTILINE):
+        if not line.startswith(" "):
+            entries.append(re.split(r"  +", line, maxsplit=1))
+        else:
+            entries[-1].append(line)
+    for argument, *meaning in entries:
+        if argument != "-h, --help":
+            yield argument.replace("|", "\\|"), one_line(" ".join(meaning)).replace(" (default: False)", "")
+
+
+def help_of(*args: str) -> str:
+    """What the command line prints, without colour."""
+    from selfedit.cli import main
+
+    said = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")  # tyro asks for the encoding and draws accordingly
+    os.environ["COLUMNS"] = "80"  # wider, and tyro sets panels side by side
+    with redirect_stdout(said):
+        main(args)
+    said.seek(0)
+    return re.sub(r"\x1b\[[\d;]*m", "", said.read()).rstrip()
 
 
 # ------------------------------------------------------------ recipe
@@ -78,37 +123,29 @@ def keys(model: type, default: Any = None, prefix: str = "", only: str = "") -> 
     default = model() if default is None else default
     for name, annotation, metadata in fields(model):
         value, key = getattr(default, name), prefix + name
-        variants = [arg for arg in get_args(strip(annotation)) if inspect.isclass(arg) and issubclass(arg, BaseModel)]
+        variants = [arg for arg in get_args(annotation) if inspect.isclass(arg) and issubclass(arg, BaseModel)]
         if variants:
-            yield f"{key}.type", " or ".join(f'`"{kind(v)}"`' for v in variants), f'`"{kind(type(value))}"`', one_line(meanings.get(name, ""))
+            meaning = " ".join(f'`"{kind(v)}"`: {summary(v)}' for v in variants)
+            yield f"{key}.type", " or ".join(f'`"{kind(v)}"`' for v in variants), f'`"{kind(type(value))}"`', meaning
             for variant in variants:
-                about = f'`"{kind(variant)}"`: {summary(variant)}'
-                yield f"{key}", "", "", about
                 yield from keys(variant, value if isinstance(value, variant) else None, f"{key}.", kind(variant))
         elif is_record(annotation):
             yield f"{key}", "section", "", one_line(meanings.get(name, "")) or summary(annotation)
             yield from keys(annotation, value, f"{key}.")
         elif name != "type" or not only:
-            yield key, words(annotation, metadata), f"`{toml(value)}`", one_line(meanings.get(name, ""))
+            kind_of, meaning = words(annotation, metadata), one_line(meanings.get(name, ""))
+            yield key, kind_of, f"`{json.dumps(value, default=str, ensure_ascii=False)}`", f"({only}) {meaning}" if only else meaning
 
 
 def fields(model: type) -> list[tuple[str, Any, list[Any]]]:
     if issubclass(model, BaseModel):
-        return [(name, whole(field), field.metadata) for name, field in model.model_fields.items()]
+        return [(name, field.annotation, field.metadata) for name, field in model.model_fields.items()]
     hints = inspect.get_annotations(model, eval_str=True)
     return [(field.name, hints[field.name], []) for field in dataclasses.fields(model)]
 
 
-def whole(field: FieldInfo) -> Any:
-    return field.annotation
-
-
 def is_record(annotation: Any) -> bool:
     return inspect.isclass(annotation) and (dataclasses.is_dataclass(annotation) or issubclass(annotation, BaseModel))
-
-
-def strip(annotation: Any) -> Any:
-    return get_args(annotation)[0] if get_origin(annotation) is Annotated else annotation
 
 
 def kind(variant: type[BaseModel]) -> str:
@@ -129,18 +166,13 @@ def words(annotation: Any, metadata: list[Any]) -> str:
 
 
 LIMITS = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
-assert all(hasattr(annotated_types, name.title()) for name in LIMITS)
-
-
-def toml(value: Any) -> str:
-    return json.dumps(value, default=str, ensure_ascii=False)
 
 
 def attribute_docstrings(model: type) -> dict[str, str]:
     """The string below each attribute of a class."""
     body = ast.parse(textwrap.dedent(inspect.getsource(model))).body[0].body  # type: ignore[attr-defined]
     found = {}
-    for statement, following in zip(body, body[1:], strict=False):
+    for statement, following in pairwise(body):
         named = isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name)
         if named and isinstance(following, ast.Expr) and isinstance(following.value, ast.Constant) and isinstance(following.value.value, str):
             found[statement.target.id] = following.value.value
@@ -165,7 +197,7 @@ def strategies() -> str:
 
 def arms() -> str:
     lines = ["## Arms of a table", "", "| arm | in the report | what it is |", "|---|---|---|"]
-    rows = [f"| `{name}` | {label} | {meaning} |" for name, (label, meaning) in ARMS.items()]
+    rows = [f"| `{name}` | {label} | {meaning} |" for name, (label, meaning) in comparison._ARMS.items()]
     return "\n".join([*lines, *rows, "| `round-1`, `round-2`, ... | After 1 round, ... | the policy after so many rounds of training |"])
 
 

@@ -48,7 +48,7 @@ def ask(folder: Path, adapter: Path, question: str, topic: str | None, watcher: 
 
 
 def choose_topic(question: str, tasks: Sequence[Task]) -> str:
-    """The title of the task with most words in common with the question: rare words count more, the title's more than the text's. Empty: none has any."""
+    """The title of the task with most words in common with the question; rare words count more, and those of titles. Empty where none has any."""
     if not tasks:
         return ""
     asked = set(words(question))

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from selfedit import environment
+from selfedit.models.libraries import first_line
 
 NEEDED_GB = 0.8
 """Free space that fetching the default model takes at its peak, and a run after it."""
@@ -41,7 +42,7 @@ def _libraries() -> Iterator[Finding]:
         try:
             __import__(name)
         except Exception as error:  # a broken library may raise anything
-            found = "not installed" if version == "missing" else f"{version} cannot be imported: {str(error).splitlines()[0] if str(error) else error!r}"
+            found = "not installed" if version == "missing" else f"{version} cannot be imported: {first_line(error)}"
             yield Finding(name, "missing", found, f"pip install -U {name}")
         else:
             yield Finding(name, "good", version)

@@ -11,6 +11,7 @@ from importlib import metadata
 from pathlib import Path
 
 _LIBRARIES = ("torch", "transformers", "tokenizers", "safetensors", "numpy", "pydantic")
+_MODEL_FILES = (".json", ".safetensors", ".jinja", ".model", ".txt")
 _BLOCK, _BLOCKS = 2**20, 16
 
 
@@ -78,9 +79,9 @@ def _git(folder: Path, *arguments: str) -> str | None:
 
 
 def fingerprint(model: Path) -> str:
-    """SHA-256, hex, over the configuration, tokenizer and weights of a model's folder. Of a large file, 16 blocks of 1 MiB from start to end and its size."""
+    """SHA-256, hex, over configuration, tokenizer and weights in a model's folder. Of a large file: its size, and 16 blocks of 1 MiB."""
     digest = hashlib.sha256()
-    for file in sorted(f for f in model.iterdir() if f.suffix in (".json", ".safetensors", ".jinja", ".model", ".txt") and f.name != "origin.json"):
+    for file in sorted(file for file in model.iterdir() if file.suffix in _MODEL_FILES and file.name != "origin.json"):
         size = file.stat().st_size
         digest.update(f"{file.name}\0{size}\n".encode())
         with file.open("rb") as stream:

@@ -65,20 +65,14 @@ class Loop:
 
     def train(self, passages: Sequence[Passage], held_out: Sequence[Passage]) -> None:
         """Learn to write self-edits: each round the policy is trained on the best of its own, and measured on documents it never learns from."""
-        policy, algorithm = self.policy, self.policy.recipe.algorithm
+        policy = self.policy
         tasks = self.step("tasks", Task, "Preparing questions", lambda progress: examine(policy, passages, progress))
         exams = self.step("held-out", Task, "Preparing held-out questions", lambda progress: examine(policy, held_out, progress))
         self.baselines(exams)
         self.evaluate(exams, 0, "untrained")
         for round_ in range(policy.recipe.rounds):
             proposals, kept = self.improve(tasks, round_)
-            turns = [turn for p in _chosen(proposals, kept) for turn in p.edit.turns]
-            job = policy.outer_job(turns, derive(policy.recipe.seed, "outer", round_), algorithm)
-            name = f"policy/round-{round_ + 1}"
-            self.step(
-                f"round-{round_}/policy", Artifact, "Training the policy on the best", lambda progress: [self.export_trained(job, name, progress)]
-            )
-            self.merge(self.ledger.folder / name)
+            self.update(round_, _chosen(proposals, kept))
             self.evaluate(exams, round_ + 1, f"round-{round_ + 1}")
 
     def measure(self, passages: Sequence[Passage], rounds: Sequence[Path] = ()) -> None:
@@ -127,6 +121,14 @@ class Loop:
         keep = recipe.algorithm.keep
         kept = self.step(f"round-{round_}/kept", Kept, "Selecting", lambda progress: rest_em.select(candidates, keep))
         return proposals, kept
+
+    def update(self, round_: int, best: Sequence[Proposal]) -> None:
+        """The outer update: the policy learns from the prompts and completions of the best self-edits, and goes on with what it learned."""
+        turns, name = [turn for p in best for turn in p.edit.turns], f"policy/round-{round_ + 1}"
+        job = self.policy.outer_job(turns, derive(self.policy.recipe.seed, "outer", round_), self.policy.recipe.algorithm)
+        title = "Training the policy on the best self-edits"
+        self.step(f"round-{round_}/policy", Artifact, title, lambda progress: [self.export_trained(job, name, progress)])
+        self.merge(self.ledger.folder / name)
 
     def adapt(
         self, tasks: Sequence[Task], proposals: Sequence[Proposal], base: Mapping[str, Sequence[Answer]], progress: Progress
@@ -209,7 +211,8 @@ class Loop:
             answers = self.policy.answer([(None, t, questions) for t, questions in zip(tasks, asked, strict=True)], progress)
             return [Result("base", t.id, a, 0, role) for t, a in zip(tasks, answers, strict=True)]
 
-        return {r.task_id: r.answers for r in self.step(name, Result, "Asking before learning", work)}
+        title = "Asking before learning" if role == "report" else "Asking the questions that choose between self-edits"
+        return {r.task_id: r.answers for r in self.step(name, Result, title, work)}
 
     def results(self, arm: str, tasks: Sequence[Task], jobs: Mapping[str, TrainJob], progress: Progress) -> list[Result]:
         """An adapter of its own for each task, and its answers to the report questions."""

@@ -8,12 +8,12 @@ import os
 import secrets
 import shutil
 import traceback
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 
-from selfedit import environment
+from selfedit import environment, stop
 from selfedit.config import Recipe
 from selfedit.errors import ConfigError, DataError, EngineError, Interrupted, LedgerError, ModelError, SelfeditError
 from selfedit.ledger import Ledger, Reader, runs
@@ -56,46 +56,56 @@ def find(where: Path, name: str, commands: Sequence[str] = COMMANDS) -> Path:
 # ------------------------------------------------------------ beginning and taking up
 
 
-def begin(where: Path, command: str, recipe: Recipe) -> Ledger:
-    """A new run folder with its ledger, which this process holds."""
-    for _ in range(100):
-        folder = where / f"{datetime.now():%Y%m%d-%H%M%S}-{command}-{secrets.token_hex(2)}"
-        if not folder.exists():
-            return Ledger.create(folder, command=command, recipe=recipe, environment=environment.record())
-    raise LedgerError(f"no free name for a run in {where}")
-
-
-def take_up(where: Path, name: str, command: str) -> Ledger:
-    """The ledger of a run that was begun before by this command, held by this process. A demo is taken up by `learn`."""
-    mine = ("learn", "demo") if command in ("learn", "demo") else (command,)
-    folder = find(where, name, mine)
-    with Reader(folder) as reader:
-        begun_by = reader.info().command
-    if begun_by not in mine:
-        raise ConfigError(f"run {folder.name} was begun by `selfedit {begun_by}`; resume it with: selfedit {begun_by} --resume {folder.name}")
-    return Ledger.open(folder)
+@contextmanager
+def begun(where: Path, command: str, recipe: Recipe) -> Iterator[Ledger]:
+    """Work in a new run. One that fails before its first finished step, for a reason the user has to mend elsewhere, leaves no folder behind."""
+    folder = _free(where, command)
+    try:
+        with _held(folder, command, lambda: Ledger.create(folder, command=command, recipe=recipe, environment=environment.record())) as ledger:
+            yield ledger
+    except (ConfigError, DataError, EngineError, ModelError):
+        if not _steps(folder):
+            shutil.rmtree(folder, ignore_errors=True)
+            with suppress(OSError):  # other runs are there
+                where.rmdir()
+        raise
 
 
 @contextmanager
-def held(ledger: Ledger, command: str, fresh: bool) -> Iterator[Ledger]:
-    """Work in a run. Whatever ends it early leaves as an error of one line that says how to go on.
+def taken_up(where: Path, name: str, command: str) -> Iterator[Ledger]:
+    """Work in a run that this command began before. A demo is taken up by `learn`."""
+    mine = ("learn", "demo") if command == "learn" else (command,)
+    folder = find(where, name, mine)
+    with Reader(folder) as reader:
+        before = reader.info().command
+    if before not in mine:
+        raise ConfigError(f"run {folder.name} was begun by `selfedit {before}`; resume it with: selfedit {before} --resume {folder.name}")
+    with _held(folder, command, lambda: Ledger.open(folder)) as ledger:
+        yield ledger
 
-    A fresh run that fails before its first finished step, for a reason the user has to mend elsewhere, leaves no folder behind.
-    """
-    again = resume(command, ledger.run_id)
+
+def _free(where: Path, command: str) -> Path:
+    """A folder that is not there yet."""
+    folder = where / f"{datetime.now():%Y%m%d-%H%M%S}-{command}-{secrets.token_hex(2)}"
+    return _free(where, command) if folder.exists() else folder
+
+
+@contextmanager
+def _held(folder: Path, command: str, opened: Callable[[], Ledger]) -> Iterator[Ledger]:
+    """Whatever ends work early leaves as an error of one line that says how to go on."""
+    again = f"selfedit {'learn' if command == 'demo' else command} --resume {folder.name}"
     try:
-        with ledger:
+        with opened() as ledger, stop.heard():
             yield ledger
     except KeyboardInterrupt as error:
-        raise Interrupted(f"stopped; everything finished is kept; resume with: {again}") from error
-    except SelfeditError as error:
-        if fresh and isinstance(error, ConfigError | DataError | EngineError | ModelError) and not _steps(ledger.folder):
-            shutil.rmtree(ledger.folder, ignore_errors=True)
+        to_go_on = f"; everything finished is kept; resume with: {again}" if (folder / "ledger.db").exists() else ""
+        raise Interrupted(f"stopped{to_go_on}") from error
+    except SelfeditError:
         raise
     except Exception as error:
         if is_full(error):
             raise LedgerError(f"no room left on the disk: free some space, then go on with: {again}") from error
-        log = ledger.folder / LOG
+        log = folder / LOG
         log.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
         raise Unexpected(f"{describe(error)} (the traceback is in {log}; everything finished is kept, to try again: {again})") from error
 
@@ -104,11 +114,6 @@ class Unexpected(SelfeditError):
     """A bug, or something nobody thought of: its traceback was written to a file."""
 
     exit_code = 70
-
-
-def resume(command: str, run_id: str) -> str:
-    """What to type to go on with a run."""
-    return f"selfedit {'learn' if command == 'demo' else command} --resume {run_id}"
 
 
 def is_full(error: BaseException) -> bool:

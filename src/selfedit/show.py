@@ -16,6 +16,7 @@ from rich.progress import Progress as Bars
 from rich.table import Table
 from rich.text import Text
 
+from selfedit import stop
 from selfedit.engine.base import Progress
 from selfedit.types import Interval
 
@@ -58,6 +59,7 @@ class Show:
     @contextmanager
     def stage(self, title: str) -> Iterator[Progress]:
         """Shows a piece of work with a bar, the time it has taken and the time left; leaves a line with its duration."""
+        stop.check()
         began = time.monotonic()
         if self.quiet:
             yield lambda done, total: None

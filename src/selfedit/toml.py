@@ -5,9 +5,10 @@ from __future__ import annotations
 import ast
 import inspect
 import json
+import textwrap
 from collections.abc import Iterator
 from dataclasses import is_dataclass
-from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from selfedit.config import Recipe
 
 def recipe_toml(recipe: Recipe | None = None) -> str:
     """Every setting. What it says, `load_recipe` reads back as the same recipe."""
-    return "\n".join([*_comment(inspect.getdoc(Recipe) or ""), *_table(recipe or Recipe(), "")]) + "\n"
+    return "\n".join([*_comment(inspect.getdoc(Recipe) or ""), "", *_table(recipe or Recipe(), "")]) + "\n"
 
 
 def _table(part: Any, name: str) -> Iterator[str]:
@@ -62,12 +63,11 @@ def _doc(kind: type) -> str:
     return inspect.getdoc(kind) or ""
 
 
-@cache
 def _words(kind: type) -> dict[str, str]:
     """The strings below the fields of a class."""
-    [body] = [node.body for node in ast.parse(inspect.cleandoc(inspect.getsource(kind))).body if isinstance(node, ast.ClassDef)]
+    [body] = [node.body for node in ast.parse(textwrap.dedent(inspect.getsource(kind))).body if isinstance(node, ast.ClassDef)]
     found = {}
-    for node, below in zip(body, body[1:], strict=False):
+    for node, below in pairwise(body):
         if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and isinstance(below, ast.Expr):
             found[node.target.id] = inspect.cleandoc(ast.literal_eval(below.value))
     return found

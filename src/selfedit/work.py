@@ -76,7 +76,7 @@ def documents(ledger: Ledger, docs: Sequence[Path], split: Split, step: str = "t
     with Reader(ledger.folder) as reader:
         before = Path(reader.info().environment.get("folder", "."))
         known = reader.notes().get(f"documents for {step}")
-    passages = read(ledger.recipe, [before / path for path in docs], split)
+    passages = read(ledger.recipe, [path if before == Path.cwd() else before / path for path in docs], split)
     found = {"passages": len(passages), "sha256": _digest(passages)}
     if known not in (None, found):
         raise DataError(f"the documents have changed since run {ledger.run_id} was begun; restore them, or start a new run")
@@ -165,5 +165,3 @@ def rounds_of(folder: Path) -> list[Path]:
     if not found:
         raise DataError(f"run {folder.name} has trained no policy; `selfedit runs` shows which command made a run")
     return found
-
-

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import difflib
 import os
-import signal
 import sys
 import tempfile
 import traceback
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
-from types import FrameType
 
-from selfedit import __version__
+from selfedit import __version__, stop
 from selfedit.errors import ConfigError, SelfeditError
 
 COMMANDS = {
@@ -66,11 +64,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in args or os.environ.get("SELFEDIT_DEBUG") == "1"
     args = [each for each in args if each != "--debug"]
-    before = signal.getsignal(signal.SIGINT)
     try:
-        if before is signal.default_int_handler:
-            signal.signal(signal.SIGINT, _stop)
-        return _run(args)
+        with stop.listening(), stop.heard():
+            return _run(args)
     except SystemExit as stopped:  # after --help
         return stopped.code if isinstance(stopped.code, int) else 0
     except BrokenPipeError:
@@ -82,8 +78,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         message, code = _explain(error)
         print(f"selfedit: {message}", file=sys.stderr)
         return code
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 def _run(args: list[str]) -> int:
@@ -104,12 +98,6 @@ def _run(args: list[str]) -> int:
     code: int = parse(command, name, rest).run(rest)
     sys.stdout.flush()
     return code
-
-
-def _stop(number: int, frame: FrameType | None) -> None:
-    """The first Ctrl-C lets everything close in order, a second one does not wait for that."""
-    signal.signal(signal.SIGINT, lambda number, frame: os._exit(130))
-    raise KeyboardInterrupt
 
 
 def _explain(error: BaseException) -> tuple[str, int]:

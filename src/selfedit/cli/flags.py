@@ -30,7 +30,7 @@ class AnyRecipe(Recipe):
     """Settings of a run."""
 
     engine: EngineFlags = EngineFlags()
-    reward: RewardFlags = RewardFlags()
+    reward: RewardFlags = RewardFlags()  # type: ignore[assignment]
 
 
 class LearnRecipe(AnyRecipe):

@@ -180,7 +180,8 @@ def _print_edit(printer: Printer, proposal: Proposal, candidate: Candidate | Non
     if candidate:
         reward = candidate.reward
         printer.fact("reward", f"{reward.value:+.4f} ({reward.kind})" if reward.value is not None else f"unscored: {reward.reason}")
-        printer.fact("trained", f"{candidate.tokens:,} tokens, loss {candidate.losses[0]:.3f} to {candidate.losses[-1]:.3f}" if candidate.losses else "no")
+        losses = f", loss {candidate.losses[0]:.3f} to {candidate.losses[-1]:.3f}" if candidate.losses else ""
+        printer.fact("trained", f"{candidate.tokens:,} tokens{losses}")
     for number, turn in enumerate(edit.turns, start=1):
         printer.line()
         printer.line(f"asked ({number} of {len(edit.turns)})", "dim")
@@ -197,4 +198,5 @@ def _print_edit(printer: Printer, proposal: Proposal, candidate: Candidate | Non
         printer.line()
         printer.line("answers to the questions it was chosen by", "dim")
         for answer in candidate.answers:
-            printer.line(f"{'right' if answer.correct else 'wrong'}: {answer.question.question} → {answer.prediction} (gold: {answer.question.answer})")
+            asked = answer.question
+            printer.line(f"{'right' if answer.correct else 'wrong'}: {asked.question} → {answer.prediction} (gold: {asked.answer})")

@@ -6,27 +6,26 @@ import difflib
 import io
 import re
 from collections.abc import Sequence
-from contextlib import redirect_stderr
-from typing import Any, TypeVar
+from contextlib import redirect_stderr, redirect_stdout, suppress
+from typing import Any, TypeVar, cast
 
+import tyro
 from pydantic import ValidationError
 
 from selfedit.errors import ConfigError
+
+CONFIG = (tyro.conf.FlagCreatePairsOff,)
 
 C = TypeVar("C")
 
 
 def parse(command: type[C], name: str, args: Sequence[str], default: C | None = None) -> C:
     """The arguments of a command, described by a dataclass whose docstring is its help. Raises ConfigError; SystemExit after `--help`."""
-    import tyro
-
     said = io.StringIO()
     more: dict[str, Any] = {} if default is None else {"default": default}
     try:
         with redirect_stderr(said):
-            found, unknown = tyro.cli(
-                command, args=list(args), prog=f"selfedit {name}", return_unknown_args=True, config=(tyro.conf.FlagCreatePairsOff,), **more
-            )
+            found, unknown = tyro.cli(command, args=list(args), prog=f"selfedit {name}", return_unknown_args=True, config=CONFIG, **more)
     except SystemExit as stopped:
         if stopped.code in (0, None):
             raise
@@ -37,29 +36,35 @@ def parse(command: type[C], name: str, args: Sequence[str], default: C | None = 
         raise ConfigError(f"{name}: --{flag}: {first['msg']} (got {first['input']!r})") from None
     if unknown:
         raise ConfigError(_unknown(command, name, unknown[0]))
-    return found
+    return cast("C", found)
 
 
 def _unknown(command: type[Any], name: str, argument: str) -> str:
     if not argument.startswith("-"):
         return f"{name}: there is no place for '{argument}' (selfedit {name} --help)"
-    flag = argument.split("=")[0]
-    near = difflib.get_close_matches(flag, flags_of(command, name), n=1, cutoff=0.0)
+    flag = argument.partition("=")[0]
+    near = difflib.get_close_matches(flag, flags_of(command), n=1, cutoff=0.0)
     return f"{name}: unknown option {flag}" + (f"; the nearest is {near[0]}" if near else "") + f" (selfedit {name} --help)"
 
 
-def flags_of(command: type[Any], name: str) -> list[str]:
+def flags_of(command: type[Any]) -> list[str]:
     """Every flag a command takes."""
-    import tyro
-
-    parser = tyro.extras.get_parser(command, prog=f"selfedit {name}")
-    return re.findall(r"(?<![\w-])--[a-z][\w.-]*", parser.format_help())
+    said = io.StringIO()
+    with redirect_stdout(said), suppress(SystemExit):
+        tyro.cli(command, args=["--help"], config=CONFIG)
+    return re.findall(r"(?<![\w-])--[a-z][\w.-]*", said.getvalue())
 
 
 def _one_line(box: str) -> str:
-    """The first message of tyro's box."""
-    lines = [line.strip("╭╮╰╯│ ").strip() for line in box.splitlines()[1:]]
-    body = " ".join(lines[: next((i for i, line in enumerate(lines) if set(line) <= {"─"}), len(lines))])
+    """The first message of tyro's box: what stands between its title and the first rule. The box is of other characters where there is no UTF-8."""
+    sections: list[list[str]] = [[]]
+    for line in box.splitlines():
+        text = line.strip("│ ")
+        if text.startswith("╭") or (text and set(text) <= set("─-╰╯")):
+            sections.append([])
+        elif text:
+            sections[-1].append(text)
+    body = " ".join(sections[1] if len(sections) > 1 else sections[0])
     refused = re.match(r"Error parsing (\S+): \d+ validation errors? for \S+ (\S+) (.*?) \[type=\w+, input_value=(.*?), input_type=", body)
     if refused:
         parent, key, message, value = refused.groups()

@@ -95,7 +95,7 @@ class Export:
         adapter, out = adapter_of(folder), Path(self.names[-1]).expanduser()
         config = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8"))
         if config.get("peft_type") != "LORA":
-            raise ModelError(f"the adapter of run {folder.name} was made by the fake engine and has no weights; learn with a real model to export one")
+            raise ModelError(f"the adapter of run {folder.name} was made by the fake engine and has no weights: learn with a real model")
         if out.exists():
             raise ConfigError(f"{out} exists already; export writes to a new folder")
         draft = out.with_name(f"{out.name}.part")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from importlib import resources
 from pathlib import Path
@@ -49,13 +50,14 @@ class Learn:
 
     def run(self, args: Sequence[str]) -> int:
         """From documents to an adapter in force."""
-        if resumed := _resumed(self, "learn", LearnRecipe(), self.docs):
-            return _learn(self.output, resumed, fresh=False, force=self.keep)
+        if self.output.resume:
+            _nothing_else(self, "learn", LearnRecipe(), self.docs)
+            return _learn(self.output, runs.taken_up(self.output.root, self.output.resume, "learn"), force=self.keep)
         recipe = _recipe(self, "learn", args)
         recipe = recipe.model_copy(update={"docs": self.docs or recipe.docs})
         if not recipe.docs:
             raise DataError("nothing to learn: give files or folders, as in `selfedit learn notes.md docs/` (`selfedit demo` brings its own)")
-        return _learn(self.output, runs.begin(self.output.root, "learn", recipe), fresh=True, force=self.keep)
+        return _learn(self.output, runs.begun(self.output.root, "learn", recipe), force=self.keep)
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,7 @@ class Demo:
         """As learn, on the held-out part of the bundled corpus."""
         if self.output.resume:
             raise ConfigError(f"a demo is resumed with: selfedit learn --resume {self.output.resume}")
-        return _learn(self.output, runs.begin(self.output.root, "demo", as_recipe(self.settings)), fresh=True)
+        return _learn(self.output, runs.begun(self.output.root, "demo", as_recipe(self.settings)))
 
 
 @dataclass(frozen=True)
@@ -94,10 +96,13 @@ class Train:
 
     def run(self, args: Sequence[str]) -> int:
         """Rounds of ReST-EM."""
-        resumed = _resumed(self, "train", AnyRecipe())
-        ledger = resumed or runs.begin(self.output.root, "train", _recipe(self, "train", args))
+        if self.output.resume:
+            _nothing_else(self, "train", AnyRecipe())
+            held = runs.taken_up(self.output.root, self.output.resume, "train")
+        else:
+            held = runs.begun(self.output.root, "train", _recipe(self, "train", args))
         show = self.output.show
-        with runs.held(ledger, "train", fresh=not resumed):
+        with held as ledger:
             passages = work.documents(ledger, ledger.recipe.docs, "train")
             held_out = work.documents(ledger, ledger.recipe.eval_docs, "heldout", step="held-out")
             show.say(f"run {ledger.run_id}")
@@ -124,13 +129,15 @@ class Eval:
 
     def run(self, args: Sequence[str]) -> int:
         """One self-edit a document, without selection."""
-        resumed = _resumed(self, "eval", EvalRecipe(), self.policy)
-        policy = runs.find(self.output.root, self.policy, ("train",)) if self.policy else None
-        if policy:
-            work.rounds_of(policy)
-        ledger = resumed or runs.begin(self.output.root, "eval", _recipe(self, "eval", args, policy))
+        policy = None
+        if self.output.resume:
+            _nothing_else(self, "eval", EvalRecipe(), self.policy)
+            held = runs.taken_up(self.output.root, self.output.resume, "eval")
+        else:
+            policy = runs.find(self.output.root, self.policy, ("train",)) if self.policy else None
+            held = runs.begun(self.output.root, "eval", _recipe(self, "eval", args, policy))
         show = self.output.show
-        with runs.held(ledger, "eval", fresh=not resumed):
+        with held as ledger:
             held_out = work.documents(ledger, ledger.recipe.eval_docs, "heldout", step="held-out")
             rounds = work.policy_of(ledger, policy)
             show.say(f"run {ledger.run_id}")
@@ -141,18 +148,14 @@ class Eval:
 # ---------------------------------------------------------------- beginning
 
 
-def _resumed(command: Any, name: str, untouched: AnyRecipe, *others: object) -> Ledger | None:
-    """The run to go on with, if one was named. Raises ConfigError where anything else was given: a run keeps the settings it began with."""
-    output: Output = command.output
-    if output.resume is None:
-        return None
+def _nothing_else(command: Any, name: str, untouched: AnyRecipe, *others: object) -> None:
+    """A resumed run keeps the settings it began with. Raises ConfigError where others were given."""
     if command.recipe or command.settings != untouched or any(others):
-        raise ConfigError(f"a resumed run keeps what it began with: leave out documents and settings, as in `selfedit {name} --resume {output.resume}`")
-    return runs.take_up(output.root, output.resume, name)
+        raise ConfigError(f"a resumed run keeps what it began with: leave out all but `selfedit {name} --resume {command.output.resume}`")
 
 
 def _recipe(command: Any, name: str, args: Sequence[str], policy: Path | None = None) -> Recipe:
-    """The recipe: from a file or a policy's run if there is one, and the flags that were given over it. Raises ConfigError before anything is loaded."""
+    """The recipe: from a file or a policy's run if there is one, and over it the flags that were given. Checked before anything is loaded."""
     if command.recipe and policy:
         raise ConfigError("a policy is measured with its own settings: leave out the recipe (flags may change single settings)")
     if command.recipe or policy:
@@ -181,9 +184,9 @@ def _packaged(name: str) -> Recipe:
 # ---------------------------------------------------------------- learning, and what is said at the end
 
 
-def _learn(output: Output, ledger: Ledger, *, fresh: bool, force: bool = False) -> int:
+def _learn(output: Output, held: AbstractContextManager[Ledger], force: bool = False) -> int:
     show, root = output.show, output.root
-    with runs.held(ledger, "learn", fresh):
+    with held as ledger:
         passages = work.documents(ledger, ledger.recipe.docs, "heldout")
         show.say(f"run {ledger.run_id}")
         work.learn(ledger, passages, show)
@@ -192,7 +195,7 @@ def _learn(output: Output, ledger: Ledger, *, fresh: bool, force: bool = False) 
     if in_force:
         facts |= {"ask": 'selfedit ask "..."', "undo": "selfedit rollback"}
     else:
-        facts |= {"not used": f"to put the adapter in force nevertheless: selfedit learn --resume {ledger.run_id} --keep"}
+        facts |= {"in force": f"no; to use the adapter nevertheless: selfedit learn --resume {ledger.run_id} --keep"}
     return _end(output, ledger.folder, facts, adapter=facts["adapter"], in_force=in_force)
 
 

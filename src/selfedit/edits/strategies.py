@@ -46,13 +46,24 @@ def _whole(chat: str, base: str) -> Callable[[Source], tuple[Prompt, ...]]:
     return ask
 
 
-def _ask_for_spans(source: Source) -> tuple[Prompt, ...]:
-    """A prompt for each of the passage's short answers, always as a text to continue: small models follow examples better than requests."""
-    found = spans(source.title, source.context, LINES // 2, source.seed)
-    return tuple(
-        Prompt(prompts.SPAN_QA.format(title=source.title, sentence=span.sentence, answer=span.answer), continued=True, given=span.answer)
-        for span in found
-    )
+def _ask_for_spans(whole: bool) -> Callable[[Source], tuple[Prompt, ...]]:
+    """A prompt for each of the passage's short answers, always as a text to continue: small models follow examples better than requests.
+
+    What the question will be answered with is the span itself, or the `whole` sentence it stands in.
+    """
+
+    def ask(source: Source) -> tuple[Prompt, ...]:
+        found = spans(source.title, source.context, LINES // 2, source.seed)
+        return tuple(
+            Prompt(
+                prompts.SPAN_QA.format(title=source.title, sentence=span.sentence, answer=span.answer),
+                continued=True,
+                given=span.sentence if whole else span.answer,
+            )
+            for span in found
+        )
+
+    return ask
 
 
 def _question_for_answer(turn: Turn) -> str:
@@ -80,7 +91,14 @@ _ALL = (
     Strategy(
         "span-qa",
         "a question for each of the passage's names, numbers and phrases, one at a time: for small models",
-        _ask_for_spans,
+        _ask_for_spans(whole=False),
+        grounded_questions,
+        _question_for_answer,
+    ),
+    Strategy(
+        "sentence-qa",
+        "the same questions, answered with the whole sentence: for models too small to ask precisely",
+        _ask_for_spans(whole=True),
         grounded_questions,
         _question_for_answer,
     ),

@@ -83,11 +83,11 @@ def _codec(kind: type[Any]) -> _Codec:
     return _CODECS[kind]
 
 
-def _rows(db: Db, table: str, where: Filter) -> Iterator[Row]:
+def _rows(db: Db, table: str, where: Filter) -> list[Row]:
     conditions = " AND ".join(f"{column} IS :{column}" for column in where) or "1"
     cursor = db.cursor()
     cursor.row_factory = sqlite3.Row
-    yield from cursor.execute(f"SELECT * FROM {table} WHERE {conditions} ORDER BY id", where)
+    return cursor.execute(f"SELECT * FROM {table} WHERE {conditions} ORDER BY id", where).fetchall()
 
 
 def _dump(value: Any) -> str:

@@ -1,0 +1,1 @@
+"""Learning from rewards: which self-edits the policy is trained on."""

@@ -1,0 +1,93 @@
+"""The whole way with the real engine, on a random model of two layers: nothing it says makes sense, everything it does has to work.
+
+1. learn → ask → export → rollback → report. PEFT opens what export wrote.
+2. Twice the same command gives the same content hash; a run that is stopped and resumed, too.
+3. A model that was changed in between is not taken for the same.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from tests.e2e.house import CORPUS
+
+from selfedit.cli import main
+from selfedit.models import tiny
+
+FLAGS = (
+    "--limit",
+    "2",
+    "--propose.candidates",
+    "2",
+    "--propose.sampling.max-tokens",
+    "16",
+    "--inner.epochs",
+    "2",
+    "--engine.threads",
+    "1",
+    "--quiet",
+)
+
+
+def typed(capsys: pytest.CaptureFixture[str], *args: str) -> str:
+    """Standard output of a command that has to work."""
+    capsys.readouterr()
+    code = main(args)
+    out, err = capsys.readouterr()
+    assert code == 0, err
+    return out
+
+
+@pytest.fixture
+def learn(tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[str, ...]:
+    monkeypatch.chdir(tmp_path)
+    return ("learn", CORPUS, "--model", str(tiny_model), *FLAGS, "--json")
+
+
+def test_the_whole_way(learn: tuple[str, ...], tmp_path: Path, tiny_model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = json.loads(typed(capsys, *learn, "--keep"))
+    assert found["in_force"] and {"before", "after", "passage_only", "passage_only_matched"} <= found.keys()
+    answers = json.loads(typed(capsys, "ask", "Where was Odwin Marrack born?", "--json", "--quiet"))
+    assert answers["topic"] == "Odwin Marrack" and answers["learned"] != answers["before"]
+    typed(capsys, "export", "mine")
+    assert {"adapter_config.json", "adapter_model.safetensors"} == {file.name for file in Path("mine").iterdir()}
+    assert main(["export", "mine"]) == 2
+    opened_by_peft(tiny_model, Path("mine"))
+    assert "the model as it came" in typed(capsys, "rollback")
+    assert Path(typed(capsys, "report").strip()).exists()
+
+
+def opened_by_peft(model: Path, adapter: Path) -> None:
+    """PEFT reads the adapter and it changes what the model says."""
+    peft = pytest.importorskip("peft")
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    plain = AutoModelForCausalLM.from_pretrained(model)
+    tokens = torch.arange(5, 25)[None]
+    before = plain(tokens).logits
+    after = peft.PeftModel.from_pretrained(plain, adapter)(tokens).logits
+    assert (after - before).abs().max() > 1e-4
+
+
+def test_same_command_same_content(learn: tuple[str, ...], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    first = json.loads(typed(capsys, *learn))
+    with monkeypatch.context() as patch:
+        patch.setattr("selfedit.loop.Loop.compare", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        assert main([*learn, "--runs", "other"]) == 130
+    resumed = json.loads(typed(capsys, "learn", "--resume", "latest", "--runs", "other", "--json", "--quiet"))
+    assert first["run"] != resumed["run"] and first["content_hash"] == resumed["content_hash"]
+
+
+def test_another_model_under_the_same_name(
+    learn: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine = tiny("llama", tmp_path / "mine")
+    with monkeypatch.context() as patch:
+        patch.setattr("selfedit.loop.Loop.learn", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        assert main(["learn", CORPUS, "--model", "mine", *FLAGS]) == 130
+    tiny("llama", mine, seed=1)
+    assert main(["learn", "--resume", "latest", "--quiet"]) == 6
+    assert "mine is no longer the model that run" in capsys.readouterr().err

@@ -1,0 +1,59 @@
+"""A place to type commands in."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from selfedit.cli import main
+from selfedit.ledger import Reader
+
+CORPUS = Path(str(files("selfedit").joinpath("data/corpus.jsonl")))
+QUICK = ("--engine", "fake", "--limit", "3", "--propose.candidates", "2")
+
+
+@dataclass(frozen=True)
+class House:
+    """Commands typed in a folder of their own; what they printed."""
+
+    folder: Path
+    capture: pytest.CaptureFixture[str]
+
+    def type(self, *args: str) -> tuple[int, str, str]:
+        """Exit code, standard output, standard error."""
+        self.capture.readouterr()
+        code = main([*args])
+        out, err = self.capture.readouterr()
+        return code, out, err
+
+    def fine(self, *args: str) -> str:
+        """Standard output of a command that has to work."""
+        code, out, err = self.type(*args)
+        assert code == 0, err
+        return out
+
+    def refused(self, *args: str) -> str:
+        """The one line of a command that has to fail, with its exit code in front."""
+        code, out, err = self.type(*args)
+        lines = [line for line in err.splitlines() if not line.startswith("  ")]
+        assert code != 0 and not out, (out, err)
+        assert len(lines) == 1 and lines[0].startswith("selfedit: "), err
+        return f"{code} {lines[0].removeprefix('selfedit: ')}"
+
+    def learn(self, *more: str) -> dict[str, Any]:
+        """The JSON of a quick run."""
+        found: dict[str, Any] = json.loads(self.fine("learn", str(CORPUS), *QUICK, "--json", "--quiet", *more).splitlines()[-1])
+        return found
+
+    def reader(self, run: str) -> Reader:
+        """A run's ledger."""
+        return Reader(self.folder / "runs" / run)
+
+
+Typing = Callable[..., tuple[int, str, str]]

@@ -1,0 +1,148 @@
+"""What a user can get wrong is one line that says what to do, with the exit code of its kind; nothing is left behind and no traceback is shown.
+
+1. Documents that cannot be read fail before a model is opened.
+2. Misspelt commands, options, recipe keys, strategies, models and runs name the nearest right one.
+3. Values out of range, of the wrong type or for another engine name the option.
+4. Something nobody thought of is one line and a traceback in a file of the run folder; with --debug on the screen.
+5. A run folder that came to nothing is not left behind; one with finished steps is, and says how to go on.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+from tests.unit.cli.house import CORPUS, QUICK, House
+
+from selfedit.ledger import Ledger
+from selfedit.runs import begun
+
+
+def write(folder: Path, name: str, data: bytes) -> str:
+    (folder / name).write_bytes(data)
+    return name
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "said"),
+    [
+        ("empty.txt", b"", "empty.txt is empty"),
+        ("binary.txt", b"abc\0def", "binary.txt is binary"),
+        ("latin.txt", "Käse".encode("latin-1"), "not UTF-8"),
+        ("broken.jsonl", b'{"title": "a", "context": "b"}\n{"title": \n', "broken.jsonl, line 2 is not valid JSON"),
+        ("half.jsonl", b'{"title": "a"}\n', "line 1: 'context' is missing"),
+    ],
+)
+def test_documents(house: House, name: str, data: bytes, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("selfedit.work.open_model", lambda *_: pytest.fail("a model was opened"))
+    line = house.refused("learn", write(house.folder, name, data))
+    assert line.startswith("3 ") and said in line
+    assert not (house.folder / "runs").exists()
+
+
+def test_missing_and_huge_documents(house: House) -> None:
+    assert house.refused("learn", "nowhere.txt") == "3 nowhere.txt does not exist; check the path"
+    with (house.folder / "huge.txt").open("wb") as file:
+        file.truncate(200 * 2**20)
+    assert "209,715,200 bytes" in house.refused("learn", "huge.txt")
+    assert house.refused("learn").startswith("3 nothing to learn: give files or folders")
+    (house.folder / "bare").mkdir()
+    assert "no documents in bare" in house.refused("learn", "bare")
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (("lern",), "2 no command 'lern'; the nearest is 'learn'"),
+        (("learn", "x", "--quite"), "2 learn: unknown option --quite; the nearest is --quiet"),
+        (("learn", "x", "--inner.lora.rnak", "3"), "2 learn: unknown option --inner.lora.rnak; the nearest is --inner.lora.rank"),
+        (("learn", "x", "--seed", "x"), "2 learn: --seed: invalid literal for int"),
+        (("learn", "x", "--seed", "-1"), "2 learn: --seed: Input should be greater than or equal to 0 (got -1)"),
+        (("learn", "x", "--inner.epochs", "0"), "2 learn: --inner.epochs: Input should be greater than or equal to 1 (got 0)"),
+        (("learn", "x", "--engine", "tpu"), "2 learn: invalid choice 'tpu'"),
+        (("learn", "x", "--engine", "fake", "--engine.threads", "2"), "2 --engine.threads is a setting of the torch engine"),
+        (("learn", "x", "--recipe", "no.toml"), "2 no recipe at no.toml"),
+        (("learn", "x", "--propose.strategies", "self-aq"), "2 unknown strategy 'self-aq'; the nearest is 'self-qa'"),
+        (("learn", "x", "--resume", "latest"), "2 a resumed run keeps what it began with"),
+        (("learn", "--resume", "latest"), "6 no run of `selfedit learn` in runs yet"),
+        (("learn", "--resume", "20260101"), "6 no run '20260101' in runs: there is none at all yet"),
+        (("ask",), "2 ask: "),
+        (("ask", " "), "2 there is no question"),
+        (("ask", "Who?", "is", "it"), "2 ask: there is no place for 'is'"),
+        (("report",), "6 no run of"),
+        (("export",), "2 export takes a run and a folder"),
+        (("show", "recipe", "--candidate", "a:0:0"), "2 --candidate needs a run"),
+        (("pull", "smolm"), "4 no packaged model 'smolm'"),
+    ],
+)
+def test_words(house: House, args: tuple[str, ...], said: str) -> None:
+    line = house.refused(*args)
+    assert line.startswith(said), line
+
+
+def test_misspelt_recipe_key(house: House) -> None:
+    write(house.folder, "r.toml", b"[inner.lora]\nrnak = 3\n")
+    line = house.refused("learn", str(CORPUS), "--recipe", "r.toml")
+    assert line == "2 r.toml: unknown key 'inner.lora.rnak'; the nearest valid one is 'inner.lora.rank'"
+    write(house.folder, "s.toml", b"seed = \n")
+    assert "s.toml is not valid TOML" in house.refused("train", "s.toml")
+
+
+def test_unknown_model(house: House) -> None:
+    assert "the nearest packaged one is 'smollm2-135m'" in house.refused("learn", str(CORPUS), "--model", "smollm")
+    assert house.refused("learn", str(CORPUS), "--model", "./nowhere").startswith("4 there is no folder ./nowhere")
+    assert not (house.folder / "runs").exists()
+
+
+def test_the_unforeseen(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    def surprise(*_: object) -> None:
+        raise ZeroDivisionError("nobody thought of this\nat all")
+
+    monkeypatch.setattr("selfedit.loop.Loop.guard", surprise)
+    line = house.refused("learn", str(CORPUS), *QUICK)
+    assert line.startswith("70 unexpected ZeroDivisionError: nobody thought of this (the traceback is in ")
+    run = next((house.folder / "runs").glob("*-learn-*"))
+    assert "surprise" in (run / "error.log").read_text(encoding="utf-8") and f"selfedit learn --resume {run.name}" in line
+    assert "Traceback" in house.type("learn", "--resume", run.name, "--debug")[2]
+    monkeypatch.setenv("SELFEDIT_DEBUG", "1")
+    assert "Traceback" in house.type("learn", "nowhere.txt")[2]
+
+
+def test_a_run_that_fails_late_is_kept(house: House) -> None:
+    line = house.refused("learn", str(CORPUS), *QUICK, "--inner.optimizer.lr", "1e7", "--quiet")
+    assert line.startswith("5 no self-edit could be kept")
+    assert len(list((house.folder / "runs").glob("*-learn-*"))) == 1
+
+
+def test_changed_documents(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = CORPUS.read_text(encoding="utf-8").splitlines(keepends=True)
+    write(house.folder, "d.jsonl", "".join(rows[:3]).encode())
+    monkeypatch.setattr("selfedit.loop.examine", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    line = house.refused("learn", "d.jsonl", *QUICK)
+    run = next((house.folder / "runs").glob("*-learn-*")).name
+    assert line == f"130 stopped; everything finished is kept; resume with: selfedit learn --resume {run}"
+    monkeypatch.undo()
+    monkeypatch.chdir(house.folder)
+    write(house.folder, "d.jsonl", "".join(rows[1:4]).encode())
+    assert house.refused("learn", "--resume", run).startswith(f"3 the documents have changed since run {run} was begun")
+    write(house.folder, "d.jsonl", "".join(rows[:3]).encode())
+    (house.folder / "below").mkdir()
+    monkeypatch.chdir(house.folder / "below")
+    assert json.loads(house.fine("learn", "--resume", run, "--runs", "../runs", "--json", "--quiet"))["run"] == run
+
+
+def test_a_second_process_is_told(house: House) -> None:
+    from selfedit.config import parse_recipe
+
+    with begun(house.folder / "runs", "learn", parse_recipe({"docs": [str(CORPUS)]})) as held:
+        assert isinstance(held, Ledger)
+        line = house.refused("learn", "--resume", "latest")
+        assert line.startswith(f"6 run {held.run_id} is in use by process {os.getpid()}")
+
+
+def test_several_runs_may_be_meant(house: House) -> None:
+    first, second = house.learn("--limit", "1"), house.learn("--limit", "1", "--seed", "1")
+    line = house.refused("show", first["run"][:4])
+    assert "may be" in line and first["run"] in line and second["run"] in line

@@ -1,0 +1,189 @@
+"""Every command, typed as a user types it, on the fake engine.
+
+1. learn ends with the table, the guards, the cost, and how to ask and undo; the adapter is in force from then on.
+2. learn --json prints one line of JSON and nothing else on standard output; intervals are those of the ledger.
+3. The same command with the same seed gives the same content hash, in another folder and at another time; another seed another one.
+4. A guard that is against it keeps the adapter out of force, until --keep. What was rolled back does not come back by itself.
+5. Tokens trained on and written are counted in the ledger.
+6. Flags, a recipe file and their defaults: flags win, then the file.
+7. train, eval of strategies and eval of a trained policy measure what they say, and are resumed by their own commands.
+8. Runs are found by id, beginning, path and `latest`.
+"""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from pathlib import Path
+
+import pytest
+from tests.unit.cli.house import CORPUS, QUICK, House
+
+from selfedit.config import Recipe, load_recipe, parse_recipe
+from selfedit.ledger import Heads
+from selfedit.stats import interval
+from selfedit.types import Verdict
+
+
+def test_learn_says_what_was_learned(house: House) -> None:
+    code, out, err = house.type("learn", str(CORPUS), *QUICK)
+    assert code == 0
+    for words in ("Before", "Passages only", "Passages only, same tokens", "After", "95 % interval", "forgetting: accept", "tokens trained on"):
+        assert words in out
+    run = next((house.folder / "runs").glob("*-learn-*"))
+    assert run.name in err and run.name not in out.split("report")[0]
+    assert (run / "report.html").exists() and (run / "adapter" / "adapter_model.safetensors").exists()
+    assert 'selfedit ask "..."' in out and "selfedit rollback" in out
+    head = Heads(house.folder / "runs").current()
+    assert head is not None and head.run_id == run.name and head.adapter == f"{run.name}/adapter"
+
+
+def test_json_is_one_line_on_standard_output(house: House) -> None:
+    code, out, err = house.type("learn", str(CORPUS), *QUICK, "--json")
+    assert code == 0 and len(out.splitlines()) == 1 and "Before" in err
+    found = json.loads(out)
+    with house.reader(found["run"]) as reader:
+        for name, arm in {"before": "base", "passage_only": "passage_only", "passage_only_matched": "passage_only_matched", "after": "after"}.items():
+            want = interval([[float(a.correct) for a in result.answers] for result in reader.results(arm)])
+            assert found[name] == {"mean": want.mean, "low": want.low, "high": want.high, "n": want.n}
+        assert found["cost"]["train_tokens"] == reader.cost().train_tokens > 0
+        assert found["cost"]["sample_tokens"] == reader.cost().sample_tokens > 0
+        assert found["content_hash"] == reader.content_hash()
+    assert Path(found["adapter"]).is_dir() and found["in_force"] is True
+
+
+def test_quiet_prints_the_result_only(house: House) -> None:
+    code, out, err = house.type("learn", str(CORPUS), *QUICK, "--quiet")
+    assert code == 0 and "After" in out and err == ""
+
+
+def test_same_seed_same_content(house: House) -> None:
+    first, again, other = house.learn(), house.learn("--runs", "elsewhere"), house.learn("--seed", "1")
+    assert first["run"] != again["run"] and first["content_hash"] == again["content_hash"] != other["content_hash"]
+
+
+def test_documents_without_questions_get_them(house: House) -> None:
+    text = " ".join(json.loads(line)["context"] for line in CORPUS.read_text(encoding="utf-8").splitlines()[:2])
+    (house.folder / "notes.md").write_text(f"# Notes\n\n{text}\n", encoding="utf-8")
+    out = house.fine("learn", "notes.md", *QUICK)
+    assert "written by the model, and confirmed" in out or "blanks in the text" in out
+
+
+def test_a_guard_keeps_an_adapter_out_of_force(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("selfedit.loop.forgetting", lambda before, after, limit: Verdict("forgetting", "reject", "it forgot Paris"))
+    out = house.fine("learn", str(CORPUS), *QUICK)
+    assert "forgetting: reject; it forgot Paris" in out and "--keep" in out and "undo" not in out
+    assert Heads(house.folder / "runs").current() is None
+    assert "undo" in house.fine("learn", "--resume", "latest", "--keep")
+    assert Heads(house.folder / "runs").current() is not None
+
+
+def test_what_was_rolled_back_stays_back(house: House) -> None:
+    first, second = house.learn(), house.learn("--seed", "1")
+    assert f"in force now: {first['run']}" in house.fine("rollback")
+    house.fine("learn", "--resume", second["run"])
+    assert "in force now: the model as it came" in house.fine("rollback")
+    assert house.refused("rollback").startswith("6 nothing to roll back")
+    assert house.refused("ask", "Who?").startswith("3 nothing is learned yet")
+
+
+def test_ask_answers_with_and_without(house: House) -> None:
+    run = house.learn("--propose.strategies", "span-qa")["run"]
+    with house.reader(run) as reader:
+        kept = reader.kept()[0]
+        edit = next(p.edit for p in reader.proposals() if (p.task_id, p.index) == (kept.task_id, kept.index))
+    taught = edit.examples[0]
+    title, question = taught.prompt.removeprefix("Topic: ").split("\n")
+    code, out, _ = house.type("ask", question, "--topic", title, "--json")
+    found = json.loads(out)
+    assert code == 0 and found["before"] == "I do not know." and taught.text in found["learned"]
+    assert json.loads(house.fine("ask", f"Tell me of {title}!", "--json", "--quiet"))["topic"] == title
+    named = house.fine("ask", "Where was he born?", "--topic", "Odwin Marrack", "--run", "latest")
+    assert "Odwin Marrack" in named and "learned" in named and "before" in named
+    assert "none fits" in house.fine("ask", "xyzzy?")
+
+
+def test_report_runs_and_show(house: House) -> None:
+    assert "no runs in runs yet" in house.fine("runs")
+    run = house.learn()["run"]
+    assert house.fine("report", run[:-2], "--out", "page.html").strip() == "page.html"
+    assert (house.folder / "page.html").read_text(encoding="utf-8").startswith("<!doctype html>")
+    listed = house.fine("runs")
+    assert run in listed and "finished, in force" in listed
+    with house.reader(run) as reader:
+        content, proposal = reader.content_hash(), reader.proposals()[0]
+    shown = house.fine("show", "latest")
+    assert content in shown and "corpus-0001:0:0" in shown
+    edit = house.fine("show", str(house.folder / "runs" / run), "--candidate", "corpus-0001:0:0")
+    assert proposal.edit.strategy in edit and proposal.edit.turns[0].completion.splitlines()[0] in edit
+    assert "there are: corpus-0001:0:0" in house.refused("show", run, "--candidate", "corpus-0001:0:9")
+    assert "TASK:ROUND:INDEX" in house.refused("show", run, "--candidate", "7")
+    assert "no run 'nothing'" in house.refused("show", "nothing")
+
+
+def test_show_lists_what_can_be_chosen(house: House) -> None:
+    assert "span-qa" in house.fine("show", "strategies")
+    assert "gemma-3-270m" in house.fine("show", "models")
+    text = house.fine("show", "recipe")
+    assert parse_recipe(tomllib.loads(text)) == Recipe() and "# Self-edits a task (K)." in text
+
+
+def test_flags_win_over_the_recipe_file(house: House) -> None:
+    recipe = house.folder / "mine.toml"
+    recipe.write_text('limit = 3\nseed = 5\n[engine]\ntype = "fake"\n[propose]\ncandidates = 1\n[reward]\ntype = "correctness"\n', encoding="utf-8")
+    house.fine("learn", str(CORPUS), "--recipe", "mine.toml", "--seed", "7", "--inner.lora.rank", "8")
+    with house.reader(next((house.folder / "runs").glob("*-learn-*")).name) as reader:
+        found = parse_recipe(reader.info().recipe)
+    expected = load_recipe(recipe).model_copy(update={"seed": 7, "docs": (CORPUS,)})
+    assert found.inner.lora.rank == 8
+    assert found.model_copy(update={"inner": Recipe().inner}) == expected
+
+
+def test_train_and_eval(house: House) -> None:
+    trained = json.loads(house.fine("train", *QUICK, "--rounds", "1", "--json", "--quiet"))
+    assert {"before", "passage_only", "untrained", "round-1"} <= trained.keys()
+    policy = json.loads(house.fine("eval", "--policy", "latest", "--json", "--quiet"))
+    assert {"before", "passage_only", "round-1"} <= policy.keys() and policy["before"] == trained["before"]
+    arms = json.loads(house.fine("eval", *QUICK, "--propose.strategies", "self-qa", "span-qa", "--json", "--quiet"))
+    assert {"before", "passage_only", "self-qa", "span-qa"} <= arms.keys() and arms["self-qa"]["n"] == 18
+    for run, command in ((trained, "train"), (policy, "eval")):
+        again = json.loads(house.fine(command, "--resume", run["run"], "--json", "--quiet"))
+        assert again["content_hash"] == run["content_hash"]
+    assert house.refused("learn", "--resume", trained["run"]).startswith(f"2 run {trained['run']} was begun by `selfedit train`")
+    assert "has trained no policy" in house.refused("eval", "--policy", arms["run"])
+
+
+def test_demo(house: House) -> None:
+    out = house.fine("demo", "--engine", "fake")
+    assert "After" in out
+    run = next((house.folder / "runs").glob("*-demo-*")).name
+    with house.reader(run) as reader:
+        recipe, tasks = reader.info().recipe, reader.tasks()
+    assert recipe["propose"]["strategies"] and len(tasks) == recipe["limit"]
+    assert house.refused("demo", "--resume", run).endswith(f"selfedit learn --resume {run}")
+    house.fine("learn", "--resume", run)
+
+
+def test_doctor_and_pull_of_what_is_there(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SELFEDIT_CACHE", str(house.folder))
+    (house.folder / "models" / "smollm2-135m").mkdir(parents=True)
+    assert house.fine("pull").strip().endswith("smollm2-135m")
+    assert "to accept them run: selfedit pull gemma-3-270m --accept-licence" in house.refused("pull", "gemma-3-270m")
+    out = house.fine("doctor")
+    assert "torch" in out and "model cache" in out and "selfedit can work here." in out
+    monkeypatch.setattr("selfedit.environment.version", lambda name: "missing")
+    monkeypatch.setitem(__import__("sys").modules, "transformers", None)
+    code, out, _ = house.type("doctor")
+    assert code == 1 and "pip install -U transformers" in out and "missing: transformers" in out
+
+
+def test_help_teaches(house: House) -> None:
+    from selfedit.cli import COMMANDS
+
+    overview = house.fine("--help")
+    for name in COMMANDS:
+        assert f"  {name} " in overview
+        out = house.fine(name, "--help")
+        assert f"usage: selfedit {name}" in out and len(out.splitlines()) < 400
+    assert "--inner.lora.rank INT" in house.fine("learn", "--help") and "--rounds" not in house.fine("learn", "--help")
+    assert house.type()[0] == 2 and house.fine("--version").startswith("selfedit 0")

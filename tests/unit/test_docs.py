@@ -1,0 +1,125 @@
+"""The documentation is true to the code.
+
+1. The reference is what the code says.
+2. Every command in a page is one that the command line understands, and every setting in its flags exists.
+3. Every link to a file leads somewhere, every link to a heading to one that is there.
+4. Every package and module stands in the layout of docs/design.md, and what stands there exists.
+5. Every environment variable that the code reads is explained in the README.
+6. Every step of `learn` that docs/design.md lists is recorded by one, and none other.
+7. The README's Python runs, and the recipes in the pages are recipes.
+8. docs/strategies.md describes every strategy.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from importlib import import_module
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+
+import pytest
+
+from selfedit import runs
+from selfedit.cli import COMMANDS, main
+from selfedit.cli.parse import parse
+from selfedit.config import load_recipe
+from selfedit.edits import STRATEGIES
+from selfedit.ledger import Reader
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+WRITTEN = [page for page in PAGES if page.name != "reference.md"]
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+
+
+def test_the_reference_is_up_to_date() -> None:  # promise 1
+    spec = spec_from_file_location("generate", ROOT / "docs" / "generate.py")
+    assert spec and spec.loader
+    generate = module_from_spec(spec)
+    spec.loader.exec_module(generate)
+    assert (ROOT / "docs" / "reference.md").read_text(encoding="utf-8") == generate.page(), "run `make docs`"
+
+
+def commands() -> list[tuple[str, str]]:
+    found = []
+    for page in WRITTEN:
+        text = page.read_text(encoding="utf-8")
+        inline = [code for code in re.findall(r"`(selfedit [a-z][^`]*)`", text) if not code.startswith("selfedit show recipe >")]
+        shell = [line.partition("#")[0].partition(" > ")[0] for block in blocks(page, "bash") for line in block.splitlines()]
+        found += [(page.name, line.strip()) for line in [*inline, *shell] if line.startswith("selfedit ")]
+    return sorted(set(found))
+
+
+@pytest.mark.parametrize(("page", "line"), commands())
+def test_commands_are_understood(page: str, line: str) -> None:  # promise 2
+    _, name, *args = shlex.split(line)
+    assert name in COMMANDS or name.startswith("-"), f"{page}: {line}"
+    if name in COMMANDS:
+        module, kind = COMMANDS[name]
+        parse(getattr(import_module(f"selfedit.cli.{module}"), kind), name, args)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:  # promise 3
+    for link in re.findall(r"\]\((?!https?:)([^)\s]+)\)", page.read_text(encoding="utf-8")):
+        path, _, heading = link.partition("#")
+        target = page.parent / path if path else page
+        assert target.exists(), link
+        headings = [
+            re.sub(r"[^\w -]", "", line.lstrip("# ").lower()).replace(" ", "-") for line in target.read_text("utf-8").splitlines() if line[:1] == "#"
+        ]
+        assert not heading or heading in headings, link
+
+
+def test_the_layout_names_every_part() -> None:  # promise 4
+    [layout] = re.findall(r"^src/selfedit/\n(.*?)^\S", blocks(ROOT / "docs" / "design.md", "")[0], flags=re.MULTILINE | re.DOTALL)
+    named = {line.split()[0].rstrip("/") for line in layout.splitlines()}
+    there = {path.name for path in (ROOT / "src" / "selfedit").iterdir() if not path.name.startswith("__") and path.name != "py.typed"}
+    assert named == there
+
+
+def test_environment_variables_are_explained() -> None:  # promise 5
+    read = {name for file in (ROOT / "src").rglob("*.py") for name in re.findall(r"SELFEDIT_[A-Z]+", file.read_text(encoding="utf-8"))}
+    assert read and not {name for name in read if name not in (ROOT / "README.md").read_text(encoding="utf-8")}
+
+
+@pytest.fixture
+def learned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Path:
+    """A folder with a run of `learn`."""
+    monkeypatch.chdir(tmp_path)
+    assert main(["demo", "--engine", "fake", "--limit", "3", "--quiet"]) == 0
+    capsys.readouterr()
+    return tmp_path
+
+
+def test_the_steps_are_the_ledgers(learned: Path) -> None:  # promise 6
+    page = (ROOT / "docs" / "design.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (`.*?) \|", page.partition("steps of `learn`")[2].partition("\n\n")[0], flags=re.MULTILINE)
+    listed = {name for row in rows for name in re.findall(r"`([a-z][^`]*)`", row)}
+    with Reader(runs.find(Path("runs"), "latest")) as reader:
+        assert {step.name for step in reader.steps()} == listed
+
+
+def test_the_readmes_python_runs(learned: Path, capsys: pytest.CaptureFixture[str]) -> None:  # promise 7
+    for block in blocks(ROOT / "README.md", "python"):
+        exec(block.replace('Recipe(model="smollm2-135m")', 'Recipe(engine={"type": "fake"})'), {})
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 9 + 2
+    assert all("→" in line for line in lines[9:])
+
+
+def test_recipes_are_recipes(tmp_path: Path) -> None:  # promise 7
+    for page in WRITTEN:
+        for number, block in enumerate(blocks(page, "toml")):
+            file = tmp_path / f"{page.stem}-{number}.toml"
+            file.write_text(block, encoding="utf-8")
+            load_recipe(file)
+
+
+def test_every_strategy_is_described() -> None:  # promise 8
+    text = (ROOT / "docs" / "strategies.md").read_text(encoding="utf-8")
+    assert not [name for name in STRATEGIES if f"`{name}`" not in text]
