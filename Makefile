@@ -1,5 +1,5 @@
 # `make demo` and `make test` set everything up themselves; they need Python 3.11 or newer with pip, and nothing else.
-# On Linux without an NVIDIA card, TORCH_INDEX=https://download.pytorch.org/whl/cpu saves some gigabytes of download.
+# On Linux without an NVIDIA card, TORCH_INDEX=(PyTorch's index of CPU builds) saves some gigabytes of download.
 
 PYTHON ?= python3
 TORCH_INDEX ?=

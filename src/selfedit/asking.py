@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from selfedit.config import parse_recipe
 from selfedit.ledger import Reader
 from selfedit.text import words
-from selfedit.types import SampleRequest, Sampling, Task
+from selfedit.types import Completion, SampleRequest, Sampling, Task
 
 if TYPE_CHECKING:
     from selfedit.work import Watcher
@@ -44,7 +44,11 @@ def ask(folder: Path, adapter: Path, question: str, topic: str | None, watcher: 
     sampling = Sampling(max(64, recipe.questions.max_tokens), stop=() if policy.in_chat else ("\n",))
     with watcher.stage("Answering") as progress:
         with_, without = policy.sample([SampleRequest(prompt, sampling, who) for who in (learned, None)], progress)
-    return Answers(title, with_.text.strip(), without.text.strip())
+    return Answers(title, _text(with_), _text(without))
+
+
+def _text(completion: Completion) -> str:
+    return completion.text.strip() + (" …" if completion.finish_reason == "length" else "")
 
 
 def choose_topic(question: str, tasks: Sequence[Task]) -> str:

@@ -52,19 +52,21 @@ EngineSettings = Annotated[TorchEngine | FakeEngine, Field(discriminator="type")
 class Propose(Settings):
     """How the policy writes self-edits."""
 
-    strategies: tuple[str, ...] = ("self-qa",)
+    strategies: tuple[str, ...] = ("sentence-qa",)
     """Taken in turn by the candidates of a task. `selfedit show strategies` lists them."""
-    candidates: int = Field(4, ge=1, le=64)
+    candidates: int = Field(3, ge=1, le=64)
     """Self-edits a task (K)."""
-    sampling: Sampling = Sampling(max_tokens=256, temperature=1.0, top_p=0.95)
+    sampling: Sampling = Sampling(max_tokens=256, temperature=0.7, top_p=0.95)
+    """SEAL samples at temperature 1; a small writer then makes things up."""
 
 
 class Inner(Settings):
     """The inner loop: one adapter trained on one self-edit."""
 
-    lora: LoraShape = LoraShape(rank=16, alpha=32.0)
-    optimizer: Optimizer = Optimizer(lr=1e-3)
-    epochs: int = Field(10, ge=1)
+    lora: LoraShape = LoraShape(rank=8, alpha=16.0)
+    optimizer: Optimizer = Optimizer(lr=2e-3)
+    epochs: int = Field(6, ge=1)
+    """Passes over a self-edit's examples."""
     batch_size: int = Field(1, ge=1)
     format: Literal["chat", "plain"] = "chat"
     """How examples with a prompt are shown: in the model's chat template, or as plain text. A model without a template always takes `plain`."""
@@ -108,7 +110,7 @@ class Questions(Settings):
     """Questions wanted for a passage that comes without any."""
     samples: int = Field(3, ge=2, le=16)
     """Independent answers, with the passage in view, that have to agree before a written question counts."""
-    max_tokens: int = Field(32, ge=1)
+    max_tokens: int = Field(48, ge=1)
     """Longest answer, tokens."""
 
 
@@ -148,7 +150,7 @@ class Recipe(Settings):
     questions: Questions = Questions()
     propose: Propose = Propose()
     inner: Inner = Inner()
-    reward: RewardSettings = Likelihood()
+    reward: RewardSettings = Correctness()
     algorithm: RestEM = RestEM()
     guards: GuardSettings = GuardSettings()
     engine: EngineSettings = TorchEngine()

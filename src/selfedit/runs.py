@@ -73,7 +73,7 @@ def begun(where: Path, command: str, recipe: Recipe) -> Iterator[Ledger]:
 
 @contextmanager
 def taken_up(where: Path, name: str, command: str) -> Iterator[Ledger]:
-    """Work in a run that this command began before. A demo is taken up by `learn`."""
+    """Work in a run that this command began before. A demo may be taken up by `learn`."""
     mine = ("learn", "demo") if command == "learn" else (command,)
     folder = find(where, name, mine)
     with Reader(folder) as reader:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import textwrap
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -75,7 +76,7 @@ class Show:
     def say(self, text: str, mark: str = "  ") -> None:
         """One line of news."""
         if not self.quiet:
-            self.err.print(f"{mark}[dim]{escape(text)}[/]", soft_wrap=True)
+            self.err.print(f"{mark}[dim]{escape(wrapped(self.err, text, 2))}[/]", soft_wrap=True)
 
     def _bars(self) -> Bars:
         return Bars(
@@ -92,12 +93,12 @@ class Show:
     # ------------------------------------------------------------ when it has ended
 
     def line(self, text: str = "", style: str = "") -> None:
-        """A line of the result."""
-        self.out.print(Text(text, style=style), soft_wrap=not self.out.is_terminal)
+        """A line of the result; in a terminal, as many as it takes."""
+        self.out.print(Text(wrapped(self.out, text), style=style), soft_wrap=True)
 
     def fact(self, name: str, value: str) -> None:
         """A named line of the result."""
-        self.out.print(Text.assemble((f"{name:<10} ", "dim"), value), soft_wrap=True)
+        self.out.print(Text.assemble((f"{name:<10} ", "dim"), wrapped(self.out, value, 11)), soft_wrap=True)
 
     def table(self, columns: Sequence[str], rows: Sequence[Sequence[str]], *, words: Sequence[int] = (0,), bold: int | None = None) -> None:
         """A table; columns of words stand left, numbers right."""
@@ -107,6 +108,15 @@ class Show:
         for number, row in enumerate(rows):
             table.add_row(*(Text(cell) for cell in row), style="bold" if number == bold else "")
         self.out.print(table, soft_wrap=False)
+
+
+def wrapped(where: Console, text: str, indent: int = 0) -> str:
+    """Sentences as wide as the terminal; what has no spaces, such as a path, stays whole. Unchanged where there is no terminal."""
+    if not where.is_terminal:
+        return text
+    width = max(20, where.width - indent)
+    lines = [textwrap.wrap(line, width, break_long_words=False, break_on_hyphens=False) or [""] for line in text.split("\n")]
+    return f"\n{' ' * indent}".join(line for several in lines for line in several)
 
 
 class _Bar:
@@ -173,7 +183,7 @@ def comparison(show: Show, found: Comparison) -> None:
     rows = [[arm.label, share(arm.accuracy.mean), _range(arm.accuracy), str(arm.accuracy.n), arm.tokens] for arm in found.arms]
     final = next((number for number, arm in enumerate(found.arms) if arm.name == found.final), None)
     show.line()
-    show.table(["answers to held-out questions", "correct", "95 % interval", "questions", "tokens trained on"], rows, bold=final)
+    show.table(["held-out questions", "correct", "95 % interval", "number", "tokens trained on"], rows, bold=final)
     if any(kind != "given" for kind, _, _ in found.kinds):
         shares = [[_KINDS.get(kind, kind), str(n), *(share(by_arm.get(arm.name)) for arm in found.arms)] for kind, n, by_arm in found.kinds]
         show.line()

@@ -74,7 +74,7 @@ class Dropped:
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """What the policy is asked: a user's turn, or, where `continued`, a plain text to go on with. `given` is what the answer will be about, for parsers."""
+    """What the policy is asked: a user's turn or, where `continued`, a text to go on with. `given` is what the answer will be, for parsers."""
 
     text: str
     continued: bool = False
@@ -183,7 +183,7 @@ class Datum:
 
 @dataclass(frozen=True, slots=True)
 class LoraShape:
-    """Rank, alpha (the update is scaled by alpha / rank) and the names of the linear layers it is added to; `all` means every linear layer of the blocks."""
+    """Rank, alpha (the update is scaled by alpha / rank) and the names of the linear layers it is added to; `all` is every one of the blocks."""
 
     rank: int = 16
     alpha: float = 32.0
@@ -208,7 +208,7 @@ class Optimizer:
 
 @dataclass(frozen=True, slots=True)
 class TrainJob:
-    """Train one adapter. An optimizer step sees `batch_size` sequences (loss: weighted mean over their tokens); order and initialisation come from `seed`."""
+    """Train one adapter. A step sees `batch_size` sequences (loss: weighted mean over their tokens); order and initialisation come from `seed`."""
 
     data: tuple[Datum, ...]
     lora: LoraShape = LoraShape()
@@ -274,7 +274,7 @@ class Proposal:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A proposal with what became of it: one member of the task's group. `losses` is the loss of every optimizer step, `tokens` what was trained on."""
+    """A proposal with what became of it: one member of the task's group. `losses` is the loss of every step, `tokens` what was trained on."""
 
     proposal: Proposal
     reward: Reward

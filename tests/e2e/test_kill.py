@@ -19,6 +19,7 @@ from tests.e2e.house import WORK, result, run_of, steps
 from selfedit.cli import main
 
 KILLS = 22
+MANY_STEPS = (*WORK, "--chunk", "1")
 PROCESSES = multiprocessing.get_context("forkserver")  # each begins clean, and with everything imported already
 PROCESSES.set_forkserver_preload(["selfedit.cli.work", "selfedit.cli.results", "selfedit.loop", "selfedit.opening", "selfedit.engine.fake"])
 
@@ -31,28 +32,29 @@ def begin(*args: str) -> BaseProcess:
 
 def test_killed_runs_end_as_undisturbed_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    undisturbed = result(tmp_path, (*WORK, "--runs", "undisturbed"))
-    rng, kills, number = random.Random(0), 0, 0
-    reached: set[int] = set()
-    while kills < KILLS:
+    undisturbed = result(tmp_path, (*MANY_STEPS, "--runs", "undisturbed"))
+    last = len(steps(Path(undisturbed["folder"])))
+    rng, number = random.Random(0), 0
+    kills: list[int] = []  # the steps that were finished
+    while len(kills) < KILLS:
         number += 1
         runs = tmp_path / f"{number}" / "runs"
-        for _ in range(8):
-            kills += kill(runs, rng.uniform(0, undisturbed["cost"]["wall_s"]), reached)
-        run = run_of(runs.parent)
-        found = result(tmp_path, ("learn", "--resume", "latest", "--json", "--quiet", "--runs", str(runs)) if run else (*WORK, "--runs", str(runs)))
+        for _ in range(6):
+            finished = kill(runs, undisturbed["cost"]["wall_s"] * rng.random() ** 3)  # more often early: there steps are short
+            kills += [finished] if finished < last else []
+        found = result(tmp_path, ("learn", "--resume", "latest", "--json", "--quiet", "--runs", str(runs)))
         assert found["content_hash"] == undisturbed["content_hash"]
         for name in ("adapter_config.json", "adapter_model.safetensors"):
             assert Path(found["adapter"], name).read_bytes() == Path(undisturbed["adapter"], name).read_bytes()
-    assert len(reached) >= 6, f"the kills came after these numbers of steps only: {reached}"
+    assert len(set(kills)) >= 4, f"the kills came after these numbers of steps only: {kills}"
 
 
-def kill(runs: Path, after_s: float, reached: set[int]) -> int:
-    """Begin the run or go on with it, and kill it some time after it came to work. Returns whether it was killed."""
+def kill(runs: Path, after_s: float) -> int:
+    """Begin the run or go on with it, and kill it some time after it came to work. Returns the number of finished steps."""
     run = run_of(runs.parent)
     before = steps(run) if run else []
     resume = ("learn", "--resume", run.name, "--quiet", "--runs", str(runs)) if run else ()
-    process = begin(*(resume or (*WORK, "--runs", str(runs))))
+    process = begin(*(resume or (*MANY_STEPS, "--runs", str(runs))))
     until = time.monotonic() + 30
     while not at_work(runs, process) and process.is_alive() and time.monotonic() < until:
         time.sleep(0.001)
@@ -62,8 +64,7 @@ def kill(runs: Path, after_s: float, reached: set[int]) -> int:
     run = run_of(runs.parent)
     after = steps(run) if run else []
     assert after[: len(before)] == before
-    reached.add(len(after))
-    return int(process.exitcode != 0)
+    return len(after)
 
 
 def at_work(runs: Path, process: BaseProcess) -> bool:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import inspect
 import io
 import re
+import textwrap
 from collections.abc import Sequence
 from contextlib import redirect_stderr, redirect_stdout, suppress
 from typing import Any, TypeVar, cast
@@ -22,7 +24,7 @@ C = TypeVar("C")
 def parse(command: type[C], name: str, args: Sequence[str], default: C | None = None) -> C:
     """The arguments of a command, described by a dataclass whose docstring is its help. Raises ConfigError; SystemExit after `--help`."""
     said = io.StringIO()
-    more: dict[str, Any] = {} if default is None else {"default": default}
+    more: dict[str, Any] = {"description": _description(command)} | ({} if default is None else {"default": default})
     try:
         with redirect_stderr(said):
             found, unknown = tyro.cli(command, args=list(args), prog=f"selfedit {name}", return_unknown_args=True, config=CONFIG, **more)
@@ -37,6 +39,12 @@ def parse(command: type[C], name: str, args: Sequence[str], default: C | None = 
     if unknown:
         raise ConfigError(_unknown(command, name, unknown[0]))
     return cast("C", found)
+
+
+def _description(command: type[Any]) -> str:
+    """The docstring: its paragraphs as wide as the boxes below them, its examples as they are."""
+    paragraphs = (inspect.getdoc(command) or "").split("\n\n")
+    return "\n\n".join(text if "\n  " in text else textwrap.fill(" ".join(text.split()), 80) for text in paragraphs)
 
 
 def _unknown(command: type[Any], name: str, argument: str) -> str:

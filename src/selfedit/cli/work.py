@@ -39,7 +39,7 @@ class Learn:
     `selfedit ask` uses from then on, unless a guard found that too much else was forgotten. `selfedit rollback` takes it back.
     """
 
-    docs: Positional[Annotated[tuple[Path, ...], arg(metavar="DOCS", help_behavior_hint="")]] = ()
+    docs: Positional[Annotated[tuple[Path, ...], arg(metavar="[DOCS ...]", help_behavior_hint="")]] = ()
     """Files and folders: .txt, .md, .jsonl."""
     recipe: File = None
     """Settings from a TOML file (`selfedit show recipe` prints one); flags override it."""
@@ -51,7 +51,7 @@ class Learn:
     def run(self, args: Sequence[str]) -> int:
         """From documents to an adapter in force."""
         if self.output.resume:
-            _nothing_else(self, "learn", LearnRecipe(), self.docs)
+            _nothing_else(self, "learn", LearnRecipe(), self.docs, self.recipe)
             return _learn(self.output, runs.taken_up(self.output.root, self.output.resume, "learn"), force=self.keep)
         recipe = _recipe(self, "learn", args)
         recipe = recipe.model_copy(update={"docs": self.docs or recipe.docs})
@@ -73,7 +73,8 @@ class Demo:
     def run(self, args: Sequence[str]) -> int:
         """As learn, on the held-out part of the bundled corpus."""
         if self.output.resume:
-            raise ConfigError(f"a demo is resumed with: selfedit learn --resume {self.output.resume}")
+            _nothing_else(self, "demo", as_flags(LearnRecipe, _packaged("demo")))
+            return _learn(self.output, runs.taken_up(self.output.root, self.output.resume, "demo"))
         return _learn(self.output, runs.begun(self.output.root, "demo", as_recipe(self.settings)))
 
 
@@ -97,7 +98,7 @@ class Train:
     def run(self, args: Sequence[str]) -> int:
         """Rounds of ReST-EM."""
         if self.output.resume:
-            _nothing_else(self, "train", AnyRecipe())
+            _nothing_else(self, "train", AnyRecipe(), self.recipe)
             held = runs.taken_up(self.output.root, self.output.resume, "train")
         else:
             held = runs.begun(self.output.root, "train", _recipe(self, "train", args))
@@ -131,7 +132,7 @@ class Eval:
         """One self-edit a document, without selection."""
         policy = None
         if self.output.resume:
-            _nothing_else(self, "eval", EvalRecipe(), self.policy)
+            _nothing_else(self, "eval", EvalRecipe(), self.policy, self.recipe)
             held = runs.taken_up(self.output.root, self.output.resume, "eval")
         else:
             policy = runs.find(self.output.root, self.policy, ("train",)) if self.policy else None
@@ -150,7 +151,7 @@ class Eval:
 
 def _nothing_else(command: Any, name: str, untouched: AnyRecipe, *others: object) -> None:
     """A resumed run keeps the settings it began with. Raises ConfigError where others were given."""
-    if command.recipe or command.settings != untouched or any(others):
+    if command.settings != untouched or any(others):
         raise ConfigError(f"a resumed run keeps what it began with: leave out all but `selfedit {name} --resume {command.output.resume}`")
 
 

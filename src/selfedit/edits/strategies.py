@@ -113,7 +113,7 @@ def prompts_for(strategy: str, title: str, context: str, chat: bool, seed: int) 
 
 
 def build(strategy: str, title: str, context: str, turns: Sequence[Turn]) -> SelfEdit:
-    """Make training examples of what was written; the passage itself is the last one (SEAL section 4.1). What is left out is recorded with the reason."""
+    """Make training examples of what was written; the passage is the last one (SEAL section 4.1). What is left out is recorded with the reason."""
     known = find(strategy)
     pieces, cut = [], []
     for turn in turns:

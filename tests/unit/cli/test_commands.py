@@ -145,7 +145,7 @@ def test_train_and_eval(house: House) -> None:
     policy = json.loads(house.fine("eval", "--policy", "latest", "--json", "--quiet"))
     assert {"before", "passage_only", "round-1"} <= policy.keys() and policy["before"] == trained["before"]
     arms = json.loads(house.fine("eval", *QUICK, "--propose.strategies", "self-qa", "span-qa", "--json", "--quiet"))
-    assert {"before", "passage_only", "self-qa", "span-qa"} <= arms.keys() and arms["self-qa"]["n"] == 18
+    assert {"before", "passage_only", "self-qa", "span-qa"} <= arms.keys() and arms["self-qa"]["n"] == arms["before"]["n"] > 0
     for run, command in ((trained, "train"), (policy, "eval")):
         again = json.loads(house.fine(command, "--resume", run["run"], "--json", "--quiet"))
         assert again["content_hash"] == run["content_hash"]
@@ -159,9 +159,8 @@ def test_demo(house: House) -> None:
     run = next((house.folder / "runs").glob("*-demo-*")).name
     with house.reader(run) as reader:
         recipe, tasks = reader.info().recipe, reader.tasks()
-    assert recipe["propose"]["strategies"] and len(tasks) == recipe["limit"]
-    assert house.refused("demo", "--resume", run).endswith(f"selfedit learn --resume {run}")
-    house.fine("learn", "--resume", run)
+    assert recipe["propose"]["strategies"] and 0 < len(tasks) <= (recipe["limit"] or len(tasks))
+    assert out.splitlines()[1:9] == house.fine("demo", "--resume", run).splitlines()[1:9] == house.fine("learn", "--resume", run).splitlines()[1:9]
 
 
 def test_doctor_and_pull_of_what_is_there(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -184,6 +183,6 @@ def test_help_teaches(house: House) -> None:
     for name in COMMANDS:
         assert f"  {name} " in overview
         out = house.fine(name, "--help")
-        assert f"usage: selfedit {name}" in out and len(out.splitlines()) < 400
+        assert f"usage: selfedit {name}" in out and (f"  selfedit {name} " in out or name in ("demo", "runs", "rollback", "doctor"))
     assert "--inner.lora.rank INT" in house.fine("learn", "--help") and "--rounds" not in house.fine("learn", "--help")
     assert house.type()[0] == 2 and house.fine("--version").startswith("selfedit 0")

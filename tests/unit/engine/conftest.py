@@ -3,8 +3,8 @@ import os
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import pytest
-from tests.unit.engine import tiny_engine
 import torch
+from tests.unit.engine import tiny_engine
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -5,7 +5,7 @@
 2. Decoding from the cache gives what one pass over the whole sequence gives.
 3. LinearCrossEntropy is weighted cross-entropy: value, each loss, gradient; with and without a soft cap; for more rows than a chunk, and for none.
 4. A loss stays finite where the probability underflows.
-5. BatchedLora is W x + b + scale B A x of each adapter's rows: forward, gradients of x, A and B, added up over passes; rows without adapter untouched.
+5. BatchedLora is W x + b + scale B A x of each adapter's rows: forward, gradients of x, A and B, added up over passes; other rows untouched.
 """
 
 from __future__ import annotations

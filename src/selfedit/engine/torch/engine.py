@@ -69,7 +69,8 @@ class Torch:
                 self._fits(len(d.tokens), "a training sequence")
                 if not d.tokens or len(d.weights) != len(d.tokens):
                     raise EngineError(f"a training sequence has {len(d.tokens)} tokens and {len(d.weights)} weights; every token needs one")
-        outcomes = train.train(self.base, jobs, self.settings.slots, self.budget_tokens, progress)
+        workers = 1 if self.base.device.type == "cuda" else torch.get_num_threads()
+        outcomes = train.train(self.base, jobs, self.settings.slots, self.budget_tokens, workers, progress)
         return [Trained(self._add(o.weights) if o.weights else None, o.losses, o.tokens, o.failure) for o in outcomes]
 
     def score(self, requests: Sequence[ScoreRequest], progress: Progress | None = None) -> list[Score]:

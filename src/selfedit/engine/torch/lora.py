@@ -5,6 +5,7 @@ Shapes: N flat tokens, i and o the layer's input and output size, K adapters in 
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -160,9 +161,8 @@ class Roster:
         return blocks(runs, like, start)
 
 
-@dataclass(slots=True)
-class Current:
-    """What the running forward pass is made of; owned by one model, never shared between two."""
+class Current(threading.local):
+    """What the forward pass that is running in this thread is made of; owned by one model, never shared between two."""
 
     bank: Bank | None = None
     blocks: Sequence[Block] = ()

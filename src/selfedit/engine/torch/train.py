@@ -7,9 +7,12 @@ normalised by the job's own tokens, and any split of the work into passes adds u
 from __future__ import annotations
 
 import math
+import threading
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 
@@ -75,8 +78,57 @@ def learning_rate(o: Optimizer, step: int, steps: int) -> float:
     return o.lr * {"constant": 1.0, "linear": left, "cosine": 0.5 * (1 + math.cos(math.pi * (1 - left)))}[o.schedule]
 
 
-def train(base: Base, jobs: Sequence[TrainJob], slots: int, budget_tokens: int, progress: Progress | None = None) -> list[Outcome]:
-    """One outcome a job, in their order. At most `slots` adapters at a time, about `budget_tokens` tokens a pass."""
+def train(base: Base, jobs: Sequence[TrainJob], slots: int, budget_tokens: int, workers: int = 1, progress: Progress | None = None) -> list[Outcome]:
+    """One outcome a job, in their order. At most `slots` adapters at a time, about `budget_tokens` tokens a pass.
+
+    On a CPU, `workers` threads of one core each take their share of the jobs: products of this size gain little from more cores.
+    """
+    shares = _shares(jobs, workers)
+    done, total = [0] * len(shares), sum(map(_work, jobs))
+    stop = threading.Event()
+
+    def report(share: int, tokens: int) -> None:
+        if stop.is_set():
+            raise KeyboardInterrupt
+        done[share] = tokens
+        if progress:
+            progress(sum(done), total)
+
+    def run(share: int) -> list[Outcome]:
+        return _train(base, [jobs[i] for i in shares[share]], max(1, slots // len(shares)), budget_tokens, partial(report, share))
+
+    if len(shares) == 1:
+        return run(0)
+    before = torch.get_num_threads()
+    with ThreadPoolExecutor(len(shares), initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        try:
+            results = list(pool.map(run, range(len(shares))))
+        except BaseException:
+            stop.set()
+            raise
+        finally:
+            torch.set_num_threads(before)
+    outcomes = {i: outcome for share, found in zip(shares, results, strict=True) for i, outcome in zip(share, found, strict=True)}
+    return [outcomes[i] for i in range(len(jobs))]
+
+
+def _work(job: TrainJob) -> int:
+    """Tokens of all epochs."""
+    return job.epochs * sum(len(d.tokens) for d in job.data)
+
+
+def _shares(jobs: Sequence[TrainJob], workers: int) -> list[list[int]]:
+    """Indices of the jobs of each worker: the longest first, each to the one with least to do (LPT: Graham 1969)."""
+    shares: list[list[int]] = [[] for _ in range(max(1, min(workers, len(jobs))))]
+    load = [0] * len(shares)
+    for i in sorted(range(len(jobs)), key=lambda i: (-_work(jobs[i]), i)):
+        least = load.index(min(load))
+        shares[least].append(i)
+        load[least] += _work(jobs[i])
+    return [sorted(share) for share in shares]
+
+
+def _train(base: Base, jobs: Sequence[TrainJob], slots: int, budget_tokens: int, progress: Callable[[int], None]) -> list[Outcome]:
     outcomes: dict[int, Outcome] = {}
     waiting = deque(i for i, job in enumerate(jobs) if _check(i, job, outcomes))
     if not waiting:
@@ -84,7 +136,6 @@ def train(base: Base, jobs: Sequence[TrainJob], slots: int, budget_tokens: int, 
     arena = Arena(base, min(slots, len(waiting)), [jobs[i].lora for i in waiting])
     free = [Slot(arena, i) for i in range(arena.master.shape[0])]
     running: list[Running] = []
-    total = sum(job.epochs * sum(len(d.tokens) for d in job.data) for job in jobs)
     trained = 0
     while waiting or running:
         while waiting and free:
@@ -102,8 +153,7 @@ def train(base: Base, jobs: Sequence[TrainJob], slots: int, budget_tokens: int, 
             outcomes[r.index] = Outcome(weights, tuple(r.losses), r.tokens, r.failure)
             running.remove(r)
             free.append(r.slot)
-        if progress:
-            progress(trained, total)
+        progress(trained)
     return [outcomes[i] for i in range(len(jobs))]
 
 

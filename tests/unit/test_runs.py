@@ -1,0 +1,81 @@
+"""Runs are found by what a user types, and every way to end early leaves one line.
+
+1. `latest` is the newest of the commands asked for; a unique beginning, an id and a path are found; what is ambiguous or wrong names what there is.
+2. A full disk, in any library's words, is recognised.
+3. An error that came of Ctrl-C is Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from selfedit import runs, stop
+from selfedit.config import Recipe
+from selfedit.errors import Interrupted, LedgerError, ModelError
+from selfedit.ledger import Ledger, Reader
+
+
+def make(root: Path, name: str, command: str = "learn") -> Path:
+    with Ledger.create(root / name, command=command, recipe=Recipe(), environment={}):
+        pass
+    return root / name
+
+
+def test_finding(tmp_path: Path) -> None:
+    first, second = make(tmp_path, "20260101-1-learn-aaaa"), make(tmp_path, "20260102-1-learn-bbbb")
+    trained = make(tmp_path, "20260103-1-train-cccc", "train")
+    assert runs.find(tmp_path, "latest") == trained
+    assert runs.find(tmp_path, "latest", ("learn", "demo")) == second
+    assert runs.find(tmp_path, "20260101") == first == runs.find(tmp_path, str(first))
+    with pytest.raises(LedgerError, match=r"'2026' may be 20260101-1-learn-aaaa or"):
+        runs.find(tmp_path, "2026")
+    with pytest.raises(LedgerError, match=r"no run 'learn-bbbb' in .*; the nearest is '20260102-1-learn-bbbb'"):
+        runs.find(tmp_path, "learn-bbbb")
+
+
+def test_where_runs_live(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SELFEDIT_RUNS", "/elsewhere")
+    assert runs.root() == Path("/elsewhere") and runs.root(Path("here")) == Path("here")
+    monkeypatch.setenv("SELFEDIT_RUNS", "")
+    assert runs.root() == Path("runs")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, "x"),
+        RuntimeError("I/O error: No space left on device (os error 28)"),
+        sqlite3.OperationalError("database or disk is full"),
+    ],
+)
+def test_a_full_disk(tmp_path: Path, error: Exception) -> None:
+    with pytest.raises(LedgerError, match="free some space, then go on with: selfedit learn --resume"), runs.begun(tmp_path, "learn", Recipe()):
+        raise ValueError("wrapped") from error
+    assert not runs.is_full(ValueError("something else"))
+
+
+def test_ctrl_c_that_a_library_turned_into_another_error(tmp_path: Path) -> None:
+    stopped = pytest.raises(Interrupted, match="resume with: selfedit eval --resume")
+    with stopped as caught, stop.listening(), runs.begun(tmp_path, "eval", Recipe()):
+        try:
+            os.kill(os.getpid(), signal.SIGINT)
+        except KeyboardInterrupt:
+            raise ModelError("could not import") from None
+    assert caught.value.exit_code == 130
+    [folder] = tmp_path.iterdir()
+    with Reader(folder) as reader:
+        assert reader.info().status == "interrupted"
+
+
+def test_a_demo_is_resumed_by_learn(tmp_path: Path) -> None:
+    stopped = pytest.raises(Interrupted, match=r"resume with: selfedit learn --resume \d{8}-\d{6}-demo-[0-9a-f]{4}$")
+    with stopped, runs.begun(tmp_path, "demo", Recipe()):
+        raise KeyboardInterrupt
+    with runs.taken_up(tmp_path, "latest", "learn") as ledger:
+        assert ledger.recipe == Recipe()
