@@ -197,7 +197,7 @@ def strategies() -> str:
 
 def arms() -> str:
     lines = ["## Arms of a table", "", "| arm | in the report | what it is |", "|---|---|---|"]
-    rows = [f"| `{name}` | {label} | {meaning} |" for name, (label, meaning) in comparison._ARMS.items()]
+    rows = [f"| `{name}` | {label} | {meaning} |" for name, (label, meaning) in comparison.ARMS.items()]
     return "\n".join([*lines, *rows, "| `round-1`, `round-2`, ... | After 1 round, ... | the policy after so many rounds of training |"])
 
 

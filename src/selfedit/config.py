@@ -31,11 +31,11 @@ class TorchEngine(Settings):
     dtype: Literal["auto", "bfloat16", "float32", "float64"] = "auto"
     """Of the frozen base; adapters and their optimizer are fp32. `auto`: bfloat16 where the processor is fast at it."""
     threads: int = Field(0, ge=0)
-    """CPU threads; 0 is one for each core."""
+    """CPU threads, each a worker of its own in training; 0 leaves the number to torch: one for each core."""
     slots: int = Field(16, ge=1)
-    """Adapters trained at the same time."""
+    """Adapters trained at the same time, by all workers together."""
     budget_tokens: int = Field(0, ge=0)
-    """Tokens of one training pass; 0 chooses by device."""
+    """Tokens of one pass of a worker; 0 is 1024 on a CPU, 8192 on a GPU."""
     cache_tokens: int = Field(24576, ge=1024)
     """Tokens held in the key-value cache while sampling."""
 
@@ -68,6 +68,7 @@ class Inner(Settings):
     epochs: int = Field(6, ge=1)
     """Passes over a self-edit's examples."""
     batch_size: int = Field(1, ge=1)
+    """Examples of one optimizer step."""
     format: Literal["chat", "plain"] = "chat"
     """How examples with a prompt are shown: in the model's chat template, or as plain text. A model without a template always takes `plain`."""
     seeds: int = Field(1, ge=1)
@@ -98,7 +99,9 @@ class RestEM(Settings):
     lora: LoraShape = LoraShape(rank=64, alpha=128.0)
     optimizer: Optimizer = Optimizer(lr=3e-4)
     epochs: int = Field(2, ge=1)
+    """Passes over the best self-edits of a round."""
     batch_size: int = Field(10, ge=1)
+    """Prompts with their completions, of one optimizer step."""
 
 
 class Questions(Settings):
@@ -118,9 +121,11 @@ class Documents(Settings):
     """How long documents are cut into passages."""
 
     passage_words: int = Field(150, ge=20)
+    """About how many words a passage has."""
     max_bytes: int = Field(16 * 2**20, ge=1)
     """A larger file is refused."""
     max_passages: int = Field(2000, ge=1)
+    """More passages are refused."""
 
 
 class GuardSettings(Settings):
@@ -136,10 +141,11 @@ class Recipe(Settings):
     model: str = "smollm2-135m"
     """A packaged name, a Hugging Face hub name or a folder."""
     seed: int = Field(0, ge=0)
+    """Every choice left to chance follows from it."""
     docs: tuple[Path, ...] = ()
-    """Documents or JSONL files with questions. Empty: the bundled corpus."""
+    """Documents or JSONL files with questions. Empty: `train` takes its part of the bundled corpus."""
     eval_docs: tuple[Path, ...] = ()
-    """For `train`: documents the policy never learns from, on which each round is reported. Empty: the held-out part of the bundled corpus."""
+    """For `train` and `eval`: documents the policy never learns from, on which it is measured. Empty: the held-out part of the bundled corpus."""
     limit: int = Field(0, ge=0)
     """Only the first passages, 0 for all."""
     rounds: int = Field(2, ge=1)

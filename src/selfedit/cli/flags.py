@@ -22,8 +22,8 @@ class EngineFlags(TorchEngine):
 class RewardFlags(Settings):
     """What a self-edit is worth."""
 
-    type: Annotated[Literal["likelihood", "correctness"], arg(aliases=["--reward"])] = "likelihood"
-    """Gain in the log-likelihood of the right answers, or the share answered correctly."""
+    type: Annotated[Literal["likelihood", "correctness"], arg(aliases=["--reward"])] = "correctness"
+    """The share of questions answered correctly, or the gain in the log-likelihood of the right answers."""
 
 
 class AnyRecipe(Recipe):
@@ -31,6 +31,7 @@ class AnyRecipe(Recipe):
 
     engine: EngineFlags = EngineFlags()
     reward: RewardFlags = RewardFlags()  # type: ignore[assignment]
+    """What a self-edit is worth."""
 
 
 class LearnRecipe(AnyRecipe):

@@ -48,7 +48,12 @@ class Report:
 
 @dataclass(frozen=True)
 class Runs:
-    """List the runs, the newest first: what they are, how they ended, and the share of held-out questions answered before and after."""
+    """List the runs, the newest first: what they are, how they ended, and the share of held-out questions answered before and after.
+
+    Examples:
+      selfedit runs
+      selfedit runs --runs elsewhere           of another folder
+    """
 
     where: Annotated[Where, arg(name="")] = field(default_factory=Where)
 

@@ -42,7 +42,12 @@ class Pull:
 
 @dataclass(frozen=True)
 class Doctor:
-    """Look whether this machine has what selfedit needs, and say what to mend. Exits with 1 where something essential is missing."""
+    """Look whether this machine has what selfedit needs, and say what to mend. Exits with 1 where something essential is missing.
+
+    Examples:
+      selfedit doctor
+      selfedit doctor --runs elsewhere         with runs in another folder
+    """
 
     where: Annotated[Where, arg(name="")] = field(default_factory=Where)
 

@@ -114,6 +114,9 @@ class Export:
 class Rollback:
     """Take the last thing that was learned back. What was in force before it is in force again; without one, the model as it came.
 
+    Examples:
+      selfedit rollback
+
     The weights of the model were never changed, so this restores them exactly. Nothing is deleted.
     """
 

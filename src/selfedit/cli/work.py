@@ -64,6 +64,11 @@ class Learn:
 class Demo:
     """Learn a few bundled documents about invented things, which no model can know beforehand, and see what came of it.
 
+    Examples:
+      selfedit demo
+      selfedit demo --limit 3 --engine fake    in seconds, without a model
+      selfedit demo --resume latest            go on where it was stopped
+
     Fetches the default model where it is missing. Afterwards: selfedit ask, selfedit report, selfedit rollback.
     """
 

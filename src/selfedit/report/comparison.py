@@ -15,7 +15,7 @@ UNTRAINED = "untrained"
 BASELINES = (BASE, "passage_only", "passage_only_matched", UNTRAINED)
 """What the other arms are compared with, question by question."""
 
-_ARMS = {
+ARMS = {
     "base": ("Before", "the model as it came"),
     "passage_only": ("Passages only", "trained on the passages alone, as many epochs"),
     "passage_only_matched": ("Passages only, same tokens", "trained on the passages alone, on as many tokens as the result"),
@@ -132,7 +132,7 @@ def _words(arm: str, trains: bool) -> tuple[str, str]:
         return f"After {rounds}", f"the policy after {rounds} of training, with an adapter for each document on a self-edit that it wrote"
     if arm == "passage_only" and trains:
         return "Passage only", "an adapter for each document, on the passage alone"
-    return _ARMS.get(arm, (arm.replace("_", " ").capitalize(), ""))
+    return ARMS.get(arm, (arm.replace("_", " ").capitalize(), ""))
 
 
 def _by_arm(results: Iterable[Result]) -> dict[str, ByTask]:
