@@ -131,7 +131,7 @@ class Documents(Settings):
 class GuardSettings(Settings):
     """Limits an adapter has to respect to be kept."""
 
-    max_forgetting: float = Field(1.0, gt=0)
+    max_forgetting: float = Field(2.0, gt=0)
     """Largest loss in mean log-likelihood a token, in nats, on general knowledge that no document is about."""
 
 

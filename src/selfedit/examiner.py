@@ -38,12 +38,9 @@ def examine(policy: Policy, passages: Sequence[Passage], progress: Progress | No
 def write_exams(policy: Policy, passages: Sequence[Passage], progress: Progress | None = None) -> list[tuple[Question, ...]]:
     """Questions for passages that came without: written by the model and confirmed, filled up with cloze questions where it is too weak."""
     settings, seed = policy.recipe.questions, policy.recipe.seed
-    prompts = [(p, prompt) for p in passages for prompt in writing_prompts(p, settings.written, policy.chat)]
+    prompts = [(p, prompt) for p in passages for prompt in writing_prompts(p, settings.written, chat=False)]
     drawn = policy.sample(
-        [
-            SampleRequest(policy.prompt(Prompt(text, continued=not policy.chat)), _writing(derive(seed, "exam", p.id, i), policy.chat))
-            for i, (p, text) in enumerate(prompts)
-        ],
+        [SampleRequest(policy.prompt(Prompt(text, continued=True)), _writing(derive(seed, "exam", p.id, i))) for i, (p, text) in enumerate(prompts)],
         progress,
     )
     drafts: dict[str, list[Question]] = {p.id: [] for p in passages}
@@ -57,8 +54,9 @@ def write_exams(policy: Policy, passages: Sequence[Passage], progress: Progress 
     return exams
 
 
-def _writing(seed: int, chat: bool) -> Sampling:
-    return Sampling(max_tokens=192, temperature=0.7, top_p=0.95, stop=() if chat else ("\n\n",), seed=seed)
+def _writing(seed: int) -> Sampling:
+    """A few-shot text is continued also where the model has a chat template: small models follow examples better than requests."""
+    return Sampling(max_tokens=192, temperature=0.3, top_p=0.95, stop=("\n\n",), seed=seed)
 
 
 def _confirm(policy: Policy, drafts: Sequence[tuple[Passage, Question]], progress: Progress | None) -> set[tuple[str, str]]:

@@ -27,6 +27,7 @@ from transformers import get_scheduler
 
 from selfedit.engine.torch.attention import FlatAttend
 from selfedit.engine.torch.engine import Torch
+from selfedit.engine.torch.train import train
 from selfedit.types import LoraShape, Optimizer, Trained, TrainJob
 
 CPU = torch.device("cpu")
@@ -188,3 +189,23 @@ def test_weights_of_any_size() -> None:
     scaled = type(one)(one.tokens, tuple(5 * w for w in one.weights))
     a, b = (flat(machine, r) for r in machine.train([TrainJob((one,)), TrainJob((scaled,))]))
     assert distance(a, b) <= 1e-9
+
+
+def test_workers_never_matter() -> None:  # promise 3
+    machine = engine("llama")
+    jobs = [job(seed, (9, 14, 5)[: 1 + seed % 3], epochs=1 + seed % 2) for seed in range(5)]
+    alone, beside = (train(machine.base, jobs, slots=4, budget_tokens=64, workers=workers) for workers in (1, 3))
+    for one, other in zip(alone, beside, strict=True):
+        assert one.weights and other.weights and one.losses == pytest.approx(other.losses, rel=1e-9)
+        for a, b in zip([*one.weights.down, *one.weights.up], [*other.weights.down, *other.weights.up], strict=True):
+            assert a is not None and b is not None
+            torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-9)
+    assert torch.get_num_threads() == 1
+
+
+def test_a_worker_that_fails_stops_the_others() -> None:
+    def broken(done: int, total: int) -> None:
+        raise OSError("no room")
+
+    with pytest.raises(OSError, match="no room"):
+        train(engine("llama").base, [job(0), job(1)], slots=2, budget_tokens=64, workers=2, progress=broken)
