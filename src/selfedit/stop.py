@@ -36,6 +36,7 @@ def listening() -> Iterator[None]:
     try:
         yield
     finally:
+        _asked.clear()
         if ours:
             signal.signal(signal.SIGINT, before)
 

@@ -51,9 +51,10 @@ def test_every_strategy_shows_the_passage() -> None:
         "rewrite",
         "self-qa",
         "span-qa",
+        "sentence-qa",
         "key-facts",
     ]
-    for name in set(STRATEGIES) - {"passage-only", "span-qa"}:
+    for name in set(STRATEGIES) - {"passage-only", "span-qa", "sentence-qa"}:
         for chat in (True, False):
             assert f"Passage:\n{TITLE}\n{CONTEXT}\n\n" in prompt_for(name, TITLE, CONTEXT, chat) + "\n\n"
     assert prompt_for("rewrite", "{x}", "{y} {0}", True).endswith("{x}\n{y} {0}")
