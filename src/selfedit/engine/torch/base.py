@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from selfedit.engine.torch.attention import NAME, Attend, attention
+from selfedit.engine.torch.attention import NAME, Attend, FlatAttend, attention
 from selfedit.engine.torch.lora import Bank, Block, Current, LoraLinear, Weights
-from selfedit.errors import ConfigError
+from selfedit.engine.torch.loss import capped
+from selfedit.errors import ConfigError, EngineError
 from selfedit.types import LoraShape
 
 
@@ -30,6 +32,9 @@ class Base:
     def __init__(self, model: Any) -> None:
         from transformers import AttentionInterface
 
+        probe = torch.arange(16, device=model.device)[None] % model.config.vocab_size
+        with torch.no_grad():
+            wanted = model(input_ids=probe).logits[0]
         AttentionInterface.register(NAME, attention)
         model.set_attn_implementation(NAME)
         self.backbone: nn.Module = model.base_model
@@ -49,6 +54,18 @@ class Base:
             setattr(model.get_submodule(parent), leaf, replacement)
             self.sites.append(Site(name, module.in_features, module.out_features))
             self._linears.append(replacement)
+        self._check(probe[0], wanted)
+
+    @torch.no_grad()
+    def _check(self, tokens: Tensor, wanted: Tensor) -> None:
+        """Compare with what transformers computed: an architecture with something we do not know of is refused, never computed wrongly."""
+        hidden = self.forward(tokens, torch.arange(len(tokens), device=self.device), FlatAttend([len(tokens)], self.device))
+        found, wanted = capped(F.linear(hidden, self.head), self.softcap).double(), wanted.double()
+        error = float((found - wanted).norm() / wanted.norm())
+        if not error <= (0.3 if self.dtype.itemsize < 4 else 1e-3):  # bf16 alone makes 0.07 of it in thirty layers
+            raise EngineError(
+                f"{type(self.config).__name__} computes its logits in a way this engine does not know (relative difference {error:.2g})"
+            )
 
     @property
     def device(self) -> torch.device:

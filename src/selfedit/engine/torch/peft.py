@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -77,15 +76,3 @@ def load(base: Base, folder: Path) -> Weights:
     if tensors or not any(d is not None for d in down):
         raise ModelError(f"the adapter in {folder} was made for another model: no layer named {next(iter(tensors), 'at all')!r} here")
     return Weights(down, up, alpha / rank)
-
-
-def stack(weights: list[Weights]) -> Weights:
-    """Several adapters as one of the summed rank, with exactly the sum of their updates."""
-    down: list[Tensor | None] = []
-    up: list[Tensor | None] = []
-    for site in range(len(weights[0].down)):
-        parts = [(w.down[site], w.up[site], w.scale) for w in weights]
-        have = [(d, u.float() * s) for d, u, s in parts if d is not None and u is not None]
-        down.append(torch.cat([d.float() for d, _ in have]) if have else None)
-        up.append(torch.cat([u for _, u in have]) if have else None)
-    return Weights(down, up, 1.0)
