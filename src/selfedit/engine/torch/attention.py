@@ -37,7 +37,7 @@ class Bucket:
     """Sequences of similar length as a padded view of the flat tokens.
 
     `index` (S, T) is the flat position of each token, with the sequence's own last one for padding: being last, padding is never
-    seen by a causal query. `real` (S, T) marks what is no padding, `slots` (n,) the same as positions in the flattened index.
+    seen by a causal query. `real` (S, T) marks what is no padding; `full` says that nothing is.
     """
 
     index: Tensor
