@@ -19,6 +19,7 @@ from rich.text import Text
 
 from selfedit import stop
 from selfedit.engine.base import Progress
+from selfedit.text import duration
 from selfedit.types import Interval
 
 if TYPE_CHECKING:
@@ -156,16 +157,6 @@ def time_left(done: int, total: int, seconds: float) -> str:
     if not 0 < done < total or seconds < 1:
         return ""
     return f"{duration(seconds * (total - done) / done)} left"
-
-
-def duration(seconds: float) -> str:
-    """`0.4 s`, `12 s`, `3 min 20 s`, `2 h 05 min`."""
-    if seconds < 9.95:
-        return f"{seconds:.1f} s"
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    return f"{whole // 60} min {whole % 60:02d} s" if whole < 3600 else f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
 def share(value: float | None) -> str:

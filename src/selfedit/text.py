@@ -115,3 +115,16 @@ def finished(text: str) -> tuple[str, str]:
         return text, ""
     kept = last[: last.rindex(tail)] if whole else ""
     return head + newline + kept, tail
+
+
+# ---------------------------------------------------------------- numbers in words
+
+
+def duration(seconds: float) -> str:
+    """`0.4 s`, `12 s`, `3 min 20 s`, `2 h 05 min`."""
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    return f"{whole // 60} min {whole % 60:02d} s" if whole < 3600 else f"{whole // 3600} h {whole % 3600 // 60:02d} min"

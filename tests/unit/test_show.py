@@ -17,7 +17,8 @@ import pytest
 
 from selfedit import show as module
 from selfedit import stop
-from selfedit.show import Show, console, duration, share, time_left
+from selfedit.show import Show, console, share, time_left
+from selfedit.text import duration
 
 
 class Terminal(io.StringIO):

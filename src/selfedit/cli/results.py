@@ -10,7 +10,8 @@ from typing import Any
 from selfedit.ledger import Reader
 from selfedit.report import write
 from selfedit.report.comparison import Comparison, compare
-from selfedit.show import Show, comparison, duration
+from selfedit.show import Show, comparison
+from selfedit.text import duration
 from selfedit.types import Cost
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from selfedit.text import duration
 from selfedit.types import Interval
 
 DASH = "–"
@@ -57,18 +58,6 @@ def count(number: int) -> str:
 def plural(number: int, one: str, many: str = "") -> str:
     """`1 task`, `2 tasks`."""
     return f"{count(number)} {one if number == 1 else many or one + 's'}"
-
-
-def duration(seconds: float) -> str:
-    """`0.4 s`, `12 s`, `3 min 20 s`, `2 h 05 min`."""
-    if seconds < 10:
-        return f"{seconds:.1f} s"
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
 def moment(iso: str | None) -> str:
