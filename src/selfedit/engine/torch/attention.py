@@ -6,7 +6,9 @@ transformers hands over queries (1, H, N, D) and keys and values (1, G, N, D) af
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any, Protocol
 
 import torch
@@ -32,63 +34,91 @@ def attention(module: nn.Module, query: Tensor, key: Tensor, value: Tensor, atte
     return out.unsqueeze(0), None
 
 
+WASTE = 3000
+"""A sequence joins a bucket where padding it costs at most so many logits a head: about what a bucket of its own would cost in calls."""
+
+
 @dataclass(frozen=True, slots=True)
 class Bucket:
-    """Sequences of similar length as a padded view of the flat tokens.
+    """S sequences of similar length T as a padded view of the flat tokens.
 
-    `index` (S, T) is the flat position of each token, with the sequence's own last one for padding: being last, padding is never
-    seen by a causal query. `real` (S, T) marks what is no padding; `full` says that nothing is.
+    `rows` (S · T,) is the flat position of each token, with the sequence's own last one for padding: being last, padding is never seen
+    by a causal query. Where nothing is padded, `take` and `real` are None; else `take` are the places that are real, `real` (S · T, 1, 1)
+    ones and zeros.
     """
 
-    index: Tensor
-    real: Tensor
-    full: bool
+    shape: tuple[int, int]
+    rows: slice | Tensor
+    take: Tensor | None = None
+    real: Tensor | None = None
+
+    def fold(self, z: Tensor, groups: int) -> Tensor:
+        """(N, H, D) → (S · G, r · T, D): the r query heads of a group stand below each other."""
+        S, T = self.shape
+        return z[self.rows].view(S, T, groups, -1, z.shape[2]).permute(0, 2, 3, 1, 4).reshape(S * groups, -1, z.shape[2])
+
+    def unfold(self, z: Tensor, into: Tensor) -> None:
+        """(S · G, r · T, D) → the sequences' rows of `into` (N, H, D)."""
+        S, T = self.shape
+        _, H, D = into.shape
+        flat = z.view(S, -1, T, D).transpose(1, 2)
+        if self.take is None and isinstance(self.rows, slice):
+            into[self.rows] = flat.view(T, H, D) if S == 1 else flat.reshape(S * T, H, D)
+        else:
+            flat = flat.reshape(S * T, H, D)
+            into[self.rows if self.take is None else self.rows[self.take]] = flat if self.take is None else flat[self.take]
 
 
-def buckets(lengths: list[int], device: torch.device, spread: float = 1.25) -> list[Bucket]:
-    """Group sequences so that none is padded to more than `spread` times its length (plus a few tokens)."""
-    starts, total = [], 0
-    for n in lengths:
-        starts.append(total)
-        total += n
-    order = sorted(range(len(lengths)), key=lambda i: (-lengths[i], i))
+def buckets(lengths: Sequence[int], device: torch.device) -> list[Bucket]:
+    """Group sequences that lie one after another in the flat batch by similar length."""
+    starts = [0, *accumulate(lengths)]
     groups: list[list[int]] = []
-    for i in order:
-        if groups and lengths[groups[-1][0]] <= lengths[i] * spread + 4:
+    for i in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
+        if groups and lengths[groups[-1][0]] ** 2 - lengths[i] ** 2 <= WASTE:
             groups[-1].append(i)
         else:
             groups.append([i])
-    made = []
-    for group in groups:
-        longest = lengths[group[0]]
-        offset = torch.arange(longest, device=device)
-        length = torch.tensor([lengths[i] for i in group], device=device)[:, None]
-        start = torch.tensor([starts[i] for i in group], device=device)[:, None]
-        real = offset[None] < length
-        made.append(Bucket(start + torch.minimum(offset[None], length - 1), real, bool(real.all())))
-    return made
+    return [_bucket([(starts[i], lengths[i]) for i in sorted(group)], device) for group in groups]
+
+
+def _bucket(spans: Sequence[tuple[int, int]], device: torch.device) -> Bucket:
+    longest = max(n for _, n in spans)
+    shape = (len(spans), longest)
+    even = all(n == longest for _, n in spans)
+    if even and all(start == spans[0][0] + i * longest for i, (start, _) in enumerate(spans)):
+        return Bucket(shape, slice(spans[0][0], spans[0][0] + len(spans) * longest))
+    start, length = torch.tensor(spans, device=device).T[:, :, None]
+    offset = torch.arange(longest, device=device)[None]
+    rows = (start + torch.minimum(offset, length - 1)).view(-1)
+    if even:
+        return Bucket(shape, rows)
+    real = (offset < length).view(-1)
+    return Bucket(shape, rows, real.nonzero().squeeze(1), real[:, None, None])
 
 
 class FlatAttend:
     """Causal attention inside each sequence of a flat batch, with a backward pass of its own."""
 
-    def __init__(self, lengths: list[int], device: torch.device) -> None:
+    def __init__(self, lengths: Sequence[int], device: torch.device) -> None:
         self.buckets = buckets(lengths, device)
         self.device = device
-        self._masks: dict[tuple[int, int | None], Tensor] = {}
+        self._longest = max(lengths, default=0)
+        self._masks: dict[tuple[int | None, torch.dtype], Tensor] = {}
 
-    def mask(self, length: int, window: int | None) -> Tensor:
+    def mask(self, length: int, window: int | None, dtype: torch.dtype) -> Tensor:
         """(T, T) with -inf above the diagonal and outside the window."""
-        if (length, window) not in self._masks:
-            ones = torch.ones(length, length, dtype=torch.bool, device=self.device)
+        if (window, dtype) not in self._masks or self._masks[window, dtype].shape[0] < length:
+            size = max(length, self._longest)
+            ones = torch.ones(size, size, dtype=torch.bool, device=self.device)
             seen = ones.tril()
-            if window is not None and window < length:
+            if window is not None and window < size:
                 seen &= ones.triu(1 - window)
-            self._masks[length, window] = torch.zeros(length, length, device=self.device).masked_fill_(~seen, float("-inf"))
-        return self._masks[length, window]
+            self._masks[window, dtype] = torch.zeros(size, size, dtype=dtype, device=self.device).masked_fill_(~seen, float("-inf"))
+        return self._masks[window, dtype][:length, :length]
 
     def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor, scale: float, window: int | None, softcap: float | None) -> Tensor:
         """q (H, N, D), k and v (G, N, D) → (N, H, D)."""
+        q, k, v = q.transpose(0, 1), k.transpose(0, 1), v.transpose(0, 1)
         if softcap is not None:
             return self._composite(q, k, v, scale, window, softcap)
         out: Tensor = _FlatAttention.apply(q, k, v, self, scale, window)  # type: ignore[no-untyped-call]
@@ -96,73 +126,56 @@ class FlatAttend:
 
     def _composite(self, q: Tensor, k: Tensor, v: Tensor, scale: float, window: int | None, softcap: float) -> Tensor:
         """The same through autograd, with the soft cap on the logits that Gemma 2 has."""
-        H, N, D = q.shape
-        out = q.new_zeros(N, H, D)
+        G = k.shape[1]
+        out = torch.zeros_like(q)
         for b in self.buckets:
-            kb, vb = (z[:, b.index].repeat_interleave(H // k.shape[0], 0) for z in (k, v))  # (H, S, T, D)
-            logits = torch.matmul(q[:, b.index], kb.transpose(-1, -2)).to(torch.promote_types(q.dtype, torch.float32)) * scale
-            logits = torch.tanh(logits / softcap) * softcap + self.mask(b.index.shape[1], window)
-            o = torch.matmul(logits.softmax(-1).to(q.dtype), vb)
-            out = out.index_put((b.index[b.real],), o.permute(1, 2, 0, 3)[b.real])
+            T = b.shape[1]
+            qs, ks, vs = (b.fold(z, G) for z in (q, k, v))
+            logits = wide(torch.bmm(qs, ks.transpose(1, 2))) * scale
+            logits = torch.tanh(logits / softcap) * softcap
+            p = (logits.view(-1, T, T) + self.mask(T, window, logits.dtype)).softmax(-1).to(q.dtype)
+            o = torch.zeros_like(q)
+            b.unfold(torch.bmm(p.view(len(qs), -1, T), vs), o)
+            out = out + o
         return out
 
 
-def _fold(z: Tensor, bucket: Bucket, G: int) -> Tensor:
-    """(H, N, D) → (S · G, r · T, D): the r query heads of a group stand below each other."""
-    H, _, D = z.shape
-    S, T = bucket.index.shape
-    return z[:, bucket.index.view(-1)].view(G, H // G, S, T, D).permute(2, 0, 1, 3, 4).reshape(S * G, H // G * T, D)
-
-
-def _unfold(z: Tensor, bucket: Bucket, G: int) -> Tensor:
-    """(S · G, r · T, D) → (S, T, H, D)."""
-    S, T = bucket.index.shape
-    return z.view(S, G, -1, T, z.shape[-1]).permute(0, 3, 1, 2, 4).reshape(S, T, -1, z.shape[-1])
+def wide(z: Tensor) -> Tensor:
+    """At least fp32."""
+    return z.to(torch.promote_types(z.dtype, torch.float32))
 
 
 class _FlatAttention(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, plan: FlatAttend, scale: float, window: int | None) -> Tensor:
-        H, N, D = q.shape
-        G = k.shape[0]
-        out = q.new_empty(N, H, D)
+        """q (N, H, D), k and v (N, G, D) → (N, H, D)."""
+        G, out = k.shape[1], q.new_empty(q.shape)
         saved = []
         for b in plan.buckets:
-            S, T = b.index.shape
-            qs, ks, vs = _fold(q, b, G), _fold(k, b, G), _fold(v, b, G)
-            logits = torch.bmm(qs, ks.transpose(1, 2)).to(torch.promote_types(q.dtype, torch.float32)).view(S * G, -1, T, T)
-            p = logits.mul_(scale).add_(plan.mask(T, window)).softmax(-1).to(q.dtype).view(S * G, -1, T)
-            o = _unfold(torch.bmm(p, vs), b, G)
-            if b.full:
-                out[b.index.view(-1)] = o.reshape(S * T, H, D)
-            else:
-                out[b.index[b.real]] = o[b.real]
+            T = b.shape[1]
+            qs, ks, vs = b.fold(q, G), b.fold(k, G), b.fold(v, G)
+            logits = plan.mask(T, window, q.dtype).repeat(len(qs), qs.shape[1] // T, 1)
+            p = wide(logits.baddbmm_(qs, ks.transpose(1, 2), alpha=scale)).softmax(-1).to(q.dtype)
+            b.unfold(torch.bmm(p, vs), out)
             saved += [qs, ks, vs, p]
-        ctx.save_for_backward(out, *saved)
-        ctx.plan, ctx.scale, ctx.shapes = plan, scale, (H, G, N, D)
+        ctx.save_for_backward(*saved)
+        ctx.plan, ctx.scale, ctx.groups = plan, scale, G
         return out
 
     @staticmethod
     def backward(ctx: Any, dout: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None, None]:
-        out, *saved = ctx.saved_tensors
-        H, G, N, D = ctx.shapes
-        dq, dk, dv = (dout.new_empty(n, N, D) for n in (H, G, G))
-        delta = (dout * out).sum(-1, dtype=torch.promote_types(dout.dtype, torch.float32))  # (N, H)
-        for b in ctx.plan.buckets:
-            S, T = b.index.shape
-            qs, ks, vs, p = saved[:4]
-            saved = saved[4:]
-            do = dout[b.index]  # (S, T, H, D)
-            if not b.full:
-                do = do * b.real[..., None, None]
-            dos = do.view(S, T, G, -1, D).permute(0, 2, 3, 1, 4).reshape(S * G, -1, D)
-            dl = delta[b.index].view(S, T, G, -1).permute(0, 2, 3, 1).reshape(S * G, -1, 1)
-            dvs = torch.bmm(p.transpose(1, 2), dos)
-            ds = torch.bmm(dos, vs.transpose(1, 2)).sub_(dl).mul_(p).mul_(ctx.scale)
-            if not b.full:
-                ds.view(S, -1, T, T).mul_(b.real[:, None, :, None])
-            for grad, g in ((dq, torch.bmm(ds, ks)), (dk, torch.bmm(ds.transpose(1, 2), qs)), (dv, dvs)):
-                z = _unfold(g, b, G).reshape(S * T, -1, D)
-                rows = b.index.view(-1) if b.full else b.index[b.real]
-                grad[:, rows] = (z if b.full else z[b.real.view(-1)]).transpose(0, 1)
+        """Dao et al. 2022 (FlashAttention), appendix B.2, without the tiling."""
+        saved = ctx.saved_tensors
+        dq = dout.new_empty(dout.shape)
+        dk, dv = dout.new_empty(2, dout.shape[0], ctx.groups, dout.shape[2])
+        for i, b in enumerate(ctx.plan.buckets):
+            qs, ks, vs, p = saved[4 * i : 4 * i + 4]
+            dos = b.fold(dout, ctx.groups)
+            if b.real is not None:
+                S, T = b.shape
+                dos.view(S, ctx.groups, -1, T, dos.shape[2]).mul_(b.real.view(S, 1, 1, T, 1))
+            ds = torch._softmax_backward_data(torch.bmm(dos, vs.transpose(1, 2)), p, -1, p.dtype).mul_(ctx.scale)
+            b.unfold(torch.bmm(ds, ks), dq)
+            b.unfold(torch.bmm(ds.transpose(1, 2), qs), dk)
+            b.unfold(torch.bmm(p.transpose(1, 2), dos), dv)
         return dq, dk, dv, None, None, None

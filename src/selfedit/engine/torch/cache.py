@@ -64,7 +64,7 @@ class Prefill(FlatAttend):
             logits = torch.matmul(qs, keys[row, :, : p + n].transpose(1, 2)).to(torch.promote_types(q.dtype, torch.float32)).mul_(scale)
             if softcap is not None:
                 logits = torch.tanh(logits / softcap) * softcap
-            seen = self.mask(p + n, window)[p:]
+            seen = self.mask(p + n, window, logits.dtype)[p:]
             weights = logits.view(G, -1, n, p + n).add_(seen).softmax(-1).to(q.dtype).view(G, -1, p + n)
             out[at : at + n] = torch.matmul(weights, values[row, :, : p + n]).view(H, n, D).transpose(0, 1)
             at += n

@@ -11,8 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-CHUNK = 64
-"""Rows at a time: their logits stay in the processor's cache."""
+CHUNK = 256
+"""Rows at a time: enough for the product to run at full speed."""
 
 
 def capped(logits: Tensor, softcap: float | None) -> Tensor:
@@ -32,25 +32,33 @@ def logprobs(hidden: Tensor, head: Tensor, targets: Tensor, softcap: float | Non
     return torch.cat(out) if out else hidden.new_zeros(0, dtype=torch.promote_types(hidden.dtype, torch.float32))
 
 
+def _log(p: Tensor, logits: Tensor, targets: Tensor) -> Tensor:
+    """log p (n, 1) of the targets, also where p is too small to be told from zero."""
+    lost = (p < 1e-30).squeeze(1).nonzero().squeeze(1)
+    found = p.log()
+    if len(lost):
+        found[lost] = logits[lost].log_softmax(-1).gather(1, targets[lost])
+    return found
+
+
 class LinearCrossEntropy(torch.autograd.Function):
     """Σ weightₘ · (-log softmax(hiddenₘ headᵀ)[targetₘ]); returns the sum and each position's loss."""
 
     @staticmethod
     def forward(ctx: Any, hidden: Tensor, head: Tensor, targets: Tensor, weights: Tensor, softcap: float | None) -> tuple[Tensor, Tensor]:
         """hidden (M, d), head (V, d), targets and weights (M,) → scalar, (M,)."""
-        gradient = torch.empty_like(hidden)
-        losses = []
+        gradient, losses = torch.empty_like(hidden), []
         for i in range(0, hidden.shape[0], CHUNK):
             rows = slice(i, i + CHUNK)
-            t, w = targets[rows, None], weights[rows, None]
+            t = targets[rows, None]
             logits = capped(F.linear(hidden[rows], head), softcap)
-            slope = None if softcap is None else 1 - (logits / softcap).square()
-            p = logits.log_softmax(-1)
-            losses.append(-p.gather(1, t).squeeze(1))
-            p.exp_().scatter_add_(1, t, -torch.ones_like(t, dtype=p.dtype)).mul_(w)
-            if slope is not None:
-                p.mul_(slope)
+            p = logits.softmax(-1)
+            losses.append(-_log(p.gather(1, t), logits, t).squeeze(1))
+            p.scatter_add_(1, t, -torch.ones_like(t, dtype=p.dtype))
+            if softcap is not None:
+                p.mul_(1 - (logits / softcap).square())
             torch.mm(p.to(hidden.dtype), head, out=gradient[rows])
+        gradient.mul_(weights[:, None].to(hidden.dtype))
         loss = torch.cat(losses) if losses else weights.new_zeros(0)
         ctx.save_for_backward(gradient)
         ctx.mark_non_differentiable(loss)
