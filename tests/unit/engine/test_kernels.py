@@ -84,7 +84,8 @@ def test_decoding_continues_prefill(window: int | None, softcap: float | None) -
     q, k, v = randn(H, sum(whole), D, grad=False), randn(G, sum(whole), D, grad=False), randn(G, sum(whole), D, grad=False)
     expected = plain_attention(q, k, v, whole, 0.3, window, softcap).split(whole)
     starts = [end - n for end, n in zip(accumulate(whole), whole, strict=True)]
-    cache = Cache(rows=4, capacity=20)
+    cache = Cache(rows=4)
+    cache.reserve(20)
     prompt = torch.tensor([s + i for s, n in zip(starts, lengths, strict=True) for i in range(n)])
     places = [2, 0, 1]
     out = Prefill(cache, places, lengths, [0] * len(lengths), CPU)(0, q[:, prompt], k[:, prompt], v[:, prompt], 0.3, window, softcap)

@@ -14,6 +14,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from selfedit.engine.torch.loss import capped, wide
+
 NAME = "selfedit"
 """Under this name the function is registered with transformers."""
 
@@ -40,13 +42,14 @@ WASTE = 3000
 
 @dataclass(frozen=True, slots=True)
 class Bucket:
-    """S sequences of similar length T as a padded view of the flat tokens.
+    """S sequences (`members`, by their number in the batch) of similar length T as a padded view of the flat tokens.
 
     `rows` (S · T,) is the flat position of each token, with the sequence's own last one for padding: being last, padding is never seen
     by a causal query. Where nothing is padded, `take` and `real` are None; else `take` are the places that are real, `real` (S · T, 1, 1)
     ones and zeros.
     """
 
+    members: list[int]
     shape: tuple[int, int]
     rows: slice | Tensor
     take: Tensor | None = None
@@ -78,22 +81,23 @@ def buckets(lengths: Sequence[int], device: torch.device) -> list[Bucket]:
             groups[-1].append(i)
         else:
             groups.append([i])
-    return [_bucket([(starts[i], lengths[i]) for i in sorted(group)], device) for group in groups]
+    return [_bucket(sorted(group), starts, lengths, device) for group in groups]
 
 
-def _bucket(spans: Sequence[tuple[int, int]], device: torch.device) -> Bucket:
+def _bucket(members: list[int], starts: Sequence[int], lengths: Sequence[int], device: torch.device) -> Bucket:
+    spans = [(starts[i], lengths[i]) for i in members]
     longest = max(n for _, n in spans)
     shape = (len(spans), longest)
     even = all(n == longest for _, n in spans)
     if even and all(start == spans[0][0] + i * longest for i, (start, _) in enumerate(spans)):
-        return Bucket(shape, slice(spans[0][0], spans[0][0] + len(spans) * longest))
+        return Bucket(members, shape, slice(spans[0][0], spans[0][0] + len(spans) * longest))
     start, length = torch.tensor(spans, device=device).T[:, :, None]
     offset = torch.arange(longest, device=device)[None]
     rows = (start + torch.minimum(offset, length - 1)).view(-1)
     if even:
-        return Bucket(shape, rows)
+        return Bucket(members, shape, rows)
     real = (offset < length).view(-1)
-    return Bucket(shape, rows, real.nonzero().squeeze(1), real[:, None, None])
+    return Bucket(members, shape, rows, real.nonzero().squeeze(1), real[:, None, None])
 
 
 class FlatAttend:
@@ -131,18 +135,12 @@ class FlatAttend:
         for b in self.buckets:
             T = b.shape[1]
             qs, ks, vs = (b.fold(z, G) for z in (q, k, v))
-            logits = wide(torch.bmm(qs, ks.transpose(1, 2))) * scale
-            logits = torch.tanh(logits / softcap) * softcap
+            logits = capped(wide(torch.bmm(qs, ks.transpose(1, 2))) * scale, softcap)
             p = (logits.view(-1, T, T) + self.mask(T, window, logits.dtype)).softmax(-1).to(q.dtype)
             o = torch.zeros_like(q)
             b.unfold(torch.bmm(p.view(len(qs), -1, T), vs), o)
             out = out + o
         return out
-
-
-def wide(z: Tensor) -> Tensor:
-    """At least fp32."""
-    return z.to(torch.promote_types(z.dtype, torch.float32))
 
 
 class _FlatAttention(torch.autograd.Function):

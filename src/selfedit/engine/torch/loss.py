@@ -15,9 +15,14 @@ CHUNK = 256
 """Rows at a time: enough for the product to run at full speed."""
 
 
+def wide(z: Tensor) -> Tensor:
+    """At least fp32."""
+    return z.to(torch.promote_types(z.dtype, torch.float32))
+
+
 def capped(logits: Tensor, softcap: float | None) -> Tensor:
     """Logits in at least fp32, with Gemma 2's soft cap where the model has one."""
-    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    logits = wide(logits)
     return logits if softcap is None else torch.tanh(logits / softcap) * softcap
 
 

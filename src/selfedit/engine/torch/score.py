@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Mapping, Sequence
-from itertools import accumulate
 
 import torch
 
 from selfedit.engine.base import Progress
-from selfedit.engine.torch.attention import FlatAttend
 from selfedit.engine.torch.base import Base
+from selfedit.engine.torch.cache import Cache
 from selfedit.engine.torch.lora import Roster, Weights
 from selfedit.engine.torch.loss import logprobs
+from selfedit.engine.torch.reading import Text, common, read
 from selfedit.types import Score, ScoreRequest
 
 
@@ -21,31 +22,23 @@ def score(
 ) -> list[Score]:
     """One score a request, in their order; about `budget_tokens` tokens a pass."""
     roster = Roster(adapters, [r.adapter for r in requests])
-    lengths = [len(r.prompt) + len(r.completion) for r in requests]
-    waiting = sorted(range(len(requests)), key=lambda i: (roster.place(requests[i].adapter), i))
-    scores: dict[int, Score] = {}
+    texts = [Text(r.adapter, (r.prompt + r.completion)[:-1], len(r.prompt) - 1) for r in requests]
+    waiting = deque(sorted((i for i, r in enumerate(requests) if r.completion), key=lambda i: (roster.place(texts[i].adapter), texts[i].tokens)))
+    scores = {i: Score(()) for i, r in enumerate(requests) if not r.completion}
     while waiting:
-        taken = max(1, sum(total <= budget_tokens for total in accumulate(lengths[i] for i in waiting)))
-        scores |= _pass(base, roster, requests, waiting[:taken])
-        waiting = waiting[taken:]
+        batch = [waiting.popleft()]
+        spent = len(texts[batch[0]].tokens)
+        while waiting:
+            spent += len(texts[waiting[0]].tokens) - common(texts[batch[-1]], texts[waiting[0]])
+            if spent > budget_tokens:
+                break
+            batch.append(waiting.popleft())
+        hidden = read(base, roster, Cache(len(batch)), [texts[i] for i in batch])
+        answers = [requests[i].completion for i in batch]
+        states = torch.cat([h[-len(answer) :] for h, answer in zip(hidden, answers, strict=True)])
+        targets = torch.tensor([token for answer in answers for token in answer], device=base.device)
+        values = iter(logprobs(states, base.head, targets, base.softcap).tolist())
+        scores |= {i: Score(tuple(next(values) for _ in requests[i].completion)) for i in batch}
         if progress:
             progress(len(scores), len(requests))
     return [scores[i] for i in range(len(requests))]
-
-
-def _pass(base: Base, roster: Roster, requests: Sequence[ScoreRequest], batch: Sequence[int]) -> dict[int, Score]:
-    sequences = [requests[i].prompt + requests[i].completion for i in batch]
-    lengths = [len(s) for s in sequences]
-    device = base.device
-    tokens = torch.tensor([t for s in sequences for t in s], device=device)
-    positions = torch.cat([torch.arange(n, device=device) for n in lengths])
-    rows: list[int] = []
-    at = 0
-    for i, n in zip(batch, lengths, strict=True):
-        rows += range(at + len(requests[i].prompt) - 1, at + n - 1)
-        at += n
-    running = roster.blocks([requests[i].adapter for i in batch], lengths, base.head)
-    hidden = base.forward(tokens, positions, FlatAttend(lengths, device), roster.bank, running)
-    index = torch.tensor(rows, device=device, dtype=torch.long)
-    values = iter(logprobs(hidden[index], base.head, tokens[index + 1], base.softcap).tolist())
-    return {i: Score(tuple(next(values) for _ in requests[i].completion)) for i in batch}

@@ -1,0 +1,94 @@
+"""Many texts read into the cache, each beginning that several of them share only once: a radix tree of the texts, a forward pass a level.
+
+After RadixAttention (Zheng et al. 2023, SGLang), over the texts of one call. Shapes: n rows of a text, d hidden size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from selfedit.engine.torch.base import Base
+from selfedit.engine.torch.cache import Cache, Prefill
+from selfedit.engine.torch.lora import Roster
+from selfedit.types import Adapter, Tokens
+
+SHARED = 16
+"""Tokens from which on a common beginning is read once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """Tokens to be read under an adapter; the hidden states of all but the first `shareable` tokens are wanted."""
+
+    adapter: Adapter | None
+    tokens: Tokens
+    shareable: int
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """Tokens [begin, end) that these texts, neighbours, share."""
+
+    members: range
+    begin: int
+    end: int
+
+
+def read(base: Base, roster: Roster, cache: Cache, texts: Sequence[Text], first: int = 0) -> list[Tensor]:
+    """Hidden states (n, d) of each text's last tokens, at least of those that were wanted; text i is left in row `first` + i of the cache.
+
+    Texts that share a beginning have to be neighbours, and those of an adapter too, in the order of the roster.
+    """
+    cache.reserve(max(len(t.tokens) for t in texts))
+    cache.clear(slice(first, first + len(texts)))
+    found: dict[int, Tensor] = {}
+    for nodes in _levels(texts):
+        heads = [n.members[0] for n in nodes]
+        lengths = [n.end - n.begin for n in nodes]
+        tokens = torch.tensor([t for n in nodes for t in texts[n.members[0]].tokens[n.begin : n.end]], device=base.device)
+        positions = torch.cat([torch.arange(n.begin, n.end, device=base.device) for n in nodes])
+        attend = Prefill(cache, [first + i for i in heads], lengths, [n.begin for n in nodes], base.device)
+        running = roster.blocks([texts[i].adapter for i in heads], lengths, base.head)
+        hidden = base.forward(tokens, positions, attend, roster.bank, running).split(lengths)
+        for node, states in zip(nodes, hidden, strict=True):
+            if len(node.members) == 1:
+                found[node.members[0]] = states
+        copies = [(first + n.members[0], first + i, n.end) for n in nodes for i in n.members[1:]]
+        if copies:
+            cache.copy([source for source, _, _ in copies], [target for _, target, _ in copies], max(end for _, _, end in copies))
+    return [found[i] for i in range(len(texts))]
+
+
+def common(one: Text, other: Text) -> int:
+    """Length of the beginning that two texts can share, 0 under different adapters."""
+    if one.adapter != other.adapter:
+        return 0
+    room = min(one.shareable, other.shareable)
+    return next((i for i, (a, b) in enumerate(zip(one.tokens[:room], other.tokens[:room], strict=True)) if a != b), room)
+
+
+def _levels(texts: Sequence[Text]) -> list[list[Node]]:
+    levels: list[list[Node]] = []
+
+    def grow(members: range, begin: int, depth: int) -> None:
+        """The subtree of texts that share everything up to `begin`."""
+        if depth == len(levels):
+            levels.append([])
+        while members:
+            end, size = len(texts[members[0]].tokens), 1
+            for i in members[1:]:
+                shared = common(texts[members[0]], texts[i])
+                if shared < begin + SHARED:
+                    break
+                end, size = min(end, shared), size + 1
+            run, members = members[:size], members[size:]
+            levels[depth].append(Node(run, begin, end))
+            if size > 1:
+                grow(run, end, depth + 1)
+
+    grow(range(len(texts)), 0, 0)
+    return levels
