@@ -64,12 +64,11 @@ class Bucket:
         """(S · G, r · T, D) → the sequences' rows of `into` (N, H, D)."""
         S, T = self.shape
         _, H, D = into.shape
-        flat = z.view(S, -1, T, D).transpose(1, 2)
-        if self.take is None and isinstance(self.rows, slice):
-            into[self.rows] = flat.view(T, H, D) if S == 1 else flat.reshape(S * T, H, D)
+        flat = z.view(S, -1, T, D).transpose(1, 2).reshape(S * T, H, D)
+        if self.take is None:
+            into[self.rows] = flat
         else:
-            flat = flat.reshape(S * T, H, D)
-            into[self.rows if self.take is None else self.rows[self.take]] = flat if self.take is None else flat[self.take]
+            into[self.rows[self.take]] = flat[self.take]  # type: ignore[index]  # only an index is ever padded
 
 
 def buckets(lengths: Sequence[int], device: torch.device) -> list[Bucket]:

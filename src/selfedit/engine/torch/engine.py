@@ -32,6 +32,11 @@ class Torch:
         self._adapters: dict[str, Weights] = {}
         self._made = 0
 
+    @property
+    def workers(self) -> int:
+        """Threads that each take a share of a call: one a core on a CPU."""
+        return 1 if self.base.device.type == "cuda" else torch.get_num_threads()
+
     def _add(self, weights: Weights) -> Adapter:
         self._made += 1
         adapter = Adapter(f"adapter-{self._made}")
@@ -55,8 +60,8 @@ class Torch:
                 raise EngineError("sampling needs at least one token of prompt and one to write")
             if r.adapter:
                 self._get(r.adapter)
-        s = self.settings
-        return sample.sample(self.base, self.tokenizer, self.ends, self._adapters, requests, s.cache_tokens, self.budget_tokens, progress)
+        cache = self.settings.cache_tokens
+        return sample.sample(self.base, self.tokenizer, self.ends, self._adapters, requests, cache, self.budget_tokens, self.workers, progress)
 
     def train(self, jobs: Sequence[TrainJob], progress: Progress | None = None) -> list[Trained]:
         """Train one adapter for each job, in their order. A job that diverges fails alone."""
@@ -69,8 +74,7 @@ class Torch:
                 self._fits(len(d.tokens), "a training sequence")
                 if not d.tokens or len(d.weights) != len(d.tokens):
                     raise EngineError(f"a training sequence has {len(d.tokens)} tokens and {len(d.weights)} weights; every token needs one")
-        workers = 1 if self.base.device.type == "cuda" else torch.get_num_threads()
-        outcomes = train.train(self.base, jobs, self.settings.slots, self.budget_tokens, workers, progress)
+        outcomes = train.train(self.base, jobs, self.settings.slots, self.budget_tokens, self.workers, progress)
         return [Trained(self._add(o.weights) if o.weights else None, o.losses, o.tokens, o.failure) for o in outcomes]
 
     def score(self, requests: Sequence[ScoreRequest], progress: Progress | None = None) -> list[Score]:
@@ -81,7 +85,7 @@ class Torch:
                 raise EngineError("a score needs at least one token of prompt")
             if r.adapter:
                 self._get(r.adapter)
-        return score.score(self.base, self._adapters, requests, self.budget_tokens, progress)
+        return score.score(self.base, self._adapters, requests, self.budget_tokens, self.workers, progress)
 
     def merge(self, adapter: Adapter) -> None:
         """Add the adapter to the current weights."""

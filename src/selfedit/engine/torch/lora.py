@@ -66,7 +66,36 @@ class Bank:
 
 
 @dataclass(frozen=True, slots=True)
-class Block:
+class Solo:
+    """Rows [start, end) of the flat batch, all of the adapter at place `who` of the bank."""
+
+    start: int
+    end: int
+    who: int
+    fresh: bool = True
+
+    def add(self, y: Tensor, x: Tensor, down: Tensor, up: Tensor, scale: Tensor) -> Tensor:
+        """y (N, o) += scale (x Aᵀ) Bᵀ on the block's rows of x (N, i); what lies between the two products (n, R) is kept for `pull`."""
+        rows = slice(self.start, self.end)
+        h = torch.mm(x[rows], down[self.who].t()).mul_(scale[self.who])
+        y[rows].addmm_(h, up[self.who])
+        return h
+
+    def pull(self, dx: Tensor | None, dy: Tensor, x: Tensor, h: Tensor, down: Tensor, up: Tensor, scale: Tensor, into: tuple[Tensor, Tensor]) -> None:
+        """Gradients: `into` takes those of A and B, overwritten or added to; dx (N, i) gets its share added."""
+        rows, k = slice(self.start, self.end), self.who
+        dh = torch.mm(dy[rows], up[k].t()).mul_(scale[k])
+        for grad, found in ((into[0][k], torch.mm(dh.t(), x[rows])), (into[1][k], torch.mm(h.t(), dy[rows]))):
+            if self.fresh:
+                grad.copy_(found)
+            else:
+                grad += found
+        if dx is not None:
+            dx[rows].addmm_(dh, down[k])
+
+
+@dataclass(frozen=True, slots=True)
+class Stack:
     """Rows [start, end) of the flat batch seen as (S, L, ·): S adapters with about as many rows each, the shorter ones padded.
 
     `who` picks the adapters in the bank. Where nothing is padded, `index`, `take` and `real` are None; else `index` (S · L,) is the row of each
@@ -82,19 +111,40 @@ class Block:
     real: Tensor | None = None
     fresh: bool = True
 
-    def pad(self, x: Tensor) -> Tensor:
+    def _pad(self, x: Tensor) -> Tensor:
         """(N, ·) → (S, L, ·)."""
         rows = x[self.start : self.end] if self.index is None else x.index_select(0, self.index)
         return rows.view(*self.shape, x.shape[1])
 
-    def unpad(self, z: Tensor) -> Tensor:
+    def _unpad(self, z: Tensor) -> Tensor:
         """(S, L, ·) → (end - start, ·)."""
         flat = z.view(-1, z.shape[-1])
         return flat if self.take is None else flat.index_select(0, self.take)
 
+    def add(self, y: Tensor, x: Tensor, down: Tensor, up: Tensor, scale: Tensor) -> Tensor:
+        """As in `Solo`, one batched product for all adapters; keeps (S, L, R)."""
+        h = torch.bmm(self._pad(x), down[self.who].transpose(1, 2)).mul_(scale[self.who])
+        y[self.start : self.end] += self._unpad(torch.bmm(h, up[self.who]))
+        return h
 
-SPREAD = 1.5
-"""The longest of a block has at most this many times the rows of the shortest (and a few more)."""
+    def pull(self, dx: Tensor | None, dy: Tensor, x: Tensor, h: Tensor, down: Tensor, up: Tensor, scale: Tensor, into: tuple[Tensor, Tensor]) -> None:
+        """As in `Solo`."""
+        dys = self._pad(dy) if self.real is None else self._pad(dy) * self.real
+        dh = torch.bmm(dys, up[self.who].transpose(1, 2)).mul_(scale[self.who])
+        for grad, found in ((into[0], torch.bmm(dh.transpose(1, 2), self._pad(x))), (into[1], torch.bmm(h.transpose(1, 2), dys))):
+            if self.fresh:
+                grad[self.who] = found.to(grad.dtype)
+            elif isinstance(self.who, slice):
+                grad[self.who] += found
+            else:
+                grad.index_add_(0, self.who, found.to(grad.dtype))
+        if dx is not None:
+            dx[self.start : self.end] += self._unpad(torch.bmm(dh, down[self.who]))
+
+
+Block = Solo | Stack
+SPREAD = 16
+"""The longest of a stack has at most this many rows more than the shortest: more padding costs more than a product of its own."""
 
 
 def blocks(rows: Sequence[tuple[int, int]], like: Tensor, start: int = 0, fresh: Sequence[bool] = ()) -> list[Block]:
@@ -108,31 +158,31 @@ def blocks(rows: Sequence[tuple[int, int]], like: Tensor, start: int = 0, fresh:
     for j in range(1, len(rows)):
         lengths = [n for _, n in rows[cuts[-1] : j + 1]]
         seen = {k for k, _ in rows[cuts[-1] : j]}
-        if max(lengths) > SPREAD * min(lengths) + 4 or fresh[j] != fresh[cuts[-1]] or rows[j][0] in seen:
+        if max(lengths) - min(lengths) > SPREAD or fresh[j] != fresh[cuts[-1]] or rows[j][0] in seen:
             cuts.append(j)
-    made = []
+    made: list[Block] = []
     for low, high in pairwise([*cuts, len(rows)]):
         if low == high:
             continue
         end = start + sum(n for _, n in rows[low:high])
-        made.append(_block(rows[low:high], start, end, like, fresh[low]))
+        made.append(Solo(start, end, rows[low][0], fresh[low]) if high == low + 1 else _stack(rows[low:high], start, end, like, fresh[low]))
         start = end
     return made
 
 
-def _block(rows: Sequence[tuple[int, int]], start: int, end: int, like: Tensor, fresh: bool) -> Block:
+def _stack(rows: Sequence[tuple[int, int]], start: int, end: int, like: Tensor, fresh: bool) -> Stack:
     who = [k for k, _ in rows]
     device = like.device
     chosen = slice(who[0], who[-1] + 1) if who == list(range(who[0], who[0] + len(who))) else torch.tensor(who, device=device)
     longest = max(n for _, n in rows)
     if all(n == longest for _, n in rows):
-        return Block(start, end, chosen, (len(rows), longest), fresh=fresh)
+        return Stack(start, end, chosen, (len(rows), longest), fresh=fresh)
     offset = torch.arange(longest, device=device)[None]
     length = torch.tensor([n for _, n in rows], device=device)[:, None]
     first = start + length.cumsum(0) - length
     real = offset < length
     index = (first + torch.minimum(offset, length - 1)).view(-1)
-    return Block(start, end, chosen, (len(rows), longest), index, real.view(-1).nonzero().squeeze(1), real[..., None].to(like.dtype), fresh)
+    return Stack(start, end, chosen, (len(rows), longest), index, real.view(-1).nonzero().squeeze(1), real[..., None].to(like.dtype), fresh)
 
 
 class Roster:
@@ -198,11 +248,7 @@ class BatchedLora(torch.autograd.Function):
         y = F.linear(x, weight, bias)
         down, up = bank.down[site], bank.up[site]
         assert down is not None and up is not None
-        hidden = []
-        for b in running:
-            h = torch.bmm(b.pad(x), down[b.who].transpose(1, 2)).mul_(bank.scale[b.who])  # (S, L, R)
-            y[b.start : b.end] += b.unpad(torch.bmm(h, up[b.who]))
-            hidden.append(h)
+        hidden = [block.add(y, x, down, up, bank.scale) for block in running]
         ctx.save_for_backward(x, weight, *hidden)
         ctx.bank, ctx.running, ctx.site = bank, running, site
         return y
@@ -214,19 +260,7 @@ class BatchedLora(torch.autograd.Function):
         bank, site = ctx.bank, ctx.site
         down, up = bank.down[site], bank.up[site]
         dx = torch.mm(dy, weight) if ctx.needs_input_grad[0] else None
-        for b, h in zip(ctx.running, hidden, strict=True):
-            dys = b.pad(dy) if b.real is None else b.pad(dy) * b.real
-            dh = torch.bmm(dys, up[b.who].transpose(1, 2)).mul_(bank.scale[b.who])
-            for into, gradient in (
-                (bank.down_grad[site], torch.bmm(dh.transpose(1, 2), b.pad(x))),
-                (bank.up_grad[site], torch.bmm(h.transpose(1, 2), dys)),
-            ):
-                if b.fresh:
-                    into[b.who] = gradient.to(into.dtype)
-                elif isinstance(b.who, slice):
-                    into[b.who] += gradient
-                else:
-                    into.index_add_(0, b.who, gradient.to(into.dtype))
-            if dx is not None:
-                dx[b.start : b.end] += b.unpad(torch.bmm(dh, down[b.who]))
+        into = bank.down_grad[site], bank.up_grad[site]
+        for block, h in zip(ctx.running, hidden, strict=True):
+            block.pull(dx, dy, x, h, down, up, bank.scale, into)
         return dx, None, None, None, None, None

@@ -53,7 +53,7 @@ def read(base: Base, roster: Roster, cache: Cache, texts: Sequence[Text], first:
         positions = torch.cat([torch.arange(n.begin, n.end, device=base.device) for n in nodes])
         attend = Prefill(cache, [first + i for i in heads], lengths, [n.begin for n in nodes], base.device)
         running = roster.blocks([texts[i].adapter for i in heads], lengths, base.head)
-        hidden = base.forward(tokens, positions, attend, roster.bank, running).split(lengths)
+        hidden = base.forward(tokens, positions, attend, roster.bank, running).split(lengths)  # type: ignore[no-untyped-call]
         for node, states in zip(nodes, hidden, strict=True):
             if len(node.members) == 1:
                 found[node.members[0]] = states

@@ -7,7 +7,7 @@ Shapes: n running rows, V vocabulary.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -21,7 +21,11 @@ from selfedit.engine.torch.draw import UNIFORMS, choose
 from selfedit.engine.torch.lora import Roster, Weights
 from selfedit.engine.torch.loss import capped
 from selfedit.engine.torch.reading import Text, common, read
-from selfedit.types import Completion, SampleRequest
+from selfedit.engine.torch.workers import neighbours, together
+from selfedit.types import Completion, SampleRequest, Tokens
+
+FACTOR = 4
+"""What writing a token costs, in tokens read."""
 
 
 @dataclass(slots=True)
@@ -43,7 +47,6 @@ class Row:
         return self.request.adapter.id if self.request.adapter else ""
 
 
-@torch.no_grad()
 def sample(
     base: Base,
     tokenizer: Tokenizer,
@@ -52,17 +55,43 @@ def sample(
     requests: Sequence[SampleRequest],
     cache_tokens: int,
     budget_tokens: int,
+    workers: int = 1,
     progress: Progress | None = None,
 ) -> list[Completion]:
-    """One completion a request, in their order. The cache holds at most about `cache_tokens` tokens (at least one row)."""
+    """One completion a request, in their order. The cache holds at most about `cache_tokens` tokens (at least one row a worker)."""
     if not requests:
         return []
+    order = sorted(range(len(requests)), key=lambda i: _key(requests[i]))
+    shares = neighbours([len(r.prompt) + FACTOR * r.sampling.max_tokens for r in requests], workers, order)
+
+    def run(share: list[int], report: Callable[[int], None]) -> list[Completion]:
+        return _sample(base, tokenizer, ends, adapters, [requests[i] for i in share], cache_tokens // len(shares), budget_tokens, report)
+
+    return together(run, shares, len(requests), progress)
+
+
+def _key(request: SampleRequest) -> tuple[str, Tokens]:
+    """In this order the requests of an adapter stand together, and those that begin alike."""
+    return request.adapter.id if request.adapter else "", request.prompt
+
+
+@torch.no_grad()
+def _sample(
+    base: Base,
+    tokenizer: Tokenizer,
+    ends: frozenset[int],
+    adapters: Mapping[str, Weights],
+    requests: Sequence[SampleRequest],
+    cache_tokens: int,
+    budget_tokens: int,
+    progress: Callable[[int], None],
+) -> list[Completion]:
     done: dict[int, Completion] = {}
     rows = []
     for i, r in enumerate(requests):
         generator = torch.Generator().manual_seed(r.sampling.seed)
         rows.append(Row(i, r, torch.rand(r.sampling.max_tokens, UNIFORMS, generator=generator, dtype=torch.float64)))
-    waiting = deque(sorted(rows, key=lambda row: (row.key, row.request.prompt)))  # what begins alike stands together
+    waiting = deque(sorted(rows, key=lambda row: _key(row.request)))
     capacity = max(len(r.prompt) + r.sampling.max_tokens for r in requests)
     limit = max(1, min(len(requests), cache_tokens // capacity))
     cache = Cache(limit)
@@ -74,8 +103,7 @@ def sample(
         else:
             _decode(base, roster, cache, rows)
         rows = _retire(rows, cache, tokenizer, ends, done)
-        if progress:
-            progress(len(done), len(requests))
+        progress(len(done))
     return [done[i] for i in range(len(requests))]
 
 

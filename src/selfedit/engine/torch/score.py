@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 
@@ -13,14 +13,35 @@ from selfedit.engine.torch.cache import Cache
 from selfedit.engine.torch.lora import Roster, Weights
 from selfedit.engine.torch.loss import logprobs
 from selfedit.engine.torch.reading import Text, common, read
+from selfedit.engine.torch.workers import neighbours, together
 from selfedit.types import Score, ScoreRequest
 
 
-@torch.no_grad()
 def score(
-    base: Base, adapters: Mapping[str, Weights], requests: Sequence[ScoreRequest], budget_tokens: int, progress: Progress | None = None
+    base: Base,
+    adapters: Mapping[str, Weights],
+    requests: Sequence[ScoreRequest],
+    budget_tokens: int,
+    workers: int = 1,
+    progress: Progress | None = None,
 ) -> list[Score]:
     """One score a request, in their order; about `budget_tokens` tokens a pass."""
+    if not requests:
+        return []
+    keys = [(r.adapter.id if r.adapter else "", r.prompt + r.completion) for r in requests]
+    order = sorted(range(len(requests)), key=keys.__getitem__)
+    shares = neighbours([len(r.prompt) + len(r.completion) for r in requests], workers, order)
+
+    def run(share: list[int], report: Callable[[int], None]) -> list[Score]:
+        return _score(base, adapters, [requests[i] for i in share], budget_tokens, report)
+
+    return together(run, shares, len(requests), progress)
+
+
+@torch.no_grad()
+def _score(
+    base: Base, adapters: Mapping[str, Weights], requests: Sequence[ScoreRequest], budget_tokens: int, progress: Callable[[int], None]
+) -> list[Score]:
     roster = Roster(adapters, [r.adapter for r in requests])
     texts = [Text(r.adapter, (r.prompt + r.completion)[:-1], len(r.prompt) - 1) for r in requests]
     waiting = deque(sorted((i for i, r in enumerate(requests) if r.completion), key=lambda i: (roster.place(texts[i].adapter), texts[i].tokens)))
@@ -39,6 +60,5 @@ def score(
         targets = torch.tensor([token for answer in answers for token in answer], device=base.device)
         values = iter(logprobs(states, base.head, targets, base.softcap).tolist())
         scores |= {i: Score(tuple(next(values) for _ in requests[i].completion)) for i in batch}
-        if progress:
-            progress(len(scores), len(requests))
+        progress(len(scores))
     return [scores[i] for i in range(len(requests))]

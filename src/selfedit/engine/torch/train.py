@@ -7,12 +7,9 @@ normalised by the job's own tokens, and any split of the work into passes adds u
 from __future__ import annotations
 
 import math
-import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import partial
 
 import torch
 
@@ -22,6 +19,7 @@ from selfedit.engine.torch.attention import FlatAttend
 from selfedit.engine.torch.base import Base
 from selfedit.engine.torch.lora import Weights, blocks
 from selfedit.engine.torch.loss import LinearCrossEntropy
+from selfedit.engine.torch.workers import balanced, together
 from selfedit.types import Datum, Optimizer, TrainJob
 
 
@@ -83,49 +81,17 @@ def train(base: Base, jobs: Sequence[TrainJob], slots: int, budget_tokens: int, 
 
     On a CPU, `workers` threads of one core each take their share of the jobs: products of this size gain little from more cores.
     """
-    shares = _shares(jobs, workers)
-    done, total = [0] * len(shares), sum(map(_work, jobs))
-    stop = threading.Event()
+    shares = balanced([_work(job) for job in jobs], workers)
 
-    def report(share: int, tokens: int) -> None:
-        if stop.is_set():
-            raise KeyboardInterrupt
-        done[share] = tokens
-        if progress:
-            progress(sum(done), total)
+    def run(share: list[int], report: Callable[[int], None]) -> list[Outcome]:
+        return _train(base, [jobs[i] for i in share], max(1, slots // len(shares)), budget_tokens, report)
 
-    def run(share: int) -> list[Outcome]:
-        return _train(base, [jobs[i] for i in shares[share]], max(1, slots // len(shares)), budget_tokens, partial(report, share))
-
-    if len(shares) == 1:
-        return run(0)
-    before = torch.get_num_threads()
-    with ThreadPoolExecutor(len(shares), initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        try:
-            results = list(pool.map(run, range(len(shares))))
-        except BaseException:
-            stop.set()
-            raise
-        finally:
-            torch.set_num_threads(before)
-    outcomes = {i: outcome for share, found in zip(shares, results, strict=True) for i, outcome in zip(share, found, strict=True)}
-    return [outcomes[i] for i in range(len(jobs))]
+    return together(run, shares, sum(map(_work, jobs)), progress)
 
 
 def _work(job: TrainJob) -> int:
     """Tokens of all epochs."""
     return job.epochs * sum(len(d.tokens) for d in job.data)
-
-
-def _shares(jobs: Sequence[TrainJob], workers: int) -> list[list[int]]:
-    """Indices of the jobs of each worker: the longest first, each to the one with least to do (LPT: Graham 1969)."""
-    shares: list[list[int]] = [[] for _ in range(max(1, min(workers, len(jobs))))]
-    load = [0] * len(shares)
-    for i in sorted(range(len(jobs)), key=lambda i: (-_work(jobs[i]), i)):
-        least = load.index(min(load))
-        shares[least].append(i)
-        load[least] += _work(jobs[i])
-    return [sorted(share) for share in shares]
 
 
 def _train(base: Base, jobs: Sequence[TrainJob], slots: int, budget_tokens: int, progress: Callable[[int], None]) -> list[Outcome]:

@@ -1,0 +1,76 @@
+"""Work on a CPU shared out to threads of one core each: products of this size gain little from more cores."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import TypeVar
+
+import torch
+
+from selfedit.engine.base import Progress
+
+R = TypeVar("R")
+
+
+def together(
+    run: Callable[[list[int], Callable[[int], None]], list[R]], shares: Sequence[list[int]], total: int, progress: Progress | None = None
+) -> list[R]:
+    """What `run(share, report)` gives for each share, one result for each index, in the order of the indices.
+
+    A worker says with `report` how many of the `total` units it has done. When one fails, or the user stops, the others stop at their
+    next report.
+    """
+    done = [0] * len(shares)
+    stop = threading.Event()
+
+    def report(worker: int, units: int) -> None:
+        if stop.is_set():
+            raise KeyboardInterrupt
+        done[worker] = units
+        if progress:
+            progress(sum(done), total)
+
+    if len(shares) == 1:
+        return _in_order(shares, [run(shares[0], partial(report, 0))])
+    before = torch.get_num_threads()
+    with ThreadPoolExecutor(len(shares), initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        try:
+            futures = [pool.submit(run, share, partial(report, worker)) for worker, share in enumerate(shares)]
+            return _in_order(shares, [future.result() for future in futures])
+        except BaseException:
+            stop.set()
+            raise
+        finally:
+            torch.set_num_threads(before)
+
+
+def _in_order(shares: Sequence[list[int]], results: Sequence[list[R]]) -> list[R]:
+    found = {i: result for share, its in zip(shares, results, strict=True) for i, result in zip(share, its, strict=True)}
+    return [found[i] for i in sorted(found)]
+
+
+def balanced(costs: Sequence[int], workers: int) -> list[list[int]]:
+    """Indices for each worker: the dearest first, each to the worker with least to do (LPT: Graham 1969)."""
+    shares: list[list[int]] = [[] for _ in range(max(1, min(workers, len(costs))))]
+    load = [0] * len(shares)
+    for i in sorted(range(len(costs)), key=lambda i: (-costs[i], i)):
+        least = load.index(min(load))
+        shares[least].append(i)
+        load[least] += costs[i]
+    return [sorted(share) for share in shares]
+
+
+def neighbours(costs: Sequence[int], workers: int, order: Sequence[int]) -> list[list[int]]:
+    """Indices for each worker: runs of `order` of about equal cost, so that what has a beginning in common mostly stays together."""
+    shares: list[list[int]] = [[]]
+    room = sum(costs) / max(1, workers)
+    spent = 0.0
+    for i in order:
+        if shares[-1] and spent + costs[i] / 2 > room * len(shares):
+            shares.append([])
+        shares[-1].append(i)
+        spent += costs[i]
+    return shares
