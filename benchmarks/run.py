@@ -1,0 +1,39 @@
+"""One benchmark after another, each written down when it is finished."""
+
+from __future__ import annotations
+
+import gc
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+from benchmarks import machine, sampling, scoring, table, training
+from benchmarks.bench import FULL, QUICK, Bench
+from benchmarks.table import Row
+
+if TYPE_CHECKING:
+    from benchmarks.__main__ import Command
+
+BENCHMARKS: dict[str, Callable[[Bench], list[Row]]] = {
+    "training": training.run,
+    "sampling": sampling.run,
+    "edits": sampling.run_edits,
+    "scoring": scoring.run,
+}
+
+
+def run(command: Command) -> None:
+    """All that a command asks for, and the table of everything that was ever measured into its file."""
+    wanted = command.only.split(",") if command.only else list(BENCHMARKS)
+    if unknown := [name for name in wanted if name not in BENCHMARKS]:
+        sys.exit(f"no benchmark '{unknown[0]}'; there are {', '.join(BENCHMARKS)}")
+    console = Console(stderr=True)
+    bench = Bench(command.model, command.device, command.seed, QUICK if command.quick else FULL, console)
+    with console.status("starting") as bench.watch:
+        for name in wanted:
+            console.rule(name)
+            table.merge(command.results, machine.facts(command.device), BENCHMARKS[name](bench))
+            gc.collect()
+    Console(width=None if sys.stdout.isatty() else 200).print(table.table(table.read(command.results)[1]))
