@@ -119,12 +119,14 @@ class Writer:
         return written
 
     @torch.no_grad()
-    def logprobs(self, prompt: Tokens, completion: Tokens, adapter: str = "") -> list[float]:
-        """Of each token of the completion, by one forward pass; logits only where they are needed."""
+    def logprobs(self, pairs: Sequence[tuple[Tokens, Tokens]], adapter: str = "") -> list[list[float]]:
+        """Of each token of the completions after their prompts, in one batch padded on the left; logits only where the longest needs them."""
         if adapter:
             self.model.set_adapter(adapter)
-        ids = torch.tensor([prompt + completion], device=self.device)
-        logits = self.model(input_ids=ids, logits_to_keep=len(completion) + 1, use_cache=False).logits[0, :-1]
-        wanted = ids[0, -len(completion) :, None]
-        found: list[float] = logits.float().log_softmax(-1).gather(1, wanted)[:, 0].tolist()
-        return found
+        longest, kept = max(len(p) + len(c) for p, c in pairs), max(len(c) for _, c in pairs)
+        ids = torch.tensor([(PAD,) * (longest - len(p) - len(c)) + p + c for p, c in pairs], device=self.device)
+        real = torch.arange(longest) >= torch.tensor([[longest - len(p) - len(c)] for p, c in pairs])
+        masked = {"attention_mask": real.long().to(self.device), "position_ids": (real.cumsum(1) - 1).clamp(min=0).to(self.device)}
+        logits = self.model(input_ids=ids, logits_to_keep=kept + 1, use_cache=False, **(masked if len(pairs) > 1 else {})).logits[:, :-1]
+        found = logits.float().log_softmax(-1).gather(2, ids[:, -kept:, None])[..., 0].tolist()
+        return [row[kept - len(c) :] for row, (_, c) in zip(found, pairs, strict=True)]

@@ -11,6 +11,8 @@ from selfedit.engine.base import Tokenizer
 from selfedit.types import Datum, LoraShape, Optimizer, Passage, Tokens, TrainJob
 
 LORA = LoraShape(rank=32, alpha=64.0, targets=("q_proj", "v_proj"))
+WIDE = LoraShape(rank=16, alpha=32.0)
+SMALL = LoraShape(rank=8, alpha=16.0, targets=("q_proj", "v_proj"))
 OPTIMIZER = Optimizer(lr=1e-3, schedule="linear", clip=1.0)
 """SEAL's inner loop: r 32, alpha 64 on q and v, AdamW at 1e-3 with linear decay, clipped to 1, batch 1."""
 SHORTEST, LONGEST = 20, 300
@@ -34,6 +36,12 @@ def sequences(tokenizer: Tokenizer, count: int, seed: int, shortest: int = SHORT
             tokens += tokenizer.encode(f"{text.title}\n{text.context}")
         made.append(tokens[:length])
     return made
+
+
+def statements(tokenizer: Tokenizer, count: int) -> list[Tokens]:
+    """Short texts of 20 to 60 tokens; any ten of them that follow each other have the same lengths as any other ten."""
+    texts = passages()
+    return [tokenizer.encode(f"{(text := texts[i % len(texts)]).title}\n{text.context}")[: 20 + 40 * (7 * i % 10) // 9] for i in range(count)]
 
 
 def job(data: Sequence[Tokens], seed: int, lora: LoraShape = LORA, epochs: int = 1, batch_size: int = 1) -> TrainJob:

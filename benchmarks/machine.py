@@ -6,8 +6,9 @@ import resource
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -90,15 +91,24 @@ def ratio(more: Sequence[float], less: Sequence[float]) -> Ratio:
 # ------------------------------------------------------------ products
 
 
-def product_rate(shapes: Iterable[tuple[int, int]], tokens: int, dtype: torch.dtype, device: str) -> float:
-    """FLOP a second (of CPU time, on a CPU) of the fastest of a model's products, W (out, in): x Wᵀ as on the way forward, y W as on the way back."""
-    best = 0.0
+@dataclass(frozen=True, slots=True)
+class Products:
+    """FLOP a second of a model's products: the fastest alone, and all of them in their proportion."""
+
+    best: float
+    mix: float
+
+
+def products(shapes: Sequence[tuple[int, int]], tokens: int, dtype: torch.dtype, device: str) -> Products:
+    """Of CPU time, on a CPU. For each W (out, in): x Wᵀ as on the way forward, y W as on the way back."""
+    rates: dict[tuple[int, int], tuple[float, float]] = {}
     for out, into in set(shapes):
         w = torch.randn(out, into, device=device).to(dtype)
         x, y = (torch.randn(tokens, n, device=device).to(dtype) for n in (into, out))
-        for product in (lambda x=x, w=w: F.linear(x, w), lambda y=y, w=w: torch.mm(y, w)):
-            best = max(best, 2 * tokens * out * into * _a_second(product, device))
-    return best
+        flop = 2 * tokens * out * into
+        rates[out, into] = (flop * _a_second(partial(F.linear, x, w), device), flop * _a_second(partial(torch.mm, y, w), device))
+    seconds = sum(out * into / rate for out, into in shapes for rate in rates[out, into])
+    return Products(max(map(max, rates.values())), 2 * sum(out * into for out, into in shapes) / seconds)
 
 
 @torch.no_grad()
@@ -107,11 +117,16 @@ def _a_second(work: Callable[[], object], device: str) -> float:
     work()
     times = 1
     while True:
-        cost, _ = timed(lambda: [work() for _ in range(times)][-1], device)  # noqa: B023
+        cost, _ = timed(partial(_repeat, work, times), device)
         seconds = cost.wall_s if device.startswith("cuda") else cost.cpu_s
         if seconds >= LEAST_S:
             return times / seconds
         times = max(times + 1, int(times * 1.3 * LEAST_S / max(seconds, 1e-4)))
+
+
+def _repeat(work: Callable[[], object], times: int) -> None:
+    for _ in range(times):
+        work()
 
 
 # ------------------------------------------------------------ memory

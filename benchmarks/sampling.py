@@ -65,16 +65,19 @@ def run(bench: Bench) -> list[Row]:
             runs = {
                 "engine": partial(write, engine, requests, bench.device, mine),
                 GENERATE.against: partial(one_by_one, writer, asked, sampling, bench.device, theirs),
-                MIXED.against: partial(mixed, writer, asked, sampling, bench.device),
             }
             costs = alternate(runs, bench.repetitions(threads), bench.say)
             if threads > 1:
-                for line, row in zip((GENERATE, MIXED), rows, strict=True):
-                    bench.whole(row, costs["engine"], costs[line.against])
+                bench.whole(rows[0], costs["engine"], costs[GENERATE.against])
                 continue
+            bench.say(MIXED.against)
+            once = [mixed(writer, asked, sampling, bench.device)]
             same = sum(list(a.tokens) == b for a, b in zip(mine, theirs, strict=True)) / len(mine)
             more = {"attention": attention, "same_answers": rounded(same)}
-            rows = [bench.row(line, costs["engine"], costs[line.against], tokens, "tok", **more) for line in (GENERATE, MIXED)]
+            rows = [
+                bench.row(GENERATE, costs["engine"], costs[GENERATE.against], tokens, "tok", **more),
+                bench.row(MIXED, costs["engine"][:1], once, tokens, "tok"),
+            ]
     return rows
 
 
@@ -123,18 +126,16 @@ def run_edits(bench: Bench) -> list[Row]:
             "engine": partial(write, engine, requests, bench.device, []),
             GENERATE_8.against: partial(rounds, writer, prompts, sampling, bench.device, timed_batches, sizes.edit_samples),
         }
-        if threads == 1:
-            runs[RETURNED.against] = partial(returned, writer, prompts, sampling, bench.device, timed_batches, sizes.edit_samples)
         costs = alternate(runs, bench.repetitions(threads), bench.say)
         if threads > 1:
             bench.whole(rows[0], costs["engine"], costs[GENERATE_8.against])
             continue
-        counts = ((GENERATE_8, sizes.edit_samples), (RETURNED, len(prompts)))
+        bench.say(RETURNED.against)
+        once = [returned(writer, prompts, sampling, bench.device, timed_batches, sizes.edit_samples)]
+        notes = [f"{timed_batches} batches timed, {of} counted" for of in (sizes.edit_samples, len(prompts))]
         rows = [
-            bench.row(
-                line, costs["engine"], costs[line.against], tokens, "tok", attention=attention, note=f"{timed_batches} batches timed, {of} counted"
-            )
-            for line, of in counts
+            bench.row(GENERATE_8, costs["engine"], costs[GENERATE_8.against], tokens, "tok", attention=attention, note=notes[0]),
+            bench.row(RETURNED, costs["engine"][:1], once, tokens, "tok", attention=attention, note=notes[1]),
         ]
     return rows
 

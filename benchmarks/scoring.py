@@ -12,10 +12,11 @@ from benchmarks.contestants import Writer, fastest
 from benchmarks.data import passages
 from benchmarks.machine import Cost, alternate, timed
 from benchmarks.sampling import exam, load
-from benchmarks.table import FORWARD, Row, rounded
+from benchmarks.table import FORWARD, SCORING, Line, Row, rounded
 from selfedit.engine.base import Engine
 from selfedit.types import Score, ScoreRequest, Tokens
 
+BATCHED = Line("scoring", SCORING, "one padded batch an adapter with PEFT", None, None)
 AGREE_NATS = 0.1
 """Mean difference of an answer's log-likelihood a token at most: bf16 rounds, and the engine's passes have other shapes."""
 
@@ -31,35 +32,38 @@ def gold(bench: Bench, number: int, count: int) -> list[tuple[Tokens, Tokens]]:
 
 
 def run(bench: Bench) -> list[Row]:
-    """One row."""
+    """A forward pass a question, and a batch an adapter beside it."""
     sizes = bench.sizes
     pairs = [gold(bench, i, sizes.prompts) for i in range(sizes.adapters)]
-    row: Row = {}
+    rows: list[Row] = []
     with bench.adapters() as folders:
         writer = Writer(bench.folder, torch.bfloat16, bench.device, folders)
         asked = list(zip(writer.names, pairs, strict=True))
         mine: list[Score] = []
-        theirs: list[float] = []
+        theirs: dict[Line, list[float]] = {FORWARD: [], BATCHED: []}
         for threads in bench.modes:
             engine = bench.engine(threads)
             requests = [ScoreRequest(*pair, a) for a, its in zip(load(engine, folders), pairs, strict=True) for pair in its]
             bench.say("warming up")
             if threads == 1:
-                attention = fastest(writer.model, partial(one_by_one, writer, asked[:1], bench.device, []), bench.primary)
+                attention = fastest(writer.model, partial(apart, writer, asked[:1], bench.device, []), bench.primary)
             together(engine, requests, bench.device, mine)
             runs = {
                 "engine": partial(together, engine, requests, bench.device, mine),
-                FORWARD.against: partial(one_by_one, writer, asked, bench.device, theirs),
+                FORWARD.against: partial(apart, writer, asked, bench.device, theirs[FORWARD]),
+                BATCHED.against: partial(batched, writer, asked, bench.device, theirs[BATCHED]),
             }
             costs = alternate(runs, bench.repetitions(threads), bench.say)
             if threads > 1:
-                bench.whole(row, costs["engine"], costs[FORWARD.against])
+                for line, row in zip((FORWARD, BATCHED), rows, strict=True):
+                    bench.whole(row, costs["engine"], costs[line.against])
                 continue
-            differ = sum(abs(a.mean - b) for a, b in zip(mine, theirs, strict=True)) / len(mine)
-            assert differ < AGREE_NATS, f"scores differ by {differ} nats a token"
-            more = {"attention": attention, "difference_nats": rounded(differ)}
-            row = bench.row(FORWARD, costs["engine"], costs[FORWARD.against], len(requests), "answers", **more)
-    return [row]
+            for line, found in theirs.items():
+                differ = sum(abs(a.mean - b) for a, b in zip(mine, found, strict=True)) / len(mine)
+                assert differ < AGREE_NATS, f"scores differ by {differ} nats a token: {line}"
+                more = {"attention": attention, "difference_nats": rounded(differ)}
+                rows.append(bench.row(line, costs["engine"], costs[line.against], len(requests), "answers", **more))
+    return rows
 
 
 def together(engine: Engine, requests: Sequence[ScoreRequest], device: str, scores: list[Score]) -> Cost:
@@ -69,12 +73,15 @@ def together(engine: Engine, requests: Sequence[ScoreRequest], device: str, scor
     return cost
 
 
-def one_by_one(writer: Writer, asked: Answers, device: str, scores: list[float]) -> Cost:
+def apart(writer: Writer, asked: Answers, device: str, scores: list[float]) -> Cost:
     """A forward pass a question; mean log-likelihoods a token."""
+    cost, found = timed(lambda: [writer.logprobs([pair], name)[0] for name, pairs in asked for pair in pairs], device)
+    scores[:] = [sum(each) / len(each) for each in found]
+    return cost
 
-    def work() -> list[float]:
-        found = [writer.logprobs(*pair, name) for name, pairs in asked for pair in pairs]
-        return [sum(each) / len(each) for each in found]
 
-    cost, scores[:] = timed(work, device)
+def batched(writer: Writer, asked: Answers, device: str, scores: list[float]) -> Cost:
+    """A forward pass an adapter."""
+    cost, found = timed(lambda: [each for name, pairs in asked for each in writer.logprobs(pairs, name)], device)
+    scores[:] = [sum(each) / len(each) for each in found]
     return cost

@@ -13,7 +13,7 @@ from benchmarks import machine, models
 from benchmarks.bench import Bench
 from benchmarks.contestants import Learner, fastest
 from benchmarks.data import LORA, jobs
-from benchmarks.machine import Cost, alternate, timed
+from benchmarks.machine import Cost, Products, alternate, timed
 from benchmarks.table import ARITHMETIC, BF16, FP32, PADDED, Line, Row, rounded
 from selfedit.engine.base import Engine
 from selfedit.types import TrainJob
@@ -80,18 +80,18 @@ def rival(learner: Learner, line: Line, work: Sequence[TrainJob], bench: Bench, 
     return sum((cost for cost, _ in done), Cost())
 
 
-def limit(bench: Bench, tokens: int, rates: list[float]) -> Cost:
+def limit(bench: Bench, tokens: int, rates: list[Products]) -> Cost:
     """What the tokens would cost if nothing but products were done, at the rate of the fastest of the model's own in a full pass."""
     layers = models.linear_layers(bench.folder)
-    rates.append(machine.product_rate(layers.values(), bench.pass_tokens, bench.dtype, bench.device))
-    seconds = tokens * models.flop_a_token(layers, LORA) / rates[-1]
+    rates.append(machine.products(list(layers.values()), bench.pass_tokens, bench.dtype, bench.device))
+    seconds = tokens * models.flop_a_token(layers, LORA) / rates[-1].best
     return Cost(seconds, seconds)
 
 
-def products(bench: Bench, rates: Sequence[float]) -> dict[str, float | str]:
-    """The rates behind the limit, and a big square product beside them, GFLOP/s."""
-    layers = models.linear_layers(bench.folder)
-    square = machine.product_rate([(SQUARE, SQUARE)], SQUARE if bench.on_gpu else 1024, bench.dtype, bench.device)
-    found = {"products_gflops": rounded(statistics.median(rates) / 1e9), "square_gflops": rounded(square / 1e9)}
-    mflop = rounded(models.flop_a_token(layers, LORA) / 1e6)
-    return found | {"mflop_a_token": mflop, "note": f"products of {bench.pass_tokens} rows; the square one is {SQUARE} x {SQUARE}"}
+def products(bench: Bench, rates: Sequence[Products]) -> dict[str, float | str]:
+    """The rates behind the limit, GFLOP/s: the fastest product, all in their proportion, and a big square one beside them."""
+    square = machine.products([(SQUARE, SQUARE)], bench.pass_tokens, bench.dtype, bench.device)
+    found = {"products_gflops": [r.best for r in rates], "products_mix_gflops": [r.mix for r in rates], "square_gflops": [square.best]}
+    mflop = rounded(models.flop_a_token(models.linear_layers(bench.folder), LORA) / 1e6)
+    note = f"products of {bench.pass_tokens} rows; the square matrix has {SQUARE} x {SQUARE}"
+    return {name: rounded(statistics.median(each) / 1e9) for name, each in found.items()} | {"mflop_a_token": mflop, "note": note}
