@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -41,7 +41,7 @@ class Sizes:
     edit_prompts: int = 8
     edit_samples: int = 5
     edit_tokens: int = 200
-    batches: int = 2
+    batches: int = 1
     tasks: int = 8
     edits: int = 4
     epochs: int = 10
@@ -120,28 +120,33 @@ class Bench:
 
     def engine(self, threads: int) -> Torch:
         """The engine with so many threads, which everything else in this process has then too."""
+        engine = self._open(threads)
+        if not self.on_gpu:
+            torch.set_num_threads(threads)
+        return engine
+
+    def _open(self, threads: int) -> Torch:
+        """The engine, whatever number of threads this process has now."""
         if threads not in self._engines:
             settings = TorchEngine(device=self.device, threads=0 if self.on_gpu else threads)
             engine = open_engine(self.recipe.model_copy(update={"engine": settings}))
             assert isinstance(engine, Torch)
             engine.ends = frozenset()  # no end token: everybody writes as much
             self._engines[threads] = engine
-        if not self.on_gpu:
-            torch.set_num_threads(threads)
         return self._engines[threads]
 
     @property
     def policy(self) -> Policy:
         """Words to tokens, as a run of selfedit puts them."""
-        return Policy(self.engine(1), self.recipe)
+        return Policy(self._open(1), self.recipe)
 
     @property
     def dtype(self) -> torch.dtype:
         """Of the engine's weights, which its rivals get too unless a row says otherwise."""
-        return self.engine(1).base.dtype
+        return self._open(1).base.dtype
 
     @contextmanager
-    def adapters(self):
+    def adapters(self) -> Iterator[list[Path]]:
         """Folders of a few adapters, trained a little: what they say differs from what the model says."""
         engine = self.engine(1)
         with TemporaryDirectory() as scratch:

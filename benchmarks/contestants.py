@@ -28,7 +28,8 @@ warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
 def open_model(folder: Path, dtype: torch.dtype, device: str) -> Any:
     """The model as it came."""
     with quiet():
-        return AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, local_files_only=True).to(device).eval()
+        model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, local_files_only=True)
+    return model.to(device).eval()
 
 
 def fastest(model: Any, work: Callable[[], Cost], primary: str) -> Attention:

@@ -39,9 +39,9 @@ def sequences(tokenizer: Tokenizer, count: int, seed: int, shortest: int = SHORT
 
 
 def statements(tokenizer: Tokenizer, count: int) -> list[Tokens]:
-    """Short texts of 20 to 60 tokens; any ten of them that follow each other have the same lengths as any other ten."""
+    """Short texts of 20 to 40 tokens; any ten of them that follow each other have the same lengths as any other ten."""
     texts = passages()
-    return [tokenizer.encode(f"{(text := texts[i % len(texts)]).title}\n{text.context}")[: 20 + 40 * (7 * i % 10) // 9] for i in range(count)]
+    return [tokenizer.encode(f"{(text := texts[i % len(texts)]).title}\n{text.context}")[: 20 + 20 * (7 * i % 10) // 9] for i in range(count)]
 
 
 def job(data: Sequence[Tokens], seed: int, lora: LoraShape = LORA, epochs: int = 1, batch_size: int = 1) -> TrainJob:

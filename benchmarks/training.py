@@ -6,6 +6,7 @@ import itertools
 import statistics
 from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 import torch
 
@@ -29,10 +30,12 @@ def run(bench: Bench) -> list[Row]:
     tokens = sum(len(d.tokens) for job in work for d in job.data)
     types = {PADDED: torch.bfloat16, FP32: torch.float32, BF16: torch.bfloat16}
     rivals = {line: Learner(bench.folder, dtype, bench.device, LORA) for line, dtype in types.items()}
-    attentions, losses = {}, {}
+    attentions: dict[Line, str] = {}
+    losses: dict[str, float] = {}
     rows: dict[Line, Row] = {}
     for threads in bench.modes:
-        engine, costs, rates = bench.engine(threads), {}, []
+        engine = bench.engine(threads)
+        rates: list[Products] = []
         runs = {"engine": partial(learn, engine, work, bench.device, losses)}
         for line, learner in rivals.items():
             bench.say(f"warming up: {line.against}")
@@ -88,7 +91,7 @@ def limit(bench: Bench, tokens: int, rates: list[Products]) -> Cost:
     return Cost(seconds, seconds)
 
 
-def products(bench: Bench, rates: Sequence[Products]) -> dict[str, float | str]:
+def products(bench: Bench, rates: Sequence[Products]) -> dict[str, Any]:
     """The rates behind the limit, GFLOP/s: the fastest product, all in their proportion, and a big square one beside them."""
     square = machine.products([(SQUARE, SQUARE)], bench.pass_tokens, bench.dtype, bench.device)
     found = {"products_gflops": [r.best for r in rates], "products_mix_gflops": [r.mix for r in rates], "square_gflops": [square.best]}

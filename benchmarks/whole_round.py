@@ -76,7 +76,7 @@ def run(bench: Bench) -> list[Row]:
             }
             bench.say("warming up: engine")
             if threads == 1:
-                ours(engine, replace(work, jobs=work.jobs[:2]), bench.device, 1)
+                ours(engine, replace(work, prompts=work.prompts[:1], exams=work.exams[:1], jobs=work.jobs[: work.edits]), bench.device, 1)
             costs = alternate(runs, bench.sizes.repetitions if threads == 1 else 1, bench.say)
             for i, line in enumerate((AUTHORS, CAREFUL)):
                 if threads > 1:
@@ -111,7 +111,7 @@ def prepare(bench: Bench) -> Work:
     sampling = Sampling(sizes.edit_tokens, temperature=1.0, top_p=0.95, seed=bench.seed)
     bench.say("writing the self-edits that everybody trains on")
     written = iter(policy.engine.sample(requests(prompts, sizes.edits, sampling)))
-    jobs = []
+    jobs: list[TrainJob] = []
     for task in tasks:
         prompt = prompts_for("implications", task.title, task.context, policy.chat, bench.seed)[0]
         for _ in range(sizes.edits):
