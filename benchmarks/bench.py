@@ -52,7 +52,9 @@ class Sizes:
 
 
 FULL = Sizes()
-QUICK = Sizes(repetitions=1, sequences=2, padded_steps=1, edit_tokens=40, batches=1, tasks=4, edits=2, exams=2, small_jobs=(10, 30), together=(1, 4))
+QUICK = Sizes(
+    1, 4, 2, 1, prompts=5, edit_samples=2, edit_tokens=40, tasks=2, edits=2, exams=1, memory_adapters=4, small_jobs=(10, 30), together=(1, 4)
+)
 TEST = Sizes(
     1, 2, 2, 1, 96, 3, 4, 2, 2, 6, batches=1, tasks=2, edits=1, epochs=2, exams=1, memory_adapters=2, small_jobs=(2, 4), together=(1, 2)
 )  # fmt: skip
