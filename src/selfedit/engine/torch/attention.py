@@ -24,7 +24,7 @@ class Attend(Protocol):
     """How the running pass attends; called once a layer."""
 
     def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor, scale: float, window: int | None, softcap: float | None) -> Tensor:
-        """q (H, N, D), k and v (G, N, D) → (N, H, D)."""
+        """q (N, H, D), k and v (N, G, D) → (N, H, D)."""
         ...
 
 
@@ -32,7 +32,8 @@ def attention(module: nn.Module, query: Tensor, key: Tensor, value: Tensor, atte
     """The attention function that transformers calls: it hands the layer on to the pass's own `attend`."""
     attend: Attend = options["attend"]
     scale = options.get("scaling") or query.shape[-1] ** -0.5
-    out = attend(module.layer_idx, query[0], key[0], value[0], scale, options.get("sliding_window"), options.get("softcap"))  # type: ignore[arg-type]
+    q, k, v = (z[0].transpose(0, 1) for z in (query, key, value))
+    out = attend(module.layer_idx, q, k, v, scale, options.get("sliding_window"), options.get("softcap"))  # type: ignore[arg-type]
     return out.unsqueeze(0), None
 
 
@@ -120,8 +121,7 @@ class FlatAttend:
         return self._masks[window, dtype][:length, :length]
 
     def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor, scale: float, window: int | None, softcap: float | None) -> Tensor:
-        """q (H, N, D), k and v (G, N, D) → (N, H, D)."""
-        q, k, v = q.transpose(0, 1), k.transpose(0, 1), v.transpose(0, 1)
+        """q (N, H, D), k and v (N, G, D) → (N, H, D)."""
         if softcap is not None:
             return self._composite(q, k, v, scale, window, softcap)
         out: Tensor = _FlatAttention.apply(q, k, v, self, scale, window)  # type: ignore[no-untyped-call]
@@ -145,7 +145,7 @@ class FlatAttend:
 class _FlatAttention(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, plan: FlatAttend, scale: float, window: int | None) -> Tensor:
-        """q (N, H, D), k and v (N, G, D) → (N, H, D)."""
+        """As `Attend`."""
         G, out = k.shape[1], q.new_empty(q.shape)
         saved = []
         for b in plan.buckets:
