@@ -20,7 +20,8 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tests.unit.engine.tiny_engine import FAMILIES, Family, distance, engine, flat, fresh_peft, job, loud, plain_logprobs, prose, with_peft
+from tests.unit.engine.by_peft import fresh_peft
+from tests.unit.engine.tiny_engine import FAMILIES, Family, distance, engine, flat, job, loud, plain_logprobs, prose, reference, with_peft
 from torch import Tensor
 
 from selfedit.engine.torch.engine import Torch
@@ -96,7 +97,7 @@ def test_load_after_export_in_bf16(tmp_path: Path) -> None:  # promise 4
 
 
 def test_reads_what_peft_wrote(tmp_path: Path) -> None:  # promise 5
-    model = fresh_peft("qwen2", SOME, torch.float32)
+    model = fresh_peft(reference("qwen2", torch.float32), SOME)
     for name, parameter in model.named_parameters():
         if "lora_B" in name:
             torch.nn.init.normal_(parameter, std=0.1)

@@ -13,17 +13,15 @@
 
 from __future__ import annotations
 
-import math
 import random
-from typing import Any
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.unit.engine.tiny_engine import FAMILIES, Family, datum, distance, engine, flat, fresh_peft, job, prose, reference
+from tests.unit.engine.by_peft import fresh_peft, initial, train_peft, updates
+from tests.unit.engine.tiny_engine import FAMILIES, Family, datum, distance, engine, flat, job, prose, reference
 from torch import Tensor
-from transformers import get_scheduler
 
 from selfedit.engine.torch.attention import FlatAttend
 from selfedit.engine.torch.engine import Torch
@@ -98,61 +96,6 @@ SHARED: dict[str, Torch] = {}
 # ---------------------------------------------------------------- against PEFT
 
 
-def initial(machine: Torch, one: TrainJob) -> tuple[dict[str, Tensor], torch.Generator]:
-    """A of every site as the engine draws it, and the generator that goes on to shuffle."""
-    generator = torch.Generator().manual_seed(one.seed)
-    down = {}
-    for i in machine.base.targeted(one.lora):
-        site = machine.base.sites[i]
-        bound = 1 / math.sqrt(site.in_features)
-        down[site.name] = torch.rand(one.lora.rank, site.in_features, generator=generator) * (2 * bound) - bound
-    return down, generator
-
-
-def train_peft(model: Any, one: TrainJob, down: dict[str, Tensor], generator: torch.Generator) -> list[float]:
-    """The textbook loop: padded batches, torch's AdamW, clip_grad_norm_, transformers' schedule."""
-    for name, parameter in model.named_parameters():
-        if "lora_A" in name:
-            parameter.data.copy_(down[name.removeprefix("base_model.model.").removesuffix(".lora_A.default.weight")])
-    o, learned = one.optimizer, [p for p in model.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(learned, lr=o.lr, betas=(o.beta1, o.beta2), eps=o.eps, weight_decay=o.weight_decay)
-    kind = "constant_with_warmup" if o.schedule == "constant" else o.schedule
-    scheduler = get_scheduler(kind, optimizer, o.warmup_steps, one.epochs * math.ceil(len(one.data) / one.batch_size))
-    losses = []
-    for _ in range(one.epochs):
-        for batch in torch.randperm(len(one.data), generator=generator).split(one.batch_size):
-            data = [one.data[i] for i in batch.tolist()]
-            longest = max(len(d.tokens) for d in data)
-            tokens = torch.tensor([d.tokens + (0,) * (longest - len(d.tokens)) for d in data])
-            weights = torch.tensor([d.weights + (0.0,) * (longest - len(d.tokens)) for d in data])[:, 1:]
-            seen = torch.tensor([[1] * len(d.tokens) + [0] * (longest - len(d.tokens)) for d in data])
-            logits = model(tokens, attention_mask=seen).logits[:, :-1]
-            each = torch.nn.functional.cross_entropy(logits.transpose(1, 2), tokens[:, 1:], reduction="none")
-            loss = (each * weights).sum() / weights.sum()
-            loss.backward()
-            if o.clip:
-                torch.nn.utils.clip_grad_norm_(learned, o.clip)
-            optimizer.step()
-            scheduler.step()
-            optimizer.zero_grad()
-            losses.append(loss.item())
-    return losses
-
-
-def updates(machine: Torch, trained: Trained, model: Any) -> tuple[Tensor, Tensor]:
-    """scale B A of every site: the engine's and PEFT's."""
-    assert trained.adapter is not None, trained
-    w = machine._adapters[trained.adapter.id]
-    mine, theirs = [], []
-    for site, down, up in zip(machine.base.sites, w.down, w.up, strict=True):
-        if down is not None and up is not None:
-            layer = model.get_submodule(f"base_model.model.{site.name}")
-            mine.append((w.scale * up.T @ down).flatten())
-            theirs.append(layer.get_delta_weight("default").flatten())
-    assert mine and len(mine) == sum("lora_A" in name for name, _ in model.named_parameters())
-    return torch.cat(mine), torch.cat(theirs)
-
-
 AGAINST_PEFT = {
     "linear": job(0, lora=LoraShape(8, 16.0), epochs=3, optimizer=Optimizer(lr=2e-3, warmup_steps=3, weight_decay=0.05)),
     "cosine": job(1, (20, 33, 9, 14, 25), LoraShape(4, 4.0, ("q_proj", "v_proj")), epochs=4, batch_size=2,
@@ -168,7 +111,7 @@ def test_training_is_what_peft_does(family: Family, kind: str, dtype: torch.dtyp
     machine, one = engine(family, dtype), AGAINST_PEFT[kind]
     company = [job(7, (30, 4), epochs=2), one, job(8, (11, 12, 13), lora=LoraShape(3, 3.0))]
     trained = machine.train(company)[1]
-    model = fresh_peft(family, one.lora, dtype)
+    model = fresh_peft(reference(family, dtype), one.lora)
     losses = train_peft(model, one, *initial(machine, one))
     tolerance = 1e-3 if dtype == torch.float32 else 1e-6 if one.optimizer.clip else 1e-9
     assert trained.losses == pytest.approx(losses, rel=tolerance)

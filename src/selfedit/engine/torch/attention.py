@@ -27,6 +27,10 @@ class Attend(Protocol):
         """q (N, H, D), k and v (N, G, D) → (N, H, D)."""
         ...
 
+    def texts(self, tokens: Tensor) -> list[tuple[Tensor, int]]:
+        """tokens (N,) of the batch → each sequence from its beginning, and how many of its last tokens are in the batch."""
+        ...
+
 
 def attention(module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **options: Any) -> tuple[Tensor, None]:
     """The attention function that transformers calls: it hands the layer on to the pass's own `attend`."""
@@ -106,6 +110,7 @@ class FlatAttend:
     def __init__(self, lengths: Sequence[int], device: torch.device) -> None:
         self.buckets = buckets(lengths, device)
         self.device = device
+        self.lengths = list(lengths)
         self._longest = max(lengths, default=0)
         self._masks: dict[tuple[int | None, torch.dtype], Tensor] = {}
 
@@ -127,6 +132,10 @@ class FlatAttend:
         out: Tensor = _FlatAttention.apply(q, k, v, self, scale, window)  # type: ignore[no-untyped-call]
         return out
 
+    def texts(self, tokens: Tensor) -> list[tuple[Tensor, int]]:
+        """As in `Attend`: every sequence is whole."""
+        return [(text, len(text)) for text in tokens.split(self.lengths)]  # type: ignore[no-untyped-call]
+
     def _composite(self, q: Tensor, k: Tensor, v: Tensor, scale: float, window: int | None, softcap: float) -> Tensor:
         """The same through autograd, with the soft cap on the logits that Gemma 2 has."""
         G = k.shape[1]
@@ -140,6 +149,19 @@ class FlatAttend:
             b.unfold(torch.bmm(p.view(len(qs), -1, T), vs), o)
             out = out + o
         return out
+
+
+class Watched(FlatAttend):
+    """Notes how each layer attends: scale, window and soft cap."""
+
+    def __init__(self, lengths: Sequence[int], device: torch.device) -> None:
+        super().__init__(lengths, device)
+        self.options: dict[int, tuple[float, int | None, float | None]] = {}
+
+    def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor, scale: float, window: int | None, softcap: float | None) -> Tensor:
+        """q (N, H, D), k and v (N, G, D) → (N, H, D)."""
+        self.options[layer] = scale, window, softcap
+        return super().__call__(layer, q, k, v, scale, window, softcap)
 
 
 class _FlatAttention(torch.autograd.Function):

@@ -53,6 +53,11 @@ class Cache:
             z.view(-1, D).index_copy_(0, at.view(-1), new.reshape(-1, D))
         return keys, values
 
+    def remember(self, places: Tensor, tokens: Tensor) -> Tensor:
+        """The cache of a model that reads whole texts: put tokens (N,) at `places` (N,); returns the tokens of all rows (R, C)."""
+        one_head = tokens[:, None, None]
+        return self.write(0, places, one_head, one_head)[0][:, 0, :, 0]
+
     def copy(self, sources: Sequence[int], targets: Sequence[int], length: int | None = None) -> None:
         """Rows `targets` become rows `sources`, or their first `length` tokens do."""
         for pair in self.layers.values():
@@ -93,6 +98,12 @@ class Prefill(FlatAttend):
             b.unfold(torch.bmm(p.view(len(qs), -1, longest), vs), out)
         return out
 
+    def texts(self, tokens: Tensor) -> list[tuple[Tensor, int]]:
+        """As in `Attend`; the tokens are left in the cache."""
+        rows = self.cache.remember(self.places, tokens)
+        spans = zip(self.rows.tolist(), self.prefixes.tolist(), self.lengths, strict=True)
+        return [(rows[row, : p + n], n) for row, p, n in spans]
+
     def seen(self, bucket: int, longest: int, window: int | None) -> Tensor:
         """(S, 1, T, C): -inf for what comes later or has left the window."""
         if (bucket, window) not in self._seen:
@@ -114,6 +125,12 @@ class Decode:
         self.back = torch.argsort(order)
         self.ages = positions[self.back, None] - torch.arange(cache.capacity, device=order.device)  # (n, C) by cache row
         self._masks: dict[int | None, Tensor] = {}
+
+    def texts(self, tokens: Tensor) -> list[tuple[Tensor, int]]:
+        """As in `Attend`; the tokens are left in the cache."""
+        rows = self.cache.remember(self.places, tokens)
+        C = self.cache.capacity
+        return [(rows[place // C, : place % C + 1], 1) for place in self.places.tolist()]
 
     def mask(self, window: int | None) -> Tensor:
         """(n, 1, C) by cache row: -inf for what is not yet written or has left the window."""

@@ -19,7 +19,7 @@ from selfedit.engine.torch.base import Base
 from selfedit.engine.torch.cache import Cache, Decode
 from selfedit.engine.torch.draw import UNIFORMS, choose
 from selfedit.engine.torch.lora import Roster, Weights
-from selfedit.engine.torch.loss import capped
+from selfedit.engine.torch.loss import capped, project
 from selfedit.engine.torch.reading import Text, common, read
 from selfedit.engine.torch.workers import neighbours, together
 from selfedit.types import Completion, SampleRequest, Tokens
@@ -135,7 +135,7 @@ def _decode(base: Base, roster: Roster, cache: Cache, rows: list[Row]) -> None:
     places = torch.tensor([r.length for r in batch], device=base.device)
     cache.reserve(int(places.max()) + 1)
     attend = Decode(cache, torch.tensor(order, device=base.device), places)
-    running = roster.blocks([r.request.adapter for r in batch], [1] * len(batch), base.head)
+    running = roster.blocks([r.request.adapter for r in batch], [1] * len(batch), base)
     hidden = base.forward(tokens, places, attend, roster.bank, running)
     for row in batch:
         row.length += 1
@@ -144,7 +144,7 @@ def _decode(base: Base, roster: Roster, cache: Cache, rows: list[Row]) -> None:
 
 def _choose(base: Base, rows: Sequence[Row], hidden: Tensor) -> None:
     """Append the next token of every row, given its hidden state (n, d)."""
-    logits = capped(torch.nn.functional.linear(hidden, base.head), base.softcap)
+    logits = capped(project(hidden, base.head), base.softcap)
     uniforms = torch.stack([row.uniforms[len(row.tokens)] for row in rows])
     settings = [row.request.sampling for row in rows]
     histories = [() if s.repetition_penalty == 1.0 else (*row.request.prompt, *row.tokens) for s, row in zip(settings, rows, strict=True)]

@@ -17,7 +17,7 @@ from selfedit.engine.base import Progress
 from selfedit.engine.torch.arena import Arena, Slot
 from selfedit.engine.torch.attention import FlatAttend
 from selfedit.engine.torch.base import Base
-from selfedit.engine.torch.lora import Weights, blocks
+from selfedit.engine.torch.lora import Weights
 from selfedit.engine.torch.loss import LinearCrossEntropy
 from selfedit.engine.torch.workers import balanced, together
 from selfedit.types import Datum, Optimizer, TrainJob
@@ -164,7 +164,7 @@ def _accumulate(arena: Arena, parts: Sequence[tuple[Running, list[Datum]]]) -> i
     tokens = torch.tensor([t for d in data for t in d.tokens], device=device)
     positions = torch.cat([torch.arange(n, device=device) for n in lengths])
     rows_of = [(r.slot.index, sum(len(d.tokens) for d in group)) for r, group in parts]
-    running = blocks(rows_of, base.head, fresh=[r.fresh for r, _ in parts])
+    running = base.blocks(rows_of, fresh=[r.fresh for r, _ in parts])
     owner, weights = [], []
     for i, (r, group) in enumerate(parts):
         norm = sum(sum(d.weights[1:]) for d in r.batch) or 1.0
