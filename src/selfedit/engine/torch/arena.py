@@ -54,7 +54,7 @@ class Slot:
     def begin(self, shape: LoraShape, optimizer: Optimizer, generator: torch.Generator) -> None:
         """Initialise as PEFT does: A uniform in ±1/√i, B zero, drawn site by site from the job's own generator."""
         base = self.arena.base
-        self.optimizer, self.updates = optimizer, torch.zeros((), dtype=torch.float32)
+        self.optimizer, self.updates = optimizer, torch.zeros((), dtype=torch.float32, device=base.device)
         for buffer in (self.master, self.gradient, self.moment1, self.moment2):
             buffer.zero_()
         down, _ = self.arena.views(self.arena.master)
@@ -69,9 +69,9 @@ class Slot:
         if self.arena.shadow is not self.arena.master:
             self.shadow.copy_(self.master)
 
-    def gradient_norm(self) -> float:
-        """L2 norm of the whole gradient."""
-        return float(self.gradient.norm())
+    def gradient_norm(self) -> Tensor:
+        """L2 norm of the whole gradient, a scalar."""
+        return self.gradient.norm()
 
     def step(self, lr: float, norm: float) -> None:
         """One step of AdamW (Loshchilov & Hutter 2019) in a single pass, the gradient clipped to `optimizer.clip` given its norm."""

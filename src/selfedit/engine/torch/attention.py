@@ -95,13 +95,13 @@ def _bucket(members: list[int], starts: Sequence[int], lengths: Sequence[int], d
     even = all(n == longest for _, n in spans)
     if even and all(start == spans[0][0] + i * longest for i, (start, _) in enumerate(spans)):
         return Bucket(members, shape, slice(spans[0][0], spans[0][0] + len(spans) * longest))
-    start, length = torch.tensor(spans, device=device).T[:, :, None]
-    offset = torch.arange(longest, device=device)[None]
-    rows = (start + torch.minimum(offset, length - 1)).view(-1)
+    start, length = torch.tensor(spans).T[:, :, None]
+    offset = torch.arange(longest)[None]
+    rows = (start + torch.minimum(offset, length - 1)).view(-1).to(device)
     if even:
         return Bucket(members, shape, rows)
     real = (offset < length).view(-1)
-    return Bucket(members, shape, rows, real.nonzero().squeeze(1), real[:, None, None])
+    return Bucket(members, shape, rows, real.nonzero().squeeze(1).to(device), real[:, None, None].to(device))
 
 
 class FlatAttend:

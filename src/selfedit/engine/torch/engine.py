@@ -86,7 +86,7 @@ class Torch:
                 raise EngineError("a score needs at least one token of prompt")
             if r.adapter:
                 self._get(r.adapter)
-        return score.score(self.base, self._adapters, requests, self.budget_tokens, self.workers, progress)
+        return score.score(self.base, self._adapters, requests, self.settings.cache_tokens, self.budget_tokens, self.workers, progress)
 
     def merge(self, adapter: Adapter) -> None:
         """Add the adapter to the current weights."""

@@ -177,12 +177,13 @@ def _stack(rows: Sequence[tuple[int, int]], start: int, end: int, like: Tensor, 
     longest = max(n for _, n in rows)
     if all(n == longest for _, n in rows):
         return Stack(start, end, chosen, (len(rows), longest), fresh=fresh)
-    offset = torch.arange(longest, device=device)[None]
-    length = torch.tensor([n for _, n in rows], device=device)[:, None]
+    offset = torch.arange(longest)[None]
+    length = torch.tensor([n for _, n in rows])[:, None]
     first = start + length.cumsum(0) - length
     real = offset < length
-    index = (first + torch.minimum(offset, length - 1)).view(-1)
-    return Stack(start, end, chosen, (len(rows), longest), index, real.view(-1).nonzero().squeeze(1), real[..., None].to(like.dtype), fresh)
+    index = (first + torch.minimum(offset, length - 1)).view(-1).to(device)
+    take, ones = real.view(-1).nonzero().squeeze(1).to(device), real[..., None].to(device, like.dtype)
+    return Stack(start, end, chosen, (len(rows), longest), index, take, ones, fresh)
 
 
 class Blocks(Protocol):

@@ -112,8 +112,9 @@ def _train(base: Base, jobs: Sequence[TrainJob], slots: int, budget_tokens: int,
             r.losses.append(0.0)
         for parts in _passes(running, budget_tokens):
             trained += _accumulate(arena, parts)
-        for r in running:
-            _update(r)
+        norms = torch.stack([r.slot.gradient_norm() for r in running]).tolist()
+        for r, norm in zip(running, norms, strict=True):
+            _update(r, norm)
         for r in [r for r in running if r.done]:
             weights = None if r.failure else r.slot.finished(r.job.lora)
             outcomes[r.index] = Outcome(weights, tuple(r.losses), r.tokens, r.failure)
@@ -172,24 +173,24 @@ def _accumulate(arena: Arena, parts: Sequence[tuple[Running, list[Datum]]]) -> i
             weights += [w / norm for w in d.weights[1:]] + [0.0]
         owner += [i] * rows_of[i][1]
         r.tokens += rows_of[i][1]
-    weight = torch.tensor(weights, dtype=torch.promote_types(base.dtype, torch.float32), device=device)
-    rows = weight.nonzero().squeeze(1)
+    labelled = [i for i, w in enumerate(weights) if w]
+    rows = torch.tensor(labelled, dtype=torch.long, device=device)
+    weight = torch.tensor([weights[i] for i in labelled], dtype=torch.promote_types(base.dtype, torch.float32), device=device)
     hidden = base.forward(tokens, positions, FlatAttend(lengths, device), arena.bank, running)
     states, targets = hidden[rows], tokens.roll(-1)[rows]
-    loss, each = LinearCrossEntropy.apply(states, base.head, targets, weight[rows], base.softcap)  # type: ignore[no-untyped-call]
+    loss, each = LinearCrossEntropy.apply(states, base.head, targets, weight, base.softcap)  # type: ignore[no-untyped-call]
     loss.backward()
     each = each.masked_fill(~states.any(-1), math.nan)  # an RMSNorm turns states that overflow into zeros, and the loss into log V
-    sums = torch.zeros(len(parts), dtype=weight.dtype, device=device).index_add_(0, torch.tensor(owner, device=device)[rows], each * weight[rows])
+    sums = torch.zeros(len(parts), dtype=weight.dtype, device=device).index_add_(0, torch.tensor(owner, device=device)[rows], each * weight)
     for (r, _), value in zip(parts, sums.tolist(), strict=True):
         r.fresh = False
         r.losses[-1] += value
     return len(tokens)
 
 
-def _update(r: Running) -> None:
+def _update(r: Running, norm: float) -> None:
     """The optimizer step of one job; a job whose loss or gradient is no longer finite stops, its neighbours do not notice."""
     step = len(r.losses) - 1
-    norm = r.slot.gradient_norm()
     if not (math.isfinite(r.losses[-1]) and math.isfinite(norm)):
         r.failure = (
             f"diverged at step {step + 1} of {r.steps}: loss {r.losses[-1]}, gradient norm {norm}; lower the learning rate ({r.job.optimizer.lr})"
