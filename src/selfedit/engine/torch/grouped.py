@@ -18,7 +18,10 @@ ALIGNED = 8
 
 @dataclass(frozen=True, slots=True)
 class Grouped:
-    """Rows [start, end) of the flat batch; `who` (S,) are places in the bank, `ends` (S,) where the rows of each end, `owner` (n,) each row's place."""
+    """Rows [start, end) of the flat batch, those of one adapter after another.
+
+    `who` (S,) are their places in the bank, `ends` (S,) where the rows of each end, `owner` (n,) is the place of each row's adapter.
+    """
 
     start: int
     end: int
