@@ -8,6 +8,7 @@
 5. BatchedLora is W x + b + scale B A x of each adapter's rows: forward, gradients of x, A and B, added up over passes; other rows untouched.
 6. The fused norm and rotary embedding are what plain torch makes of their formulas: forward and gradient. In fp32 every family's model runs with
    them, and computes what it did with its own parts.
+7. The grouped products for GPUs are those of one adapter after another; the same kernel runs on a CPU here.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ from torch import Tensor
 from selfedit.engine.torch.attention import FlatAttend
 from selfedit.engine.torch.cache import Cache, Decode, Prefill
 from selfedit.engine.torch.fused import Attention, Norm, Rotate
-from selfedit.engine.torch.lora import Bank, BatchedLora, Weights, blocks
+from selfedit.engine.torch.grouped import grouped
+from selfedit.engine.torch.lora import Bank, BatchedLora, Solo, Weights, blocks
 from selfedit.engine.torch.loss import CHUNK, LinearCrossEntropy, capped, logprobs
 from selfedit.models import Family
 
@@ -163,6 +165,24 @@ def test_batched_lora(with_bias: bool, runs: list[tuple[int, int]]) -> None:  # 
             for mine, his in ((bank.down_grad[0][k], down), (bank.up_grad[0][k], up)):
                 torch.testing.assert_close(mine[: ranks[k]], his)
                 assert not mine[ranks[k] :].any()  # above its rank an adapter stays exactly zero
+
+
+@pytest.mark.parametrize("runs", [[(0, 4), (1, 4)], [(2, 1), (0, 9), (1, 3)], [(1, 5)]])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_grouped_products(runs: list[tuple[int, int]], dtype: torch.dtype) -> None:  # promise 7
+    i, o, start, total = 16, 24, 2, sum(n for _, n in runs)
+    x, dy = torch.randn(total + 3, i).to(dtype), torch.randn(total + 3, o).to(dtype)
+    down, up, scale = torch.randn(3, 8, i).to(dtype), torch.randn(3, 8, o).to(dtype), torch.tensor([0.5, 2.0, 1.0]).to(dtype)[:, None, None]
+    ends = list(accumulate((n for _, n in runs), initial=start))
+    for fresh in (True, False):
+        found = []
+        for ways in ([grouped(runs, start, CPU, fresh)], [Solo(at, at + n, k, fresh) for at, (k, n) in zip(ends, runs, strict=False)]):
+            y, dx, into = dy.clone(), x.clone(), (torch.ones(3, 8, i), torch.ones(3, 8, o))
+            for block in ways:
+                block.pull(dx, dy, x, block.add(y, x, down, up, scale), down, up, scale, into)
+            found.append((y, dx, *into))
+        for mine, theirs in zip(*found, strict=True):
+            torch.testing.assert_close(mine, theirs, rtol=0.05 if dtype == torch.bfloat16 else 1e-5, atol=0.3 if dtype == torch.bfloat16 else 1e-4)
 
 
 def test_norm() -> None:  # promise 6

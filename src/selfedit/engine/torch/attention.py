@@ -42,7 +42,8 @@ def attention(module: nn.Module, query: Tensor, key: Tensor, value: Tensor, atte
 
 
 WASTE = 3000
-"""A sequence joins a bucket where padding it costs at most so many logits a head: about what a bucket of its own would cost in calls."""
+"""A sequence joins a bucket where padding it costs at most so many logits a head, about what the calls of a bucket of its own cost; on a GPU
+a hundred times as many."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,10 +79,10 @@ class Bucket:
 
 def buckets(lengths: Sequence[int], device: torch.device) -> list[Bucket]:
     """Group sequences that lie one after another in the flat batch by similar length."""
-    starts = [0, *accumulate(lengths)]
+    starts, waste = [0, *accumulate(lengths)], WASTE if device.type == "cpu" else 100 * WASTE
     groups: list[list[int]] = []
     for i in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
-        if groups and lengths[groups[-1][0]] ** 2 - lengths[i] ** 2 <= WASTE:
+        if groups and lengths[groups[-1][0]] ** 2 - lengths[i] ** 2 <= waste:
             groups[-1].append(i)
         else:
             groups.append([i])
