@@ -1,14 +1,15 @@
-"""The same jobs done by PEFT, with torch's AdamW in a textbook loop."""
+"""The same jobs done by PEFT, with torch's AdamW in a textbook loop, or with transformers' Trainer."""
 
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 import torch
 from peft import LoraConfig, get_peft_model
 from torch import Tensor
-from transformers import get_scheduler
+from transformers import PrinterCallback, Trainer, TrainingArguments, get_scheduler
 
 from selfedit.engine.torch.engine import Torch
 from selfedit.types import LoraShape, Trained, TrainJob
@@ -32,11 +33,38 @@ def initial(machine: Torch, one: TrainJob) -> tuple[dict[str, Tensor], torch.Gen
     return down, generator
 
 
-def train_peft(model: Any, one: TrainJob, down: dict[str, Tensor], generator: torch.Generator) -> list[float]:
-    """The textbook loop: padded batches, torch's AdamW, clip_grad_norm_, transformers' schedule."""
+def begin(model: Any, down: dict[str, Tensor]) -> None:
+    """Give every A its first values."""
     for name, parameter in model.named_parameters():
         if "lora_A" in name:
             parameter.data.copy_(down[name.removeprefix("base_model.model.").removesuffix(".lora_A.default.weight")])
+
+
+def train_by_trainer(model: Any, one: TrainJob, down: dict[str, Tensor], generator: torch.Generator, scratch: Path) -> list[float]:
+    """transformers' Trainer, a sequence at a time, gradients accumulated over a batch; the batches have to come out even."""
+    assert len(one.data) % one.batch_size == 0
+    begin(model, down)
+    order = [i for _ in range(one.epochs) for i in torch.randperm(len(one.data), generator=generator).tolist()]
+    rows = []
+    for d in (one.data[i] for i in order):
+        ids, learned = torch.tensor(d.tokens), torch.tensor(d.weights) > 0
+        rows.append({"input_ids": ids, "labels": ids.where(learned, -100)})
+    o = one.optimizer
+    arguments = TrainingArguments(
+        output_dir=str(scratch), per_device_train_batch_size=1, gradient_accumulation_steps=one.batch_size, num_train_epochs=1,
+        train_sampling_strategy="sequential", learning_rate=o.lr, lr_scheduler_type=o.schedule, warmup_steps=o.warmup_steps,
+        weight_decay=o.weight_decay, max_grad_norm=o.clip, adam_beta1=o.beta1, adam_beta2=o.beta2, adam_epsilon=o.eps, use_cpu=True,
+        logging_steps=1, save_strategy="no", report_to=[], disable_tqdm=True, remove_unused_columns=False, label_names=["labels"],
+    )  # fmt: skip
+    trainer = Trainer(model=model, args=arguments, train_dataset=rows)  # type: ignore[arg-type]
+    trainer.remove_callback(PrinterCallback)
+    trainer.train()
+    return [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+
+
+def train_peft(model: Any, one: TrainJob, down: dict[str, Tensor], generator: torch.Generator) -> list[float]:
+    """The textbook loop: padded batches, torch's AdamW, clip_grad_norm_, transformers' schedule."""
+    begin(model, down)
     o, learned = one.optimizer, [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(learned, lr=o.lr, betas=(o.beta1, o.beta2), eps=o.eps, weight_decay=o.weight_decay)
     kind = "constant_with_warmup" if o.schedule == "constant" else o.schedule

@@ -71,7 +71,8 @@ class Slot:
 
     def gradient_norm(self) -> Tensor:
         """L2 norm of the whole gradient, a scalar."""
-        return torch.linalg.vector_norm(self.gradient)
+        norm: Tensor = self.gradient.norm()
+        return norm
 
     def step(self, lr: float, norm: float) -> None:
         """One step of AdamW (Loshchilov & Hutter 2019) in a single pass, the gradient clipped to `optimizer.clip` given its norm."""
