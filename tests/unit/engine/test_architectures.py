@@ -11,6 +11,7 @@
 from __future__ import annotations
 
 import random
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,12 +23,13 @@ from peft import PeftModel
 from tests.unit.engine.by_peft import fresh_peft, initial, train_peft, updates
 from tests.unit.engine.tiny_engine import VOCABULARY, distance, engine, flat, folder, job, loud, plain_logprobs, prose, reference
 
-from selfedit.config import TorchEngine
+from selfedit.config import Recipe, TorchEngine
 from selfedit.engine.torch import engine as engine_module
 from selfedit.engine.torch.engine import Torch
 from selfedit.engine.torch.plain import Plain, adopt
 from selfedit.errors import EngineError
 from selfedit.models import load
+from selfedit.opening import open_engine
 from selfedit.types import Adapter, LoraShape, Optimizer, SampleRequest, Sampling, ScoreRequest
 
 SIZES = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "max_position_embeddings": 256}
@@ -75,6 +77,18 @@ def opened(kind: str, dtype: torch.dtype = torch.float64) -> Torch:
 def test_says_which_way(kind: str, dtype: torch.dtype) -> None:  # promise 1
     machine = opened(kind, dtype)
     assert machine.slow.startswith(OTHERS[kind][0]) and bool(machine.slow) == bool(OTHERS[kind][0])
+
+
+def test_announces_the_slow_way(tmp_path: Path) -> None:  # promise 1
+    said: list[str] = []
+    build("cohere", torch.float32).save_pretrained(tmp_path)
+    for file in folder("llama").glob("*token*"):
+        shutil.copy(file, tmp_path)
+    open_engine(Recipe(model=str(tmp_path), engine=TorchEngine(dtype="float32")), said.append)
+    assert len(said) == 1 and "slow way" in said[0] and "away from transformers' own" in said[0]
+    said.clear()
+    open_engine(Recipe(model=str(folder("llama")), engine=TorchEngine(dtype="float32")), said.append)
+    assert said == []
 
 
 @pytest.mark.parametrize("kind", OTHERS)
