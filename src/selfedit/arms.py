@@ -2,46 +2,202 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 
+from selfedit.algorithms import rest_em
 from selfedit.engine.base import Progress
 from selfedit.errors import EngineError
 from selfedit.policy import derive
-from selfedit.steps import Steps, artifact
-from selfedit.types import Artifact, Example, Proposal, Result, Task, TrainJob
+from selfedit.rounds import Rounds, chosen, chunks
+from selfedit.steps import artifact
+from selfedit.text import ask
+from selfedit.types import Artifact, Candidate, Example, Proposal, Question, Result, Task, TrainJob
+
+STRIDE = 64
+"""Numbers of self-edits kept free for each seed: as many as `propose.candidates` may be."""
+
+Trial = tuple[TrainJob, tuple[Question, ...]]
+"""An adapter, and the questions that are put to it."""
+Plan = Callable[[Task, int], Sequence[Trial]]
+"""What an arm does with a task under a seed."""
+Edits = Mapping[tuple[str, int], Sequence[Proposal]]
+"""Self-edits by task and seed, in the order they were written."""
 
 
-class Arms(Steps):
-    """What is measured beside what."""
+@dataclass(frozen=True, slots=True)
+class Untrained:
+    """What the model as it came wrote for the held-out documents, the strategy it does best with, and what came of that."""
 
-    def baselines(self, tasks: Sequence[Task]) -> None:
-        """What every arm is compared with: no learning, and an adapter for each task on the passage alone."""
-        policy = self.policy
-        self.answer_base("base", tasks)
-        jobs = {t.id: policy.job([_passage(t)], derive(policy.recipe.seed, "passage", t.id)) for t in tasks}
-        self.step("passage-only", Result, "Training on the passages alone", lambda progress: self.results("passage_only", tasks, jobs, progress))
+    edits: Edits
+    strategy: str
+    results: Sequence[Result]
 
-    def evaluate(self, tasks: Sequence[Task], round_: int, arm: str, strategies: Sequence[str] = ()) -> None:
-        """One unselected self-edit of each task, an adapter of its own, and the report questions: the current policy as one arm of the table."""
-        policy = self.policy
-        settings = policy.recipe.propose.model_copy(update={"candidates": 1} | ({"strategies": tuple(strategies)} if strategies else {}))
-        name = f"evaluate/{arm}"
-        proposals = self.step(
-            f"{name}/edits", Proposal, f"Writing self-edits ({arm})", lambda progress: policy.propose(tasks, round_, settings, progress)
-        )
-        edits = {p.task_id: policy.job(p.edit.examples, p.seed) for p in proposals}
-        self.step(name, Result, f"Training on self-edits ({arm})", lambda progress: self.results(arm, tasks, edits, progress))
+
+class Arms(Rounds):
+    """What is measured beside what. A cell, one arm with one seed on some of the documents, is a step of the ledger."""
+
+    # ------------------------------------------------------------ the comparison of train and eval
+
+    def baselines(self, tasks: Sequence[Task]) -> Untrained:
+        """The arms of `eval.arms` that begin with the model as it came; to be measured before anything is merged into it."""
+        recipe, wanted = self.policy.recipe, self.policy.recipe.eval.arms
+        K, strategies = recipe.propose.candidates, tuple(dict.fromkeys(recipe.propose.strategies))
+        several = {"random_edit", "best_of_k", "all_edits", "more_edits"}.intersection(wanted)
+        if "base" in wanted:
+            self.answer_base("base", tasks)
+        if "passage_only" in wanted:
+            self.arm("passage_only", tasks, lambda task, seed: self.one(task, seed, [_passage(task)]))
+        number = max(len(strategies), K if several else 1) if several or "untrained" in wanted else 0
+        edits = self.write("untrained", tasks, 0, strategies, number) if number else {}
+        strategy, results = self.strategies(tasks, strategies, edits) if "untrained" in wanted else (strategies[0], [])
+        if "random_edit" in wanted:
+            self.arm("random_edit", tasks, lambda task, seed: self.one(task, seed, self.drawn(edits[task.id, seed][:K], seed).edit.examples))
+        if "best_of_k" in wanted:
+            self.best_of_k(tasks, {key: group[:K] for key, group in edits.items()})
+        if "all_edits" in wanted:
+            self.arm("all_edits", tasks, lambda task, seed: self.one(task, seed, _together(edits[task.id, seed][:K])))
+        if "oracle" in wanted:
+            self.oracle(tasks)
+        return Untrained({key: group[:K] for key, group in edits.items()}, strategy, results)
+
+    def strategies(self, tasks: Sequence[Task], strategies: Sequence[str], edits: Edits) -> tuple[str, list[Result]]:
+        """One unselected self-edit of each strategy. The `untrained` arm is the strategy that does best, judged by the reward questions."""
+
+        def plan(strategy: str, task: Task, seed: int) -> list[Trial]:
+            first = next(p for p in edits[task.id, seed] if p.edit.strategy == strategy)
+            choosing = task.reward_questions if len(strategies) > 1 else ()
+            return [(self.job(task, seed, first.edit.examples), (*task.report_questions, *choosing))]
+
+        if len(strategies) == 1:
+            return strategies[0], self.arm("untrained", tasks, partial(plan, strategies[0]))
+        found = {strategy: self.arm(strategy, tasks, partial(plan, strategy)) for strategy in strategies}
+        best = max(strategies, key=lambda strategy: _correct(r for r in found[strategy] if r.role == "reward"))
+        same = [replace(r, arm="untrained") for r in found[best] if r.role == "report"]
+        return best, self.step("evaluate/untrained", Result, f"The best strategy is {best}", lambda progress: same)
+
+    def evaluate(self, tasks: Sequence[Task], number: int, arm: str, strategy: str) -> list[Result]:
+        """The policy after `number` updates as an arm: one unselected self-edit of each task, and an adapter on it."""
+        edits = self.write(arm, tasks, number, (strategy,), 1)
+        return self.arm(arm, tasks, lambda task, seed: self.one(task, seed, edits[task.id, seed][0].edit.examples))
+
+    def best_of_k(self, tasks: Sequence[Task], edits: Edits) -> None:
+        """The best of K self-edits by its reward, as a round selects it; trained anew before the report questions are put."""
+        recipe, best = self.policy.recipe, dict[tuple[str, int], Proposal]()
+        base = self.answer_base("evaluate/best_of_k/base", tasks, "reward")
+        for seed in range(recipe.eval.seeds):
+            candidates: list[Candidate] = []
+            for i, chunk in enumerate(chunks([p for task in tasks for p in edits[task.id, seed]], recipe.chunk)):
+                title = f"Training and scoring self-edits to choose from (seed {seed + 1})"
+                candidates += self.step(f"evaluate/best_of_k/candidates/{seed}-{i}", Candidate, title, partial(self.adapt, tasks, chunk, base))
+            best |= {(p.task_id, seed): p for p in chosen([c.proposal for c in candidates], rest_em.select(candidates, 1))}
+        if missing := next((task.title for task in tasks for seed in range(recipe.eval.seeds) if (task.id, seed) not in best), None):
+            raise EngineError(f"training failed in arm best_of_k: every self-edit of '{missing}' (lower inner.optimizer.lr?)")
+        self.arm("best_of_k", tasks, lambda task, seed: self.one(task, seed, best[task.id, seed].edit.examples))
+
+    def oracle(self, tasks: Sequence[Task]) -> None:
+        """Learn the report questions themselves, in other wordings than those asked: about as good as a self-edit can be."""
+        wordings = [len(_wordings(task)[question.fact]) for task in tasks for question in task.report_questions]
+        if lonely := sum(n < 2 for n in wordings):
+            self.leave_out("oracle", f"{lonely} of {len(wordings)} report questions have no other wording to learn from")
+            return
+
+        def plan(task: Task, seed: int) -> list[Trial]:
+            return [(self.job(task, seed, [*(_exchange(task, q) for q in learned), _passage(task)]), asked) for learned, asked in _folds(task)]
+
+        self.arm("oracle", tasks, plan)
+
+    def controls(self, tasks: Sequence[Task], final: Sequence[Result], start: Untrained) -> None:
+        """As many tokens for each adapter as the final arm was trained on, over the same weights: of the passage, and of untrained self-edits."""
+        wanted, trained = self.policy.recipe.eval.arms, final is not start.results
+        tokens = {(r.task_id, r.seed): r.tokens for r in final}
+
+        def passage(task: Task, seed: int) -> list[Trial]:
+            return [(matched(self.job(task, seed, [_passage(task)]), tokens[task.id, seed]), task.report_questions)]
+
+        def edits(task: Task, seed: int) -> list[Trial]:
+            group, enough = start.edits[task.id, seed], tokens[task.id, seed]
+            jobs = [self.job(task, seed, _together(group[:n])) for n in range(1, len(group) + 1)]
+            return [(matched(next((job for job in jobs if _tokens(job) >= enough), jobs[-1]), enough), task.report_questions)]
+
+        if "token_matched" in wanted:
+            if final:
+                self.arm("token_matched", tasks, passage)
+            else:
+                self.leave_out("token_matched", "there is no arm to match; name `untrained` too")
+        if "more_edits" in wanted:
+            if trained:
+                self.arm("more_edits", tasks, edits)
+            else:
+                self.leave_out("more_edits", "there is no trained policy whose tokens it could match")
+
+    # ------------------------------------------------------------ cells
+
+    def write(self, arm: str, tasks: Sequence[Task], number: int, strategies: Sequence[str], candidates: int) -> Edits:
+        """Self-edits of the policy after `number` updates, of every task under every seed."""
+        recipe, written = self.policy.recipe, dict[tuple[str, int], list[Proposal]]()
+        settings = recipe.propose.model_copy(update={"strategies": tuple(strategies), "candidates": candidates})
+        for seed in range(recipe.eval.seeds):
+            for i, chunk in enumerate(chunks(tasks, recipe.chunk)):
+                compute = partial(self.policy.propose, chunk, number, settings, first=STRIDE * seed)
+                for proposal in self.step(f"evaluate/{arm}/edits/{seed}-{i}", Proposal, f"Writing self-edits ({arm}, seed {seed + 1})", compute):
+                    written.setdefault((proposal.task_id, seed), []).append(proposal)
+        return written
+
+    def arm(self, name: str, tasks: Sequence[Task], plan: Plan) -> list[Result]:
+        """Every cell of an arm."""
+        recipe, found = self.policy.recipe, list[Result]()
+        for seed in range(recipe.eval.seeds):
+            for i, chunk in enumerate(chunks(tasks, recipe.chunk)):
+                title = f"Training and asking ({name}, seed {seed + 1})"
+                found += self.step(f"evaluate/{name}/{seed}-{i}", Result, title, partial(self.cell, name, chunk, seed, plan))
+        return found
+
+    def cell(self, arm: str, tasks: Sequence[Task], seed: int, plan: Plan, progress: Progress) -> list[Result]:
+        """Adapters for each task, and their answers. Tokens are those of one adapter: the mean, where a task has several."""
+        trials = [(task, *trial) for task in tasks for trial in plan(task, seed)]
+        trained = self.policy.train([job for _, job, _ in trials], progress)
+        if failed := next((t.failure for t in trained if t.failure), None):
+            raise EngineError(f"training failed in arm {arm}: {failed}")
+        answered = self.policy.answer([(t.adapter, task, asked) for t, (task, _, asked) in zip(trained, trials, strict=True)], progress)
+        results = []
+        for task in tasks:
+            own = [(t, answers) for (of, _, _), t, answers in zip(trials, trained, answered, strict=True) if of is task]
+            tokens, said = round(sum(t.tokens for t, _ in own) / len(own)), {a.question: a for _, answers in own for a in answers}
+            results.append(Result(arm, task.id, tuple(said[q] for q in task.report_questions), tokens, "report", seed))
+            if any(q in said for q in task.reward_questions):
+                results.append(Result(arm, task.id, tuple(said[q] for q in task.reward_questions), tokens, "reward", seed))
+        for t in trained:
+            self.drop(t)
+        return results
+
+    def one(self, task: Task, seed: int, examples: Sequence[Example]) -> list[Trial]:
+        """One adapter that is asked all report questions."""
+        return [(self.job(task, seed, examples), task.report_questions)]
+
+    def job(self, task: Task, seed: int, examples: Sequence[Example]) -> TrainJob:
+        """An adapter's own seed says nothing of the arm: of all arms, adapters of one task and seed begin alike."""
+        return self.policy.job(examples, derive(self.policy.recipe.seed, "evaluate", task.id, seed))
+
+    def drawn(self, group: Sequence[Proposal], seed: int) -> Proposal:
+        """One of them at random."""
+        return group[derive(self.policy.recipe.seed, "drawn", group[0].task_id, seed) % len(group)]
+
+    def leave_out(self, arm: str, reason: str) -> None:
+        """The table says why an arm that was asked for is not in it."""
+        self.ledger.note(f"left out: {arm}", reason)
+
+    # ------------------------------------------------------------ the comparison of learn
 
     def compare(self, tasks: Sequence[Task], best: Sequence[Proposal]) -> None:
         """One adapter on the best self-edits of all tasks, beside one on the passages alone, and one on the passages with as many tokens."""
         policy, seed = self.policy, self.policy.recipe.seed
-        passages = [_passage(t) for t in tasks]
-        chosen = [e for p in best for e in p.edit.examples]
-        if not chosen:
+        learned = [e for p in best for e in p.edit.examples]
+        if not learned:
             raise EngineError("no self-edit could be kept: every candidate failed; `selfedit report` shows why (lower inner.optimizer.lr?)")
-        after, plain = policy.job(chosen, seed), policy.job(passages, seed)
-        matched = policy.job(passages, seed, epochs=max(1, round(_tokens(after) / _tokens(plain) * after.epochs)))
-        jobs = {"passage_only": plain, "passage_only_matched": matched, "after": after}
+        after, plain = policy.job(learned, seed), policy.job([_passage(t) for t in tasks], seed)
+        jobs = {"passage_only": plain, "token_matched": matched(plain, _tokens(after)), "after": after}
 
         def work(progress: Progress) -> list[Result]:
             trained = dict(zip(jobs, policy.train(list(jobs.values()), progress), strict=True))
@@ -57,22 +213,50 @@ class Arms(Steps):
         self.step("compare", Result, "Training on the best self-edits of all documents", work)
         self.step("adapter", Artifact, "Sealing the adapter", lambda progress: [artifact(self.ledger.folder, "adapter")])
 
-    def results(self, arm: str, tasks: Sequence[Task], jobs: Mapping[str, TrainJob], progress: Progress) -> list[Result]:
-        """An adapter of its own for each task, and its answers to the report questions."""
-        trained = self.policy.train([jobs[t.id] for t in tasks], progress)
-        failed = [t.failure for t in trained if t.failure]
-        if failed:
-            raise EngineError(f"training failed in arm {arm}: {failed[0]}")
-        answers = self.policy.answer([(a.adapter, t, t.report_questions) for a, t in zip(trained, tasks, strict=True)], progress)
-        for t in trained:
-            self.drop(t)
-        return [Result(arm, t.id, a, done.tokens) for t, a, done in zip(tasks, answers, trained, strict=True)]
+
+def matched(job: TrainJob, tokens: int) -> TrainJob:
+    """The same job over as many epochs as come nearest to `tokens` tokens in all; at least one."""
+    return replace(job, epochs=max(1, round(tokens * job.epochs / _tokens(job))))
+
+
+def _tokens(job: TrainJob) -> int:
+    """Of all epochs."""
+    return job.epochs * sum(len(d.tokens) for d in job.data)
 
 
 def _passage(task: Task) -> Example:
     return Example(f"{task.title}\n{task.context}")
 
 
-def _tokens(job: TrainJob) -> int:
-    """Of one epoch."""
-    return sum(len(d.tokens) for d in job.data)
+def _together(edits: Iterable[Proposal]) -> list[Example]:
+    """The examples of several self-edits; what several say in the same words, the passage above all, stands there once."""
+    return list(dict.fromkeys(example for p in edits for example in p.edit.examples))
+
+
+def _exchange(task: Task, question: Question) -> Example:
+    """A question as it will be asked, with its answer."""
+    return Example(question.answer, prompt=ask(task.title, question.question))
+
+
+def _wordings(task: Task) -> dict[str | None, list[Question]]:
+    """The report questions by what they ask for. One without a fact has no other wording, and several without one are none of each other."""
+    found: dict[str | None, list[Question]] = {None: []}
+    for question in task.report_questions:
+        if question.fact is not None:
+            found.setdefault(question.fact, []).append(question)
+    return found
+
+
+def _folds(task: Task) -> list[tuple[list[Question], tuple[Question, ...]]]:
+    """(learned, asked): every wording is asked once, of an adapter that learned all the others."""
+    facts = [group for group in _wordings(task).values() if group]
+    return [
+        ([q for group in facts for n, q in enumerate(group) if n != place], tuple(group[place] for group in facts if place < len(group)))
+        for place in range(max(map(len, facts)))
+    ]
+
+
+def _correct(results: Iterable[Result]) -> float:
+    """Share of right answers."""
+    marks = [answer.correct for result in results for answer in result.answers]
+    return sum(marks) / len(marks)

@@ -10,7 +10,7 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from selfedit.errors import ConfigError
 from selfedit.types import LoraShape, Optimizer, Sampling
@@ -117,6 +117,29 @@ class Questions(Settings):
     """Longest answer, tokens."""
 
 
+ARMS = ("base", "passage_only", "token_matched", "untrained", "random_edit", "best_of_k", "all_edits", "more_edits", "oracle")
+"""What `eval.arms` may name. Arms of a policy that was taught or trained are in the table by themselves."""
+
+
+class Evaluation(Settings):
+    """The comparison at the end of `train` and `eval`, on documents that nobody learned from."""
+
+    arms: tuple[str, ...] = ("base", "passage_only", "token_matched", "untrained", "oracle")
+    """What stands beside the policy; docs/comparisons.md describes each. Left out here, because they cost more: `best_of_k` (K adapters for each
+    document and seed), `all_edits` (one as long as K), `more_edits` and `random_edit` (one each)."""
+    seeds: int = Field(1, ge=1)
+    """How often every arm is trained, with self-edits and adapters of its own each time. Arms are paired by seed."""
+
+    @field_validator("arms")
+    @classmethod
+    def _known(cls, arms: tuple[str, ...]) -> tuple[str, ...]:
+        for arm in arms:
+            if arm not in ARMS:
+                near = difflib.get_close_matches(arm, ARMS, n=1, cutoff=0.0)[0]
+                raise ValueError(f"there is no arm '{arm}'; the nearest is '{near}' (there are: {', '.join(ARMS)})")
+        return arms
+
+
 class Documents(Settings):
     """How long documents are cut into passages."""
 
@@ -158,6 +181,7 @@ class Recipe(Settings):
     inner: Inner = Inner()
     reward: RewardSettings = Correctness()
     algorithm: RestEM = RestEM()
+    eval: Evaluation = Evaluation()
     guards: GuardSettings = GuardSettings()
     engine: EngineSettings = TorchEngine()
 
@@ -188,7 +212,7 @@ def _explain(error: ValidationError, source: str) -> str:
     if first["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
         near = difflib.get_close_matches(key, list(_known_keys(Recipe)), n=1, cutoff=0.0)
         return f"{source}: unknown key '{key}'; the nearest valid one is '{near[0]}'"
-    return f"{source}: {key}: {first['msg']} (got {first['input']!r})"
+    return f"{source}: {key}: {first['msg'].removeprefix('Value error, ')} (got {first['input']!r})"
 
 
 def _known_keys(model: type[BaseModel], prefix: str = "") -> list[str]:

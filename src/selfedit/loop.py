@@ -12,11 +12,11 @@ from selfedit.arms import Arms
 from selfedit.engine.base import Progress
 from selfedit.examiner import examine
 from selfedit.guards import ANCHORS, forgetting
-from selfedit.rounds import Rounds, chosen
+from selfedit.rounds import chosen
 from selfedit.types import Passage, ScoreRequest, Task, Verdict
 
 
-class Loop(Rounds, Arms):
+class Loop(Arms):
     """Whole runs."""
 
     def learn(self, passages: Sequence[Passage]) -> None:
@@ -32,24 +32,23 @@ class Loop(Rounds, Arms):
         policy = self.policy
         tasks = self.step("tasks", Task, "Preparing questions", lambda progress: examine(policy, passages, progress))
         exams = self.step("held-out", Task, "Preparing held-out questions", lambda progress: examine(policy, held_out, progress))
-        self.baselines(exams)
-        self.evaluate(exams, 0, "untrained")
+        start = self.baselines(exams)
+        final = start.results
         for round_ in range(policy.recipe.rounds):
             proposals, kept = self.improve(tasks, round_)
             self.update(round_, chosen(proposals, kept))
-            self.evaluate(exams, round_ + 1, f"round-{round_ + 1}")
+            final = self.evaluate(exams, round_ + 1, f"round-{round_ + 1}", start.strategy)
+        self.controls(exams, final, start)
 
-    def measure(self, passages: Sequence[Passage], rounds: Sequence[Path] = ()) -> None:
-        """Each strategy of the recipe as an arm of its own; or, given the adapters of its rounds in order, the policy that they made."""
+    def measure(self, passages: Sequence[Passage], updates: Sequence[Path] = ()) -> None:
+        """The model as it came and, given the adapters of a policy in their order, the policy after each."""
         exams = self.step("held-out", Task, "Preparing held-out questions", lambda progress: examine(self.policy, passages, progress))
-        self.baselines(exams)
-        for folder in rounds:
+        start = self.baselines(exams)
+        final = start.results
+        for number, folder in enumerate(updates, start=1):
             self.merge(folder)
-        if rounds:
-            self.evaluate(exams, 0, f"round-{len(rounds)}")
-        else:
-            for number, strategy in enumerate(self.policy.recipe.propose.strategies):  # as the round: self-edits are told apart by it
-                self.evaluate(exams, number, strategy, (strategy,))
+            final = self.evaluate(exams, number, folder.name, start.strategy)
+        self.controls(exams, final, start)
 
     def guard(self, progress: Progress) -> list[Verdict]:
         """Whether the final adapter may be used."""

@@ -77,13 +77,13 @@ class Policy:
 
     # ------------------------------------------------------------ write
 
-    def propose(self, tasks: Sequence[Task], round_: int, settings: Propose, progress: Progress | None = None) -> list[Proposal]:
-        """K self-edits of every task, all in one call; the strategies take turns."""
+    def propose(self, tasks: Sequence[Task], round_: int, settings: Propose, progress: Progress | None = None, first: int = 0) -> list[Proposal]:
+        """K self-edits of every task, numbered from `first`, all in one call; the strategies take turns."""
         plans: list[tuple[Task, int, int, str, tuple[Prompt, ...]]] = []
         requests: list[SampleRequest] = []
         for task in tasks:
-            for index in range(settings.candidates):
-                strategy = settings.strategies[index % len(settings.strategies)]
+            for index in range(first, first + settings.candidates):
+                strategy = settings.strategies[(index - first) % len(settings.strategies)]
                 seed = derive(self.recipe.seed, "edit", round_, task.id, index)
                 prompts = prompts_for(strategy, task.title, task.context, self.chat, seed)
                 plans.append((task, index, seed, strategy, prompts))

@@ -25,7 +25,7 @@ class Rounds(Steps):
             f"round-{round_}/edits", Proposal, "Writing self-edits", lambda progress: policy.propose(tasks, round_, recipe.propose, progress)
         )
         candidates: list[Candidate] = []
-        for i, chunk in enumerate(_chunks(proposals, recipe.chunk)):
+        for i, chunk in enumerate(chunks(proposals, recipe.chunk)):
             title = f"Training and scoring candidates {i * recipe.chunk + 1} to {i * recipe.chunk + len(chunk)} of {len(proposals)}"
             candidates += self.step(f"round-{round_}/candidates-{i}", Candidate, title, partial(self.adapt, tasks, chunk, base))
         keep = recipe.algorithm.keep
@@ -48,13 +48,13 @@ class Rounds(Steps):
         by_id = {t.id: t for t in tasks}
         seeds = range(recipe.inner.seeds)
         trained = policy.train([policy.job(p.edit.examples, derive(p.seed, "inner", s)) for p in proposals for s in seeds], progress)
-        groups = list(_chunks(trained, recipe.inner.seeds))
+        groups = list(chunks(trained, recipe.inner.seeds))
         exams = [
             (t.adapter, by_id[p.task_id], by_id[p.task_id].reward_questions if t.adapter else ())
             for p, group in zip(proposals, groups, strict=True)
             for t in group
         ]
-        answered = list(_chunks(policy.answer(exams, progress), recipe.inner.seeds))
+        answered = list(chunks(policy.answer(exams, progress), recipe.inner.seeds))
         for t in trained:
             self.drop(t)
         return [self.candidate(p, g, a, base[p.task_id]) for p, g, a in zip(proposals, groups, answered, strict=True)]
@@ -75,5 +75,6 @@ def chosen(proposals: Sequence[Proposal], kept: Sequence[Kept]) -> list[Proposal
     return [p for p in proposals if (p.task_id, p.round, p.index) in wanted]
 
 
-def _chunks(items: Sequence[R], size: int) -> list[Sequence[R]]:
+def chunks(items: Sequence[R], size: int) -> list[Sequence[R]]:
+    """Pieces of at most `size`."""
     return [items[i : i + size] for i in range(0, len(items), size)]

@@ -55,7 +55,7 @@ def train(ledger: Ledger, passages: Sequence[Passage], held_out: Sequence[Passag
 
 
 def evaluate(ledger: Ledger, held_out: Sequence[Passage], rounds: Sequence[Path], watcher: Watcher) -> None:
-    """Measure each strategy of the recipe with the model as it came, or with the policy that these adapters, merged in order, make of it."""
+    """Measure the arms of the recipe, and the policies that these adapters, merged in order, make of the model."""
     from selfedit.loop import Loop
 
     if not is_finished(ledger):

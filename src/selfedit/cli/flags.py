@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel
 from tyro.conf import Suppress, arg
 
-from selfedit.config import Recipe, Settings, TorchEngine, parse_recipe
+from selfedit.config import Evaluation, Recipe, Settings, TorchEngine, parse_recipe
 from selfedit.errors import ConfigError
 
 
@@ -40,6 +40,7 @@ class LearnRecipe(AnyRecipe):
     docs: Suppress[tuple[Path, ...]] = ()
     eval_docs: Suppress[tuple[Path, ...]] = ()
     rounds: Suppress[int] = 2
+    eval: Suppress[Evaluation] = Evaluation()
 
 
 class EvalRecipe(AnyRecipe):
