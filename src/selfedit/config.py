@@ -104,6 +104,24 @@ class RestEM(Settings):
     """Prompts with their completions, of one optimizer step."""
 
 
+class ColdStart(Settings):
+    """Before the first round of `train`: SFT of the policy on good self-edits, for models that write too badly to begin with."""
+
+    enabled: bool = False
+    """Show the policy good self-edits first. It has a row of its own in the table."""
+    examples: tuple[Path, ...] = ()
+    """JSONL files with title, context and either the completion to learn (`strategy` says for which) or questions with answers. Empty: passages of
+    the training part of the bundled corpus."""
+    passages: int = Field(12, ge=1)
+    """Passages of the bundled corpus that are shown; the rounds do without them."""
+    lora: LoraShape = LoraShape(rank=64, alpha=128.0)
+    optimizer: Optimizer = Optimizer(lr=3e-4)
+    epochs: int = Field(2, ge=1)
+    """Passes over the good self-edits."""
+    batch_size: int = Field(10, ge=1)
+    """Prompts with their completions, of one optimizer step."""
+
+
 class Questions(Settings):
     """Where the questions of a task come from and how they are divided."""
 
@@ -181,6 +199,7 @@ class Recipe(Settings):
     inner: Inner = Inner()
     reward: RewardSettings = Correctness()
     algorithm: RestEM = RestEM()
+    cold_start: ColdStart = ColdStart()
     eval: Evaluation = Evaluation()
     guards: GuardSettings = GuardSettings()
     engine: EngineSettings = TorchEngine()

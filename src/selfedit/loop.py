@@ -13,7 +13,7 @@ from selfedit.engine.base import Progress
 from selfedit.examiner import examine
 from selfedit.guards import ANCHORS, forgetting
 from selfedit.rounds import chosen
-from selfedit.types import Passage, ScoreRequest, Task, Verdict
+from selfedit.types import Demonstration, Passage, ScoreRequest, Task, Verdict
 
 
 class Loop(Arms):
@@ -27,17 +27,20 @@ class Loop(Arms):
         self.compare(tasks, chosen(proposals, kept))
         self.step("guards", Verdict, "Checking what else changed", self.guard)
 
-    def train(self, passages: Sequence[Passage], held_out: Sequence[Passage]) -> None:
+    def train(self, passages: Sequence[Passage], held_out: Sequence[Passage], shown: Sequence[Demonstration] = ()) -> None:
         """Learn to write self-edits: each round the policy is trained on the best of its own, and measured on documents it never learns from."""
         policy = self.policy
         tasks = self.step("tasks", Task, "Preparing questions", lambda progress: examine(policy, passages, progress))
         exams = self.step("held-out", Task, "Preparing held-out questions", lambda progress: examine(policy, held_out, progress))
         start = self.baselines(exams)
         final = start.results
+        if cold := policy.recipe.cold_start.enabled:
+            self.warm_up(shown)
+            final = self.evaluate(exams, 1, "cold_start", start.strategy)
         for round_ in range(policy.recipe.rounds):
             proposals, kept = self.improve(tasks, round_)
             self.update(round_, chosen(proposals, kept))
-            final = self.evaluate(exams, round_ + 1, f"round-{round_ + 1}", start.strategy)
+            final = self.evaluate(exams, cold + round_ + 1, f"round-{round_ + 1}", start.strategy)
         self.controls(exams, final, start)
 
     def measure(self, passages: Sequence[Passage], updates: Sequence[Path] = ()) -> None:

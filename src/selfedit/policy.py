@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from selfedit.config import Propose, Recipe, RestEM
+from selfedit.config import ColdStart, Propose, Recipe, RestEM
 from selfedit.edits import build, prompts_for
 from selfedit.engine.base import Engine, Progress
 from selfedit.rewards import correct
@@ -109,7 +109,7 @@ class Policy:
         data = tuple(self.datum(e) for e in examples)
         return TrainJob(data, inner.lora, inner.optimizer, epochs or inner.epochs, inner.batch_size, seed)
 
-    def outer_job(self, turns: Sequence[Turn], seed: int, algorithm: RestEM) -> TrainJob:
+    def outer_job(self, turns: Sequence[Turn], seed: int, algorithm: RestEM | ColdStart) -> TrainJob:
         """SFT of the policy on what it was asked and wrote (SEAL section 3.1); a completion that was cut off is not taught to end there."""
         tokenizer = self.engine.tokenizer
         data = []

@@ -6,12 +6,13 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 
 from selfedit.algorithms import rest_em
+from selfedit.edits import demonstrate
 from selfedit.engine.base import Progress
 from selfedit.guards import training
 from selfedit.policy import derive
 from selfedit.rewards import reward
 from selfedit.steps import R, Steps
-from selfedit.types import Answer, Artifact, Candidate, Kept, Proposal, Reward, Task, Trained
+from selfedit.types import Answer, Artifact, Candidate, Demonstration, Kept, Proposal, Reward, Task, Trained
 
 
 class Rounds(Steps):
@@ -38,6 +39,17 @@ class Rounds(Steps):
         job = self.policy.outer_job(turns, derive(self.policy.recipe.seed, "outer", round_), self.policy.recipe.algorithm)
         title = "Training the policy on the best self-edits"
         self.step(f"round-{round_}/policy", Artifact, title, lambda progress: [self.export_trained(job, name, progress)])
+        self.merge(self.ledger.folder / name)
+
+    def warm_up(self, shown: Sequence[Demonstration]) -> None:
+        """The cold start: the policy learns from good self-edits, in the very form in which it will be asked for its own."""
+        policy, recipe, name = self.policy, self.policy.recipe, "policy/cold_start"
+
+        def work(progress: Progress) -> list[Artifact]:
+            turns = [turn for s in dict.fromkeys(recipe.propose.strategies) for one in shown for turn in demonstrate(one, s, policy.chat)]
+            return [self.export_trained(policy.outer_job(turns, derive(recipe.seed, "cold start"), recipe.cold_start), name, progress)]
+
+        self.step("cold-start", Artifact, "Showing the policy good self-edits", work)
         self.merge(self.ledger.folder / name)
 
     def adapt(

@@ -100,6 +100,18 @@ class SelfEdit:
     dropped: tuple[Dropped, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Demonstration:
+    """A passage with a good self-edit as a model should write it; without a `completion` one is made of the passage's questions.
+
+    `strategy` is the one it is for, empty for every one that it fits.
+    """
+
+    passage: Passage
+    completion: str = ""
+    strategy: str = ""
+
+
 # ---------------------------------------------------------------- engine: sampling and scoring
 
 

@@ -92,6 +92,7 @@ class Train:
       selfedit train                           the bundled documents, two rounds
       selfedit train recipe.toml --rounds 3
       selfedit train --docs train/ --eval-docs test/ --propose.candidates 8
+      selfedit train --cold-start.enabled      first shown good self-edits, for a model that writes badly
       selfedit train --resume latest
     """
 
@@ -109,10 +110,11 @@ class Train:
             held = runs.begun(self.output.root, "train", _recipe(self, "train", args))
         show = self.output.show
         with held as ledger:
-            passages = work.documents(ledger, ledger.recipe.docs, "train")
+            shown = work.demonstrations(ledger)
+            passages = work.without(work.documents(ledger, ledger.recipe.docs, "train"), shown)
             held_out = work.documents(ledger, ledger.recipe.eval_docs, "heldout", step="held-out")
             show.say(f"run {ledger.run_id}")
-            work.train(ledger, passages, held_out, show)
+            work.train(ledger, passages, held_out, show, shown)
         return _end(self.output, ledger.folder, {"measure": f"selfedit eval --policy {ledger.run_id}"})
 
 

@@ -7,6 +7,8 @@
 5. Adapters of one document and seed begin alike in every arm; other seeds write and train anew.
 6. `eval --policy` finds what `train` found. A comparison that is stopped in any cell goes on there, and repeats none.
 7. An unknown arm is refused with the nearest.
+8. The cold start is an arm of its own, between what is untrained and the rounds; the rounds do without its documents, and a run resumes across it.
+9. What is shown can be the user's: completions or questions; what cannot be understood is refused with its line.
 """
 
 from __future__ import annotations
@@ -198,3 +200,56 @@ def test_an_unknown_arm(house: House) -> None:  # promise 7
     assert house.refused("train", "--eval.arms", "base", "best_of_n").startswith(f"2 train: --{said}")
     assert house.refused("eval", "r.toml").startswith(f"2 r.toml: {said}")
     assert set(ARMS) <= set(comparison.ARMS)
+
+
+COLD = ("--cold-start.enabled", "--cold-start.passages", "4")
+
+
+def test_the_cold_start_is_an_arm(house: House, monkeypatch: pytest.MonkeyPatch) -> None:  # promise 8
+    args = ("train", *COLD, "--limit", "31", "--propose.candidates", "1", "--rounds", "1")
+    run = compared(house, *args)
+    names = list(rows(run))
+    assert names.index("untrained") < names.index("cold_start") < names.index("after_rl")
+    assert {("after_rl", "cold_start"), ("cold_start", "untrained")} <= {(d["of"], d["over"]) for d in results(run)["differences"]}
+    with Reader(run) as reader:
+        learned, content = reader.step("tasks", Task), reader.content_hash()
+        assert [artifact.path for artifact in reader.artifacts()] == ["policy/cold_start", "policy/round-1"]
+    last = {passage.context for passage in bundled_corpus("train")[-4:]}
+    assert len(learned) == 29 and not last & {task.context for task in learned}
+    assert "After the cold start" in house.fine("show", run.name) and "Over the cold start alone" in (run / "report.html").read_text(encoding="utf-8")
+    for name in ("warm_up", "update"):  # stopped before the cold start, and after it
+        with monkeypatch.context() as patch:
+            patch.setattr(f"selfedit.rounds.Rounds.{name}", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+            assert house.type("train", *QUICK, *args[1:], "--runs", name)[0] == 130
+        found = json.loads(house.fine("train", "--resume", "latest", "--runs", name, "--json", "--quiet"))
+        assert found["content_hash"] == content
+    measured = Path(json.loads(house.fine("eval", "--policy", run.name, "--json", "--quiet"))["folder"])
+    assert results(measured) == results(run)
+
+
+def test_the_policy_learns_what_is_shown(house: House, monkeypatch: pytest.MonkeyPatch) -> None:  # promise 9
+    from selfedit.policy import Policy
+
+    taught: list[tuple[str, str]] = []
+    outer = Policy.outer_job
+
+    def watched(self: Policy, turns: Any, *rest: Any) -> TrainJob:
+        taught.extend((turn.prompt.text[:30], turn.completion) for turn in turns)
+        return outer(self, turns, *rest)
+
+    monkeypatch.setattr(Policy, "outer_job", watched)
+    one = {"title": "Corve Mill", "context": "Corve Mill was built by Edda Stannis in 1688. Its wheel is of larch."}
+    lines = [
+        {**one, "completion": "1. Edda Stannis built it."},
+        {**one, "questions": [{"question": "Who built Corve Mill?", "answer": "Edda Stannis"}]},
+    ]
+    Path("shown.jsonl").write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
+    show = ("--cold-start.enabled", "--cold-start.examples", "shown.jsonl")
+    compared(house, "train", *show, "--rounds", "1", "--propose.strategies", "key-facts", "self-qa")
+    said = [completion for _, completion in taught[:2]]  # a list of facts is no example for one who is to ask questions
+    assert said == ["1. Edda Stannis built it.", "Question: Who built Corve Mill?\nAnswer: Edda Stannis"]
+    assert "no good self-edit for rewrite" in house.refused("train", *QUICK, *COLD, "--propose.strategies", "rewrite")
+    assert "the rounds have none left" in house.refused("train", *QUICK, "--cold-start.enabled", "--cold-start.passages", "33")
+    Path("shown.jsonl").write_text(json.dumps(one), encoding="utf-8")
+    line = house.refused("train", *QUICK, *show)
+    assert line.startswith("3 shown.jsonl, line 1: neither a 'completion' to learn from nor 'questions' to make one of"), line
