@@ -2,28 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
 from selfedit.algorithms import rest_em
+from selfedit.cells import Cells, Edits, Trial, matched, tokens_of
 from selfedit.engine.base import Progress
 from selfedit.errors import EngineError
-from selfedit.policy import derive
-from selfedit.rounds import Rounds, chosen, chunks
+from selfedit.rounds import chosen, chunks
 from selfedit.steps import artifact
 from selfedit.text import ask
-from selfedit.types import Artifact, Candidate, Example, Proposal, Question, Result, Task, TrainJob
-
-STRIDE = 64
-"""Numbers of self-edits kept free for each seed: as many as `propose.candidates` may be."""
-
-Trial = tuple[TrainJob, tuple[Question, ...]]
-"""An adapter, and the questions that are put to it."""
-Plan = Callable[[Task, int], Sequence[Trial]]
-"""What an arm does with a task under a seed."""
-Edits = Mapping[tuple[str, int], Sequence[Proposal]]
-"""Self-edits by task and seed, in the order they were written."""
+from selfedit.types import Artifact, Candidate, Example, Proposal, Question, Result, Task
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,15 +25,15 @@ class Untrained:
     results: Sequence[Result]
 
 
-class Arms(Rounds):
-    """What is measured beside what. A cell, one arm with one seed on some of the documents, is a step of the ledger."""
+class Arms(Cells):
+    """What is measured beside what."""
 
     # ------------------------------------------------------------ the comparison of train and eval
 
     def baselines(self, tasks: Sequence[Task]) -> Untrained:
         """The arms of `eval.arms` that begin with the model as it came; to be measured before anything is merged into it."""
         recipe, wanted = self.policy.recipe, self.policy.recipe.eval.arms
-        K, strategies = recipe.propose.candidates, tuple(dict.fromkeys(recipe.propose.strategies))
+        K, strategies = recipe.propose.candidates, recipe.propose.strategies
         several = {"random_edit", "best_of_k", "all_edits", "more_edits"}.intersection(wanted)
         if "base" in wanted:
             self.answer_base("base", tasks)
@@ -51,7 +41,7 @@ class Arms(Rounds):
             self.arm("passage_only", tasks, lambda task, seed: self.one(task, seed, [_passage(task)]))
         number = max(len(strategies), K if several else 1) if several or "untrained" in wanted else 0
         edits = self.write("untrained", tasks, 0, strategies, number) if number else {}
-        strategy, results = self.strategies(tasks, strategies, edits) if "untrained" in wanted else (strategies[0], [])
+        strategy, results = self.strategies(tasks, tuple(dict.fromkeys(strategies)), edits) if "untrained" in wanted else (strategies[0], [])
         if "random_edit" in wanted:
             self.arm("random_edit", tasks, lambda task, seed: self.one(task, seed, self.drawn(edits[task.id, seed][:K], seed).edit.examples))
         if "best_of_k" in wanted:
@@ -110,7 +100,7 @@ class Arms(Rounds):
 
     def controls(self, tasks: Sequence[Task], final: Sequence[Result], start: Untrained) -> None:
         """As many tokens for each adapter as the final arm was trained on, over the same weights: of the passage, and of untrained self-edits."""
-        wanted, trained = self.policy.recipe.eval.arms, final is not start.results
+        wanted, trained = self.policy.recipe.eval.arms, final is not start.results  # else nothing was merged, and they are the final ones themselves
         tokens = {(r.task_id, r.seed): r.tokens for r in final}
 
         def passage(task: Task, seed: int) -> list[Trial]:
@@ -119,7 +109,7 @@ class Arms(Rounds):
         def edits(task: Task, seed: int) -> list[Trial]:
             group, enough = start.edits[task.id, seed], tokens[task.id, seed]
             jobs = [self.job(task, seed, _together(group[:n])) for n in range(1, len(group) + 1)]
-            return [(matched(next((job for job in jobs if _tokens(job) >= enough), jobs[-1]), enough), task.report_questions)]
+            return [(matched(next((job for job in jobs if tokens_of(job) >= enough), jobs[-1]), enough), task.report_questions)]
 
         if "token_matched" in wanted:
             if final:
@@ -132,62 +122,6 @@ class Arms(Rounds):
             else:
                 self.leave_out("more_edits", "there is no trained policy whose tokens it could match")
 
-    # ------------------------------------------------------------ cells
-
-    def write(self, arm: str, tasks: Sequence[Task], number: int, strategies: Sequence[str], candidates: int) -> Edits:
-        """Self-edits of the policy after `number` updates, of every task under every seed."""
-        recipe, written = self.policy.recipe, dict[tuple[str, int], list[Proposal]]()
-        settings = recipe.propose.model_copy(update={"strategies": tuple(strategies), "candidates": candidates})
-        for seed in range(recipe.eval.seeds):
-            for i, chunk in enumerate(chunks(tasks, recipe.chunk)):
-                compute = partial(self.policy.propose, chunk, number, settings, first=STRIDE * seed)
-                for proposal in self.step(f"evaluate/{arm}/edits/{seed}-{i}", Proposal, f"Writing self-edits ({arm}, seed {seed + 1})", compute):
-                    written.setdefault((proposal.task_id, seed), []).append(proposal)
-        return written
-
-    def arm(self, name: str, tasks: Sequence[Task], plan: Plan) -> list[Result]:
-        """Every cell of an arm."""
-        recipe, found = self.policy.recipe, list[Result]()
-        for seed in range(recipe.eval.seeds):
-            for i, chunk in enumerate(chunks(tasks, recipe.chunk)):
-                title = f"Training and asking ({name}, seed {seed + 1})"
-                found += self.step(f"evaluate/{name}/{seed}-{i}", Result, title, partial(self.cell, name, chunk, seed, plan))
-        return found
-
-    def cell(self, arm: str, tasks: Sequence[Task], seed: int, plan: Plan, progress: Progress) -> list[Result]:
-        """Adapters for each task, and their answers. Tokens are those of one adapter: the mean, where a task has several."""
-        trials = [(task, *trial) for task in tasks for trial in plan(task, seed)]
-        trained = self.policy.train([job for _, job, _ in trials], progress)
-        if failed := next((t.failure for t in trained if t.failure), None):
-            raise EngineError(f"training failed in arm {arm}: {failed}")
-        answered = self.policy.answer([(t.adapter, task, asked) for t, (task, _, asked) in zip(trained, trials, strict=True)], progress)
-        results = []
-        for task in tasks:
-            own = [(t, answers) for (of, _, _), t, answers in zip(trials, trained, answered, strict=True) if of is task]
-            tokens, said = round(sum(t.tokens for t, _ in own) / len(own)), {a.question: a for _, answers in own for a in answers}
-            results.append(Result(arm, task.id, tuple(said[q] for q in task.report_questions), tokens, "report", seed))
-            if any(q in said for q in task.reward_questions):
-                results.append(Result(arm, task.id, tuple(said[q] for q in task.reward_questions), tokens, "reward", seed))
-        for t in trained:
-            self.drop(t)
-        return results
-
-    def one(self, task: Task, seed: int, examples: Sequence[Example]) -> list[Trial]:
-        """One adapter that is asked all report questions."""
-        return [(self.job(task, seed, examples), task.report_questions)]
-
-    def job(self, task: Task, seed: int, examples: Sequence[Example]) -> TrainJob:
-        """An adapter's own seed says nothing of the arm: of all arms, adapters of one task and seed begin alike."""
-        return self.policy.job(examples, derive(self.policy.recipe.seed, "evaluate", task.id, seed))
-
-    def drawn(self, group: Sequence[Proposal], seed: int) -> Proposal:
-        """One of them at random."""
-        return group[derive(self.policy.recipe.seed, "drawn", group[0].task_id, seed) % len(group)]
-
-    def leave_out(self, arm: str, reason: str) -> None:
-        """The table says why an arm that was asked for is not in it."""
-        self.ledger.note(f"left out: {arm}", reason)
-
     # ------------------------------------------------------------ the comparison of learn
 
     def compare(self, tasks: Sequence[Task], best: Sequence[Proposal]) -> None:
@@ -197,7 +131,7 @@ class Arms(Rounds):
         if not learned:
             raise EngineError("no self-edit could be kept: every candidate failed; `selfedit report` shows why (lower inner.optimizer.lr?)")
         after, plain = policy.job(learned, seed), policy.job([_passage(t) for t in tasks], seed)
-        jobs = {"passage_only": plain, "token_matched": matched(plain, _tokens(after)), "after": after}
+        jobs = {"passage_only": plain, "token_matched": matched(plain, tokens_of(after)), "after": after}
 
         def work(progress: Progress) -> list[Result]:
             trained = dict(zip(jobs, policy.train(list(jobs.values()), progress), strict=True))
@@ -212,16 +146,6 @@ class Arms(Rounds):
 
         self.step("compare", Result, "Training on the best self-edits of all documents", work)
         self.step("adapter", Artifact, "Sealing the adapter", lambda progress: [artifact(self.ledger.folder, "adapter")])
-
-
-def matched(job: TrainJob, tokens: int) -> TrainJob:
-    """The same job over as many epochs as come nearest to `tokens` tokens in all; at least one."""
-    return replace(job, epochs=max(1, round(tokens * job.epochs / _tokens(job))))
-
-
-def _tokens(job: TrainJob) -> int:
-    """Of all epochs."""
-    return job.epochs * sum(len(d.tokens) for d in job.data)
 
 
 def _passage(task: Task) -> Example:

@@ -192,7 +192,7 @@ class Recipe(Settings):
     rounds: int = Field(2, ge=1)
     """Outer rounds of `train`."""
     chunk: int = Field(16, ge=1)
-    """Candidates trained in one call and committed together."""
+    """Candidates trained in one call and committed together; in a comparison, documents."""
     documents: Documents = Documents()
     questions: Questions = Questions()
     propose: Propose = Propose()

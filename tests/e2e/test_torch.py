@@ -95,7 +95,9 @@ def test_another_model_under_the_same_name(
     assert "mine is no longer the model that run" in capsys.readouterr().err
 
 
-def test_a_policy_beside_every_baseline(tmp_path: Path, tiny_model: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_policy_beside_every_baseline(
+    tmp_path: Path, tiny_model: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     settings = ("--eval.arms", *ARMS, "--cold-start.enabled", "--cold-start.passages", "2", "--rounds", "1", "--propose.strategies", "span-qa")
     train = json.loads(typed(capsys, "train", "--model", str(tiny_model), *FLAGS, *settings, "--json"))

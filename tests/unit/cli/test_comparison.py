@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 from tests.unit.cli.house import CORPUS, QUICK, House
 
-from selfedit import arms, stats
+from selfedit import arms, cells, stats
 from selfedit.algorithms import rest_em
 from selfedit.config import ARMS
 from selfedit.domains.knowledge import bundled_corpus, divide
@@ -77,7 +77,7 @@ def test_what_is_learned_from(house: House) -> None:  # promise 2
         assert not reader.kept()
     groups: dict[tuple[str, int], list[Any]] = defaultdict(list)
     for candidate in candidates:
-        groups[candidate.proposal.task_id, candidate.proposal.index // arms.STRIDE].append(candidate)
+        groups[candidate.proposal.task_id, candidate.proposal.index // cells.STRIDE].append(candidate)
     assert len(groups) == 3 * 2 and {len(group) for group in groups.values()} == {3}
     for (task, seed), group in groups.items():
         [best] = rest_em.select(group, 1)
@@ -105,7 +105,7 @@ def test_matched_jobs() -> None:  # promise 3
     from selfedit.types import Datum
 
     job = TrainJob((Datum((1,) * 10, (1.0,) * 10), Datum((1,) * 30, (1.0,) * 30)), epochs=6)
-    assert [arms.matched(job, tokens).epochs for tokens in (1, 59, 61, 240, 1000)] == [1, 1, 2, 6, 25]
+    assert [cells.matched(job, tokens).epochs for tokens in (1, 59, 61, 240, 1000)] == [1, 1, 2, 6, 25]
 
 
 def test_the_oracle_learns_other_wordings() -> None:  # promise 4
@@ -156,7 +156,7 @@ def test_arms_are_paired_by_seed(house: House, monkeypatch: pytest.MonkeyPatch) 
     assert set(seeds.values()) == {5} and len(seeds) == 2 * len(tasks)  # four arms, one of them with two adapters
     written = {(p.task_id, p.index): p for p in proposals}
     assert len(written) == len(tasks) * 2 * 2 and len({p.seed for p in proposals}) == len(written)
-    assert any(_text(written[t.id, 0]) != _text(written[t.id, arms.STRIDE]) for t in tasks)
+    assert any(_text(written[t.id, 0]) != _text(written[t.id, cells.STRIDE]) for t in tasks)
 
 
 def _text(proposal: Proposal) -> list[str]:
@@ -172,16 +172,16 @@ def test_a_policy_is_measured_alike_later(house: House) -> None:  # promise 6
 def test_no_cell_is_repeated(house: House, monkeypatch: pytest.MonkeyPatch) -> None:  # promise 6
     args = ("eval", *ALL, "--eval.seeds", "2", "--chunk", "2", *QUICK, "--quiet")
     whole = json.loads(house.fine(*args, "--json"))
-    cells: list[tuple[str, int, tuple[str, ...]]] = []
+    done: list[tuple[str, int, tuple[str, ...]]] = []
     cell = arms.Arms.cell
     stop_at = 0
 
     def watched(self: arms.Arms, arm: str, tasks: list[Task], seed: int, *rest: Any) -> list[Result]:
         nonlocal stop_at
-        if len(cells) == stop_at:
+        if len(done) == stop_at:
             stop_at += 3
             raise KeyboardInterrupt
-        cells.append((arm, seed, tuple(task.id for task in tasks)))
+        done.append((arm, seed, tuple(task.id for task in tasks)))
         return cell(self, arm, tasks, seed, *rest)
 
     monkeypatch.setattr(arms.Arms, "cell", watched)
@@ -191,7 +191,7 @@ def test_no_cell_is_repeated(house: House, monkeypatch: pytest.MonkeyPatch) -> N
         stops += 1
     assert typed[0] == 0, typed[2]
     assert json.loads(typed[1])["content_hash"] == whole["content_hash"]
-    assert len(cells) == len(set(cells)) and stops > 5
+    assert len(done) == len(set(done)) and stops > 5
 
 
 def test_an_unknown_arm(house: House) -> None:  # promise 7
