@@ -78,9 +78,12 @@ class Arms(Cells):
         base = self.answer_base("evaluate/best_of_k/base", tasks, "reward")
         for seed in range(recipe.eval.seeds):
             candidates: list[Candidate] = []
-            for i, chunk in enumerate(chunks([p for task in tasks for p in edits[task.id, seed]], recipe.chunk)):
-                title = f"Training and scoring self-edits to choose from (seed {seed + 1})"
-                candidates += self.step(f"evaluate/best_of_k/candidates/{seed}-{i}", Candidate, title, partial(self.adapt, tasks, chunk, base))
+            for i, chunk in enumerate(chunks(tasks, max(1, recipe.chunk // recipe.propose.candidates))):  # whole groups
+                group, title = (
+                    [p for task in chunk for p in edits[task.id, seed]],
+                    f"Training and scoring self-edits to choose from (seed {seed + 1})",
+                )
+                candidates += self.step(f"evaluate/best_of_k/candidates/{seed}-{i}", Candidate, title, partial(self.adapt, chunk, group, base))
             best |= {(p.task_id, seed): p for p in chosen([c.proposal for c in candidates], rest_em.select(candidates, 1))}
         if missing := next((task.title for task in tasks for seed in range(recipe.eval.seeds) if (task.id, seed) not in best), None):
             raise EngineError(f"training failed in arm best_of_k: every self-edit of '{missing}' (lower inner.optimizer.lr?)")
