@@ -67,7 +67,7 @@ def command(name: str) -> str:
     ]
     settings = False
     for title, panel in zip(panels[::2], panels[1::2], strict=True):
-        if title.split(".")[0].removesuffix(" options") in config.Recipe.model_fields:
+        if title.split(".")[0].removesuffix(" options").replace("-", "_") in config.Recipe.model_fields:
             settings = True
         else:
             lines += [f"| `{argument}` | {meaning} |" for argument, meaning in arguments(panel)]

@@ -10,7 +10,7 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from selfedit.errors import ConfigError
 from selfedit.types import LoraShape, Optimizer, Sampling
@@ -104,6 +104,24 @@ class RestEM(Settings):
     """Prompts with their completions, of one optimizer step."""
 
 
+class ColdStart(Settings):
+    """Before the first round of `train`: SFT of the policy on good self-edits, for models that write too badly to begin with."""
+
+    enabled: bool = False
+    """Show the policy good self-edits first. It has a row of its own in the table."""
+    examples: tuple[Path, ...] = ()
+    """JSONL files with title, context and either the completion to learn (`strategy` says for which) or questions with answers. Empty: passages of
+    the training part of the bundled corpus."""
+    passages: int = Field(12, ge=1)
+    """Passages of the bundled corpus that are shown; the rounds do without them."""
+    lora: LoraShape = LoraShape(rank=64, alpha=128.0)
+    optimizer: Optimizer = Optimizer(lr=3e-4)
+    epochs: int = Field(2, ge=1)
+    """Passes over the good self-edits."""
+    batch_size: int = Field(10, ge=1)
+    """Prompts with their completions, of one optimizer step."""
+
+
 class Questions(Settings):
     """Where the questions of a task come from and how they are divided."""
 
@@ -115,6 +133,29 @@ class Questions(Settings):
     """Independent answers, with the passage in view, that have to agree before a written question counts."""
     max_tokens: int = Field(48, ge=1)
     """Longest answer, tokens."""
+
+
+ARMS = ("base", "passage_only", "token_matched", "untrained", "random_edit", "best_of_k", "all_edits", "more_edits", "oracle")
+"""What `eval.arms` may name. Arms of a policy that was taught or trained are in the table by themselves."""
+
+
+class Evaluation(Settings):
+    """The comparison at the end of `train` and `eval`, on documents that nobody learned from."""
+
+    arms: tuple[str, ...] = ("base", "passage_only", "token_matched", "untrained", "oracle")
+    """What stands beside the policy; docs/comparisons.md describes each. Left out here, because they cost more: `best_of_k` (K adapters for each
+    document and seed), `all_edits` (one as long as K), `more_edits` and `random_edit` (one each)."""
+    seeds: int = Field(1, ge=1)
+    """How often every arm is trained, with self-edits and adapters of its own each time. Arms are paired by seed."""
+
+    @field_validator("arms")
+    @classmethod
+    def _known(cls, arms: tuple[str, ...]) -> tuple[str, ...]:
+        for arm in arms:
+            if arm not in ARMS:
+                near = difflib.get_close_matches(arm, ARMS, n=1, cutoff=0.0)[0]
+                raise ValueError(f"there is no arm '{arm}'; the nearest is '{near}' (there are: {', '.join(ARMS)})")
+        return arms
 
 
 class Documents(Settings):
@@ -151,13 +192,15 @@ class Recipe(Settings):
     rounds: int = Field(2, ge=1)
     """Outer rounds of `train`."""
     chunk: int = Field(16, ge=1)
-    """Candidates trained in one call and committed together."""
+    """Candidates trained in one call and committed together; in a comparison, documents."""
     documents: Documents = Documents()
     questions: Questions = Questions()
     propose: Propose = Propose()
     inner: Inner = Inner()
     reward: RewardSettings = Correctness()
     algorithm: RestEM = RestEM()
+    cold_start: ColdStart = ColdStart()
+    eval: Evaluation = Evaluation()
     guards: GuardSettings = GuardSettings()
     engine: EngineSettings = TorchEngine()
 
@@ -188,7 +231,7 @@ def _explain(error: ValidationError, source: str) -> str:
     if first["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
         near = difflib.get_close_matches(key, list(_known_keys(Recipe)), n=1, cutoff=0.0)
         return f"{source}: unknown key '{key}'; the nearest valid one is '{near[0]}'"
-    return f"{source}: {key}: {first['msg']} (got {first['input']!r})"
+    return f"{source}: {key}: {first['msg'].removeprefix('Value error, ')} (got {first['input']!r})"
 
 
 def _known_keys(model: type[BaseModel], prefix: str = "") -> list[str]:

@@ -9,18 +9,33 @@ from typing import Literal
 
 from selfedit.config import Recipe
 from selfedit.domains.exam import agree, cloze, open_book, parse_questions, writing_prompts
-from selfedit.domains.knowledge import bundled_corpus, divide, read_documents
+from selfedit.domains.knowledge import bundled_corpus, divide, read_demonstrations, read_documents
+from selfedit.edits import demonstrate
 from selfedit.engine.base import Progress
 from selfedit.errors import DataError
 from selfedit.policy import Policy, derive
 from selfedit.rewards import correct
-from selfedit.types import Passage, Prompt, Question, SampleRequest, Sampling, Task
+from selfedit.types import Demonstration, Passage, Prompt, Question, SampleRequest, Sampling, Task
 
 
 def read(recipe: Recipe, docs: Sequence[Path], split: Literal["train", "heldout"]) -> list[Passage]:
     """The passages of the documents, or that part of the bundled corpus where there are none; at most `recipe.limit`. Needs no model."""
     found = read_documents(docs, recipe.documents) if docs else bundled_corpus(split)
     return found[: recipe.limit or None]
+
+
+def shown(recipe: Recipe, examples: Sequence[Path]) -> list[Demonstration]:
+    """What the cold start shows: the user's examples, or the last passages of the bundled corpus' training part. Needs no model.
+
+    Raises DataError where nothing can be made of it for any strategy of the recipe.
+    """
+    settings = recipe.cold_start
+    passages = [] if examples else bundled_corpus("train")[-settings.passages :]
+    found = read_demonstrations(examples, recipe.documents) if examples else [Demonstration(p) for p in passages]
+    if not any(demonstrate(one, strategy, chat=False) for strategy in recipe.propose.strategies for one in found):
+        asked = " or ".join(recipe.propose.strategies)
+        raise DataError(f"no good self-edit for {asked} can be made of these examples; give completions for it in cold_start.examples")
+    return found
 
 
 def examine(policy: Policy, passages: Sequence[Passage], progress: Progress | None = None) -> list[Task]:

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from selfedit.config import Propose, Recipe, RestEM
+from selfedit.config import ColdStart, Propose, Recipe, RestEM
 from selfedit.edits import build, prompts_for
 from selfedit.engine.base import Engine, Progress
 from selfedit.rewards import correct
@@ -77,13 +77,13 @@ class Policy:
 
     # ------------------------------------------------------------ write
 
-    def propose(self, tasks: Sequence[Task], round_: int, settings: Propose, progress: Progress | None = None) -> list[Proposal]:
-        """K self-edits of every task, all in one call; the strategies take turns."""
+    def propose(self, tasks: Sequence[Task], round_: int, settings: Propose, progress: Progress | None = None, first: int = 0) -> list[Proposal]:
+        """K self-edits of every task, numbered from `first`, all in one call; the strategies take turns."""
         plans: list[tuple[Task, int, int, str, tuple[Prompt, ...]]] = []
         requests: list[SampleRequest] = []
         for task in tasks:
-            for index in range(settings.candidates):
-                strategy = settings.strategies[index % len(settings.strategies)]
+            for index in range(first, first + settings.candidates):
+                strategy = settings.strategies[(index - first) % len(settings.strategies)]
                 seed = derive(self.recipe.seed, "edit", round_, task.id, index)
                 prompts = prompts_for(strategy, task.title, task.context, self.chat, seed)
                 plans.append((task, index, seed, strategy, prompts))
@@ -109,7 +109,7 @@ class Policy:
         data = tuple(self.datum(e) for e in examples)
         return TrainJob(data, inner.lora, inner.optimizer, epochs or inner.epochs, inner.batch_size, seed)
 
-    def outer_job(self, turns: Sequence[Turn], seed: int, algorithm: RestEM) -> TrainJob:
+    def outer_job(self, turns: Sequence[Turn], seed: int, algorithm: RestEM | ColdStart) -> TrainJob:
         """SFT of the policy on what it was asked and wrote (SEAL section 3.1); a completion that was cut off is not taught to end there."""
         tokenizer = self.engine.tokenizer
         data = []

@@ -100,6 +100,18 @@ class SelfEdit:
     dropped: tuple[Dropped, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Demonstration:
+    """A passage with a good self-edit as a model should write it; without a `completion` one is made of the passage's questions.
+
+    `strategy` is the one it is for, empty for every one that it fits.
+    """
+
+    passage: Passage
+    completion: str = ""
+    strategy: str = ""
+
+
 # ---------------------------------------------------------------- engine: sampling and scoring
 
 
@@ -297,7 +309,8 @@ class Kept:
 class Result:
     """How one arm of the comparison (`base`, `passage_only`, `after`, ...) answered a task's questions, after training on `tokens` tokens in all.
 
-    Only answers to report questions are results to be shown; the base's answers to reward questions are what gains are measured against.
+    Only answers to report questions are results to be shown; answers to reward questions are what gains are measured against and choices are made
+    by. The arms of one `seed` (from 0) are paired: what is left to chance, they share as far as they can.
     """
 
     arm: str
@@ -305,6 +318,7 @@ class Result:
     answers: tuple[Answer, ...]
     tokens: int = 0
     role: Literal["report", "reward"] = "report"
+    seed: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -318,7 +332,7 @@ class Artifact:
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """A mean with its 95 % confidence interval over n answers."""
+    """A mean with its 95 % confidence interval over n values, such as answers."""
 
     mean: float
     low: float

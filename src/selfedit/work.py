@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol, TypeVar
 
 from selfedit.config import FakeEngine, Recipe
 from selfedit.engine.base import Progress
 from selfedit.errors import DataError, LedgerError
-from selfedit.examiner import read
+from selfedit.examiner import read, shown
 from selfedit.ledger import Head, Heads, Ledger, Reader
-from selfedit.types import Passage
+from selfedit.types import Demonstration, Passage
 
 if TYPE_CHECKING:
     from selfedit.policy import Policy
 
 Split = Literal["train", "heldout"]
+D = TypeVar("D")
 
 
 class Watcher(Protocol):
@@ -45,17 +46,17 @@ def learn(ledger: Ledger, passages: Sequence[Passage], watcher: Watcher) -> None
         ledger.finish()
 
 
-def train(ledger: Ledger, passages: Sequence[Passage], held_out: Sequence[Passage], watcher: Watcher) -> None:
-    """Train the policy to write better self-edits."""
+def train(ledger: Ledger, passages: Sequence[Passage], held_out: Sequence[Passage], watcher: Watcher, shown: Sequence[Demonstration] = ()) -> None:
+    """Train the policy to write better self-edits; `shown` are the good ones of its cold start."""
     from selfedit.loop import Loop
 
     if not is_finished(ledger):
-        Loop(open_model(ledger, watcher), ledger, watcher.stage).train(passages, held_out)
+        Loop(open_model(ledger, watcher), ledger, watcher.stage).train(passages, held_out, shown)
         ledger.finish()
 
 
 def evaluate(ledger: Ledger, held_out: Sequence[Passage], rounds: Sequence[Path], watcher: Watcher) -> None:
-    """Measure each strategy of the recipe with the model as it came, or with the policy that these adapters, merged in order, make of it."""
+    """Measure the arms of the recipe, and the policies that these adapters, merged in order, make of the model."""
     from selfedit.loop import Loop
 
     if not is_finished(ledger):
@@ -71,12 +72,32 @@ def documents(ledger: Ledger, docs: Sequence[Path], split: Split, step: str = "t
 
     Relative paths count from where the run was begun. Raises DataError where they are no longer what the run began with.
     """
+    return _as_before(ledger, docs, step, lambda paths: read(ledger.recipe, paths, split))
+
+
+def demonstrations(ledger: Ledger) -> list[Demonstration]:
+    """What the cold start of a run shows, as `documents`; nothing where there is none."""
+    settings = ledger.recipe.cold_start
+    return _as_before(ledger, settings.examples, "cold-start", lambda paths: shown(ledger.recipe, paths)) if settings.enabled else []
+
+
+def without(passages: Sequence[Passage], shown: Sequence[Demonstration]) -> list[Passage]:
+    """The passages that the rounds can use: what was shown with its answers is known. Raises DataError where none is left."""
+    known = {one.passage.context for one in shown}
+    left = [passage for passage in passages if passage.context not in known]
+    if passages and not left:
+        raise DataError("the cold start shows every training document, and the rounds have none left; lower cold_start.passages or give more docs")
+    return left
+
+
+def _as_before(ledger: Ledger, docs: Sequence[Path], step: str, read_all: Callable[[list[Path]], list[D]]) -> list[D]:
+    """What documents say, which is what they said when the run was begun; nothing once the step that needs them is finished."""
     if ledger.is_finished(step):
         return []
     with Reader(ledger.folder) as reader:
         before = Path(reader.info().environment.get("folder", "."))
         known = reader.notes().get(f"documents for {step}")
-    passages = read(ledger.recipe, [path if before == Path.cwd() else before / path for path in docs], split)
+    passages = read_all([path if before == Path.cwd() else before / path for path in docs])
     found = {"passages": len(passages), "sha256": _digest(passages)}
     if known not in (None, found):
         raise DataError(f"the documents have changed since run {ledger.run_id} was begun; restore them, or start a new run")
@@ -84,7 +105,7 @@ def documents(ledger: Ledger, docs: Sequence[Path], split: Split, step: str = "t
     return passages
 
 
-def _digest(passages: Iterable[Passage]) -> str:
+def _digest(passages: Iterable[object]) -> str:
     return hashlib.sha256("\n".join(map(repr, passages)).encode()).hexdigest()
 
 
@@ -154,7 +175,7 @@ def policy_of(ledger: Ledger, policy: Path | None) -> list[Path]:
     if folder is None:
         return []
     rounds = rounds_of(folder)
-    ledger.note("policy", {"run": folder.name, "folder": str(folder.resolve()), "rounds": len(rounds)})
+    ledger.note("policy", {"run": folder.name, "folder": str(folder.resolve()), "updates": len(rounds)})
     return rounds
 
 

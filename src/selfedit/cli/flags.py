@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel
 from tyro.conf import Suppress, arg
 
-from selfedit.config import Recipe, Settings, TorchEngine, parse_recipe
+from selfedit.config import ColdStart, Evaluation, Recipe, Settings, TorchEngine, parse_recipe
 from selfedit.errors import ConfigError
 
 
@@ -40,6 +40,8 @@ class LearnRecipe(AnyRecipe):
     docs: Suppress[tuple[Path, ...]] = ()
     eval_docs: Suppress[tuple[Path, ...]] = ()
     rounds: Suppress[int] = 2
+    cold_start: Suppress[ColdStart] = ColdStart()
+    eval: Suppress[Evaluation] = Evaluation()
 
 
 class EvalRecipe(AnyRecipe):
@@ -47,6 +49,7 @@ class EvalRecipe(AnyRecipe):
 
     docs: Suppress[tuple[Path, ...]] = ()
     rounds: Suppress[int] = 2
+    cold_start: Suppress[ColdStart] = ColdStart()
 
 
 def as_flags(kind: type[AnyRecipe], recipe: Recipe) -> Any:

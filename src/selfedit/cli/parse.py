@@ -76,5 +76,6 @@ def _one_line(box: str) -> str:
     refused = re.match(r"Error parsing (\S+): \d+ validation errors? for \S+ (\S+) (.*?) \[type=\w+, input_value=(.*?), input_type=", body)
     if refused:
         parent, key, message, value = refused.groups()
-        return f"--{parent.strip('-').removeprefix('settings.')}.{key}: {message} (got {value})".replace("_", "-")
+        flag = f"--{parent.strip('-').removeprefix('settings.')}.{key}".replace("_", "-")
+        return f"{flag}: {message.removeprefix('Value error, ')} (got {value})"
     return body.removeprefix("Error parsing ").strip() or "cannot be understood"

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from selfedit.ledger import Reader
-from selfedit.report import write
+from selfedit.report import write, write_results
 from selfedit.report.comparison import Comparison, compare
 from selfedit.show import Show, comparison
 from selfedit.text import duration
@@ -18,12 +18,13 @@ from selfedit.types import Cost
 def compared(folder: Path) -> Comparison:
     """The arms of a run."""
     with Reader(folder) as reader:
-        return compare(reader.tasks(), reader.results())
+        return compare(reader.tasks(), reader.results(), reader.notes())
 
 
 def print_results(show: Show, folder: Path) -> Path:
-    """Everything that is said at the end of any run; writes the report and returns where it is."""
+    """Everything that is said at the end of any run; writes `results.json` and the report, and returns where that is."""
     with show.stage("Writing the report"):
+        write_results(folder)
         report = write(folder)
         found = compared(folder)
     with Reader(folder) as reader:

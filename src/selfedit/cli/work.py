@@ -92,6 +92,7 @@ class Train:
       selfedit train                           the bundled documents, two rounds
       selfedit train recipe.toml --rounds 3
       selfedit train --docs train/ --eval-docs test/ --propose.candidates 8
+      selfedit train --cold-start.enabled      first shown good self-edits, for a model that writes badly
       selfedit train --resume latest
     """
 
@@ -109,32 +110,35 @@ class Train:
             held = runs.begun(self.output.root, "train", _recipe(self, "train", args))
         show = self.output.show
         with held as ledger:
-            passages = work.documents(ledger, ledger.recipe.docs, "train")
+            shown = work.demonstrations(ledger)
+            passages = work.without(work.documents(ledger, ledger.recipe.docs, "train"), shown)
             held_out = work.documents(ledger, ledger.recipe.eval_docs, "heldout", step="held-out")
             show.say(f"run {ledger.run_id}")
-            work.train(ledger, passages, held_out, show)
+            work.train(ledger, passages, held_out, show, shown)
         return _end(self.output, ledger.folder, {"measure": f"selfedit eval --policy {ledger.run_id}"})
 
 
 @dataclass(frozen=True)
 class Eval:
-    """Measure, on documents that nobody trained on: the model as it came, trained on each passage alone, and on one self-edit of each strategy.
+    """Compare, on documents that nobody trained on: the model as it came, trained on each passage alone, on self-edits, and on what else
+    `--eval.arms` names; with `--policy`, the policy after each round too.
 
     Examples:
       selfedit eval --propose.strategies self-qa span-qa implications
-      selfedit eval recipe.toml --eval-docs test/ --limit 20
-      selfedit eval --policy latest            the policy that the last `selfedit train` made, in place of untrained strategies
+      selfedit eval recipe.toml --eval-docs test/ --limit 20 --eval.seeds 3
+      selfedit eval --eval.arms base passage_only untrained best_of_k all_edits
+      selfedit eval --policy latest            with the policy that the last `selfedit train` made
     """
 
     recipe: Positional[File] = None
     """Settings from a TOML file; flags override it."""
     policy: Annotated[str | None, arg(metavar="RUN", help_behavior_hint="")] = None
-    """A run of `train`: its policy is measured, with its settings (flags override them)."""
+    """A run of `train`: its policy is measured beside the model as it came, with its settings (flags override them)."""
     output: Options = field(default_factory=Output)
     settings: Annotated[EvalRecipe, arg(name="")] = field(default_factory=EvalRecipe)
 
     def run(self, args: Sequence[str]) -> int:
-        """One self-edit a document, without selection."""
+        """The arms of the recipe and, where a policy is given, those of its rounds."""
         policy = None
         if self.output.resume:
             _nothing_else(self, "eval", EvalRecipe(), self.policy, self.recipe)

@@ -8,12 +8,12 @@ from functools import cache
 from importlib import resources
 from typing import Literal
 
-from selfedit.domains.documents import read_documents, read_row
+from selfedit.domains.documents import read_demonstrations, read_documents, read_row
 from selfedit.errors import DataError
 from selfedit.text import ask, normalise
 from selfedit.types import Passage, Question, Task
 
-__all__ = ["ask", "bundled_corpus", "divide", "read_documents"]
+__all__ = ["ask", "bundled_corpus", "divide", "read_demonstrations", "read_documents"]
 
 
 def bundled_corpus(split: Literal["train", "heldout"]) -> list[Passage]:

@@ -9,7 +9,7 @@ from types import MappingProxyType
 
 from selfedit.edits import prompts
 from selfedit.edits.parsing import LINES, Draft, Parsed, grounded_questions, nothing, questions, statements
-from selfedit.edits.spans import spans
+from selfedit.edits.spans import Span, spans
 from selfedit.errors import ConfigError
 from selfedit.text import finished
 from selfedit.types import Dropped, Example, Prompt, SelfEdit, Turn
@@ -54,16 +54,15 @@ def _ask_for_spans(whole: bool) -> Callable[[Source], tuple[Prompt, ...]]:
 
     def ask(source: Source) -> tuple[Prompt, ...]:
         found = spans(source.title, source.context, LINES // 2, source.seed)
-        return tuple(
-            Prompt(
-                prompts.SPAN_QA.format(title=source.title, sentence=span.sentence, answer=span.answer),
-                continued=True,
-                given=span.sentence if whole else span.answer,
-            )
-            for span in found
-        )
+        return tuple(span_prompt(source.title, span, whole) for span in found)
 
     return ask
+
+
+def span_prompt(title: str, span: Span, whole: bool) -> Prompt:
+    """Asks for the question whose answer is the span, or the `whole` sentence it stands in."""
+    text = prompts.SPAN_QA.format(title=title, sentence=span.sentence, answer=span.answer)
+    return Prompt(text, continued=True, given=span.sentence if whole else span.answer)
 
 
 def _question_for_answer(turn: Turn) -> str:

@@ -174,9 +174,9 @@ class Reader:
 
 
 def final_arm(arms: Sequence[str]) -> str | None:
-    """The arm that a run is about: `after`, or the last round of a training run. `arms` are in the order of their recording."""
+    """The arm that a run is about: `after`, the last round of a policy, or untrained self-edits. `arms` are in the order of their recording."""
     rounds = [arm for arm in arms if arm.startswith("round-")]
-    return "after" if "after" in arms else rounds[-1] if rounds else None
+    return next((arm for arm in ("after", *rounds[-1:], "untrained") if arm in arms), None)
 
 
 def runs(root: Path) -> list[RunSummary]:

@@ -192,13 +192,13 @@ def _read_candidate(db: Db, row: Row) -> Candidate:
 
 
 def _write_result(db: Db, step: int, position: int, result: Result) -> None:
-    columns = {"arm": result.arm, "task_id": result.task_id, "role": result.role, "tokens": result.tokens}
+    columns = {"arm": result.arm, "task_id": result.task_id, "role": result.role, "tokens": result.tokens, "seed": result.seed}
     row_id = insert(db, "results", step=step, position=position, **columns)
     _write_answers(db, result.task_id, result.role, result.answers, result_id=row_id)
 
 
 def _read_result(db: Db, row: Row) -> Result:
-    return Result(row["arm"], row["task_id"], _read_answers(db, {"result_id": row["id"]}), row["tokens"], row["role"])
+    return Result(row["arm"], row["task_id"], _read_answers(db, {"result_id": row["id"]}), row["tokens"], row["role"], row["seed"])
 
 
 def _write_answers(db: Db, task_id: str, role: str, answers: Sequence[Answer], **owner: int) -> None:

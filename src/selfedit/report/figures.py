@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from html import escape
 from typing import Any
 
-from selfedit.report.comparison import Arm, Document
+from selfedit.report.comparison import Arm, Difference, Document
 from selfedit.report.edits import Edits, Round, key
 from selfedit.report.words import short, signed
-from selfedit.types import Candidate, Task
+from selfedit.types import Candidate, Interval, Task
 
 Figure = dict[str, Any]
 
@@ -23,26 +23,42 @@ LABELLED = 40
 
 def arms(arms: Sequence[Arm], final: str | None) -> Figure:
     """Accuracy of each arm, %, with its 95 % interval."""
-    means = [100 * arm.accuracy.mean for arm in arms]
-    trace = {
+    dots = _intervals([arm.label for arm in arms], [arm.accuracy for arm in arms]) | {
+        "marker": {"size": 13, "color": ["$accent" if arm.name == final else "$muted" for arm in arms]},
+        "hovertemplate": "%{y}: %{x:.1f} % of %{customdata}<extra></extra>",
+    }
+    y = {"autorange": "reversed", "showgrid": False}
+    return _figure([dots], 70 + 44 * len(arms), x={"title": {"text": "correct, %"}, "rangemode": "tozero"}, y=y)
+
+
+def gains(gains: Sequence[Difference]) -> Figure:
+    """What one arm has over each other, percentage points, with its 95 % interval; full dots are told from zero."""
+    told = [gain.interval.low > 0 or gain.interval.high < 0 for gain in gains]
+    dots = _intervals([gain.over.label for gain in gains], [gain.interval for gain in gains]) | {
+        "marker": {"size": 13, "color": "$accent", "symbol": ["circle" if sure else "circle-open" for sure in told]},
+        "hovertemplate": "%{y}: %{x:+.1f} points on %{customdata}<extra></extra>",
+    }
+    y = {"autorange": "reversed", "showgrid": False}
+    return _figure([dots], 70 + 44 * len(gains), x={"title": {"text": "points more correct"}, "zeroline": True}, y=y)
+
+
+def _intervals(names: Sequence[str], intervals: Sequence[Interval]) -> Figure:
+    """Shares, %, with their intervals, a line for each name."""
+    return {
         "type": "scatter",
         "mode": "markers",
-        "x": means,
-        "y": [arm.label for arm in arms],
+        "x": [100 * i.mean for i in intervals],
+        "y": list(names),
         "error_x": {
             "type": "data",
-            "array": [100 * arm.accuracy.high - mean for arm, mean in zip(arms, means, strict=True)],
-            "arrayminus": [mean - 100 * arm.accuracy.low for arm, mean in zip(arms, means, strict=True)],
+            "array": [100 * (i.high - i.mean) for i in intervals],
+            "arrayminus": [100 * (i.mean - i.low) for i in intervals],
             "color": "$muted",
             "thickness": 1.5,
             "width": 5,
         },
-        "marker": {"size": 13, "color": ["$accent" if arm.name == final else "$muted" for arm in arms]},
-        "customdata": [arm.accuracy.n for arm in arms],
-        "hovertemplate": "%{y}: %{x:.1f} % of %{customdata}<extra></extra>",
+        "customdata": [i.n for i in intervals],
     }
-    y = {"autorange": "reversed", "showgrid": False}
-    return _figure([trace], 70 + 44 * len(arms), x={"title": {"text": "correct, %"}, "rangemode": "tozero"}, y=y)
 
 
 def rewards(edits: Edits) -> Figure:

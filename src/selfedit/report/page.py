@@ -20,7 +20,7 @@ from selfedit.report import figures
 from selfedit.report.comparison import Comparison, compare
 from selfedit.report.edits import Edits, review
 from selfedit.report.words import FILTERS
-from selfedit.types import Cost
+from selfedit.types import Cost, Task
 
 FILE = "report.html"
 
@@ -28,11 +28,11 @@ _PARTS = {
     "tasks": "Preparing questions",
     "held-out": "Preparing held-out questions",
     "base": "Asking before learning",
-    "passage-only": "Training on the passages alone",
     "compare": "Training on what was kept, and on the passages alone",
     "adapter": "Sealing the adapter",
     "guards": "Guards",
-    "evaluate": "Measuring the policy on held-out documents",
+    "cold-start": "Showing the policy good self-edits",
+    "evaluate": "Measuring on held-out documents",
 }
 """Parts of a run in words, by the first part of the names of their steps."""
 
@@ -68,8 +68,11 @@ def render(folder: Path) -> str:
     """The page of the run in `folder`."""
     with Reader(folder) as reader, reader.snapshot():
         info, steps, tasks, results = reader.info(), reader.steps(), reader.tasks(), reader.results()
-        comparison = compare(tasks, results)
-        edits = review(tasks, reader.candidates(), reader.kept(), reader.verdicts())
+        comparison = compare(tasks, results, reader.notes())
+        learned = reader.step("tasks", Task) if any(step.name == "tasks" for step in steps) else tasks
+        ids = {task.id for task in learned}  # candidates of held-out documents are there to be measured, and belong to no round
+        candidates = [candidate for candidate in reader.candidates() if candidate.proposal.task_id in ids]
+        edits = review(learned, candidates, reader.kept(), reader.verdicts())
         values: dict[str, Any] = {
             "info": info,
             "tasks": tasks,
@@ -110,6 +113,8 @@ def _figures(comparison: Comparison, edits: Edits) -> dict[str, figures.Figure]:
     drawn: dict[str, figures.Figure] = {}
     if comparison.arms:
         drawn["arms"] = figures.arms(comparison.arms, comparison.final)
+    if comparison.gains:
+        drawn["gains"] = figures.gains(comparison.gains)
     if any(document.before is not None and document.after is not None for document in comparison.documents):
         drawn["documents"] = figures.documents(comparison.documents)
     if any(one.mean for one in edits.rounds):

@@ -43,7 +43,7 @@ def test_json_is_one_line_on_standard_output(house: House) -> None:
     assert code == 0 and len(out.splitlines()) == 1 and "Before" in err
     found = json.loads(out)
     with house.reader(found["run"]) as reader:
-        for name, arm in {"before": "base", "passage_only": "passage_only", "passage_only_matched": "passage_only_matched", "after": "after"}.items():
+        for name, arm in {"before": "base", "passage_only": "passage_only", "token_matched": "token_matched", "after": "after"}.items():
             want = interval([[float(a.correct) for a in result.answers] for result in reader.results(arm)])
             assert found[name] == {"mean": want.mean, "low": want.low, "high": want.high, "n": want.n}
         assert found["cost"]["train_tokens"] == reader.cost().train_tokens > 0

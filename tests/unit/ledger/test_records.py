@@ -81,7 +81,7 @@ def test_round_trip_of_every_record(task, edit, round, index, reward, data, loss
         Proposal: [proposal],
         Candidate: [Candidate(proposal, reward, rewarded, losses, 5, verdicts)],
         Kept: [Kept(task.id, round, index)],
-        Result: [Result(arm, task.id, reported, 7), Result(arm, task.id, (), 0), Result(arm, task.id, rewarded, 0, "reward")],
+        Result: [Result(arm, task.id, reported, 7, seed=2), Result(arm, task.id, (), 0), Result(arm, task.id, rewarded, 0, "reward")],
         Verdict: list(verdicts),
         Artifact: [artifact],
     }
