@@ -13,7 +13,7 @@ from selfedit.domains.knowledge import bundled_corpus, divide, read_documents
 from selfedit.engine.base import Progress
 from selfedit.errors import DataError
 from selfedit.policy import Policy, derive
-from selfedit.rewards import correct
+from selfedit.rewards import correct, needs
 from selfedit.types import Passage, Prompt, Question, SampleRequest, Sampling, Task
 
 
@@ -24,12 +24,18 @@ def read(recipe: Recipe, docs: Sequence[Path], split: Literal["train", "heldout"
 
 
 def examine(policy: Policy, passages: Sequence[Passage], progress: Progress | None = None) -> list[Task]:
-    """A task for every passage that has at least two facts to ask about. Raises DataError where none has."""
+    """A task for every passage that has at least two facts to ask about, or questions to which nobody knows the answer.
+
+    Raises DataError where none has, and where the reward needs answers that nobody knows.
+    """
     bare = [p for p in passages if not p.questions]
     written = dict(zip([p.id for p in bare], write_exams(policy, bare, progress), strict=True)) if bare else {}
     settings, seed = policy.recipe.questions, policy.recipe.seed
     tasks = [divide(replace(p, questions=p.questions or written[p.id]), settings.report_share, seed) for p in passages]
-    asked = [t for t in tasks if t.report_questions and t.reward_questions]
+    unknown = {t.id: sum(not q.answer for q in t.reward_questions) for t in tasks}
+    if needs(policy.recipe.reward).gold and (n := sum(unknown.values())):
+        raise DataError(f"{n} questions have no answer, which reward {policy.recipe.reward.type} needs; use reward majority, or leave them out")
+    asked = [t for t in tasks if t.reward_questions and (t.report_questions or unknown[t.id])]
     if not asked:
         raise DataError("nothing to ask about: no passage gave two questions on different facts; use longer documents, or JSONL with questions")
     return asked

@@ -18,10 +18,11 @@ from selfedit.algorithms import rest_em
 from selfedit.engine.base import Progress
 from selfedit.errors import EngineError
 from selfedit.examiner import examine
-from selfedit.guards import ANCHORS, forgetting, training
-from selfedit.ledger import Ledger
+from selfedit.guards import ANCHORS, collapse, forgetting
+from selfedit.ledger import Ledger, Reader
+from selfedit.measuring import score
 from selfedit.policy import Policy, derive
-from selfedit.rewards import reward
+from selfedit.rewards import material, needs
 from selfedit.types import (
     Adapter,
     Answer,
@@ -32,7 +33,6 @@ from selfedit.types import (
     Passage,
     Proposal,
     Result,
-    Reward,
     ScoreRequest,
     Task,
     Trained,
@@ -72,6 +72,8 @@ class Loop:
         self.evaluate(exams, 0, "untrained")
         for round_ in range(policy.recipe.rounds):
             proposals, kept = self.improve(tasks, round_)
+            if self.collapsed(round_):
+                break
             self.update(round_, _chosen(proposals, kept))
             self.evaluate(exams, round_ + 1, f"round-{round_ + 1}")
 
@@ -110,13 +112,15 @@ class Loop:
     def improve(self, tasks: Sequence[Task], round_: int) -> tuple[list[Proposal], list[Kept]]:
         """Propose K self-edits a task, train an adapter on each, score, select (SEAL section 3.1)."""
         policy, recipe = self.policy, self.policy.recipe
-        base = self.answer_base(f"round-{round_}/base", tasks, "reward")
+        base = self.answer_base(f"round-{round_}/base", tasks, "reward") if needs(recipe.reward).answers else {}
         proposals = self.step(
             f"round-{round_}/edits", Proposal, "Writing self-edits", lambda progress: policy.propose(tasks, round_, recipe.propose, progress)
         )
         candidates: list[Candidate] = []
-        for i, chunk in enumerate(_chunks(proposals, recipe.chunk)):
-            title = f"Training and scoring candidates {i * recipe.chunk + 1} to {i * recipe.chunk + len(chunk)} of {len(proposals)}"
+        K = recipe.propose.candidates
+        size = max(1, recipe.chunk // K) * K  # whole groups: some rewards compare their members
+        for i, chunk in enumerate(_chunks(proposals, size)):
+            title = f"Training and scoring candidates {i * size + 1} to {i * size + len(chunk)} of {len(proposals)}"
             candidates += self.step(f"round-{round_}/candidates-{i}", Candidate, title, partial(self.adapt, tasks, chunk, base))
         keep = recipe.algorithm.keep
         kept = self.step(f"round-{round_}/kept", Kept, "Selecting", lambda progress: rest_em.select(candidates, keep))
@@ -134,29 +138,14 @@ class Loop:
         self, tasks: Sequence[Task], proposals: Sequence[Proposal], base: Mapping[str, Sequence[Answer]], progress: Progress
     ) -> list[Candidate]:
         """The inner loop on many proposals at once: train, answer the reward questions, judge, forget."""
-        policy, recipe = self.policy, self.policy.recipe
+        policy, seeds = self.policy, self.policy.recipe.inner.seeds
         by_id = {t.id: t for t in tasks}
-        seeds = range(recipe.inner.seeds)
-        trained = policy.train([policy.job(p.edit.examples, derive(p.seed, "inner", s)) for p in proposals for s in seeds], progress)
-        groups = list(_chunks(trained, recipe.inner.seeds))
-        exams = [
-            (t.adapter, by_id[p.task_id], by_id[p.task_id].reward_questions if t.adapter else ())
-            for p, group in zip(proposals, groups, strict=True)
-            for t in group
-        ]
-        answered = list(_chunks(policy.answer(exams, progress), recipe.inner.seeds))
+        edits = [(p, material(policy.recipe.reward, by_id[p.task_id], p.edit)) for p in proposals]
+        trained = policy.train([policy.job(examples, policy.inner_seed(p, s)) for p, examples in edits for s in range(seeds)], progress)
+        candidates = score(policy, by_id, list(zip(proposals, _chunks(trained, seeds), strict=True)), base, self.ledger, progress)
         for t in trained:
             self.drop(t)
-        return [self.candidate(p, g, a, base[p.task_id]) for p, g, a in zip(proposals, groups, answered, strict=True)]
-
-    def candidate(self, proposal: Proposal, trained: Sequence[Trained], answers: Sequence[Sequence[Answer]], base: Sequence[Answer]) -> Candidate:
-        """A proposal with its reward; unscored where an adapter failed."""
-        verdict = training(trained)
-        flat = tuple(answer for each in answers for answer in each)
-        settings = self.policy.recipe.reward
-        value = reward(settings, flat, base) if verdict.decision == "accept" else Reward(None, settings.type, verdict.reason)
-        losses = tuple(loss for t in trained for loss in t.losses)
-        return Candidate(proposal, value, flat, losses, sum(t.tokens for t in trained), (verdict,))
+        return candidates
 
     def compare(self, tasks: Sequence[Task], proposals: Sequence[Proposal], kept: Sequence[Kept]) -> None:
         """One adapter on the best self-edits of all tasks, beside one on the passages alone, and one on the passages with as many tokens."""
@@ -191,6 +180,12 @@ class Loop:
         before, after = (engine.score([ScoreRequest(a, b, who) for a, b in anchors]) for who in (None, adapter))
         engine.drop(adapter)
         return [forgetting(before, after, self.policy.recipe.guards.max_forgetting)]
+
+    def collapsed(self, round_: int) -> bool:
+        """Whether the policy only learned to agree with itself: a guard's verdict, after each round that has votes and one before it."""
+        with Reader(self.ledger.folder) as reader:
+            verdict = collapse(round_, reader.candidates(), reader.results())
+        return verdict is not None and self.step(f"round-{round_}/guards", Verdict, "Checking the vote", lambda _: [verdict])[0].decision == "stop"
 
     # ------------------------------------------------------------ pieces
 

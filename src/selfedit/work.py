@@ -13,6 +13,7 @@ from selfedit.engine.base import Progress
 from selfedit.errors import DataError, LedgerError
 from selfedit.examiner import read
 from selfedit.ledger import Head, Heads, Ledger, Reader
+from selfedit.rewards import NAME, check
 from selfedit.types import Passage
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ def learn(ledger: Ledger, passages: Sequence[Passage], watcher: Watcher) -> None
     from selfedit.loop import Loop
 
     if not is_finished(ledger):
+        ledger.note("reward", check(ledger.recipe.reward))
         Loop(open_model(ledger, watcher), ledger, watcher.stage).learn(passages)
         ledger.finish()
 
@@ -50,6 +52,7 @@ def train(ledger: Ledger, passages: Sequence[Passage], held_out: Sequence[Passag
     from selfedit.loop import Loop
 
     if not is_finished(ledger):
+        ledger.note("reward", check(ledger.recipe.reward))
         Loop(open_model(ledger, watcher), ledger, watcher.stage).train(passages, held_out)
         ledger.finish()
 
@@ -94,6 +97,7 @@ def _digest(passages: Iterable[Passage]) -> str:
 def open_model(ledger: Ledger, watcher: Watcher) -> Policy:
     """The policy of a run; its tokens are counted in the ledger. Raises LedgerError where the model is another than the run began with."""
     recipe = ledger.recipe
+    ledger.note("judge", NAME)
     with watcher.stage(opening(recipe)):
         from selfedit.opening import open_policy
 

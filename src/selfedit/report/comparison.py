@@ -167,7 +167,7 @@ def _baselines(arm: str) -> Sequence[str]:
 
 
 def _marks(answers: Iterable[Answer]) -> list[float]:
-    return [float(answer.correct) for answer in answers]
+    return [float(answer.correct) for answer in answers if answer.correct is not None]
 
 
 def _tokens(tokens: list[int]) -> str:
@@ -269,5 +269,5 @@ def _kinds(answers: dict[str, ByTask]) -> list[tuple[str, int, dict[str, float]]
     table: dict[str, dict[str, list[float]]] = {}
     for arm, by_task in answers.items():
         for answer in (answer for group in by_task.values() for answer in group):
-            table.setdefault(answer.question.kind, {}).setdefault(arm, []).append(float(answer.correct))
+            table.setdefault(answer.question.kind, {}).setdefault(arm, []).extend(_marks([answer]))
     return [(kind, max(map(len, row.values())), {arm: sum(marks) / len(marks) for arm, marks in row.items()}) for kind, row in sorted(table.items())]
