@@ -183,6 +183,8 @@ class Loop:
 
     def collapsed(self, round_: int) -> bool:
         """Whether the policy only learned to agree with itself: a guard's verdict, after each round that has votes and one before it."""
+        if not needs(self.policy.recipe.reward).samples:
+            return False
         with Reader(self.ledger.folder) as reader:
             verdict = collapse(round_, reader.candidates(), reader.results())
         return verdict is not None and self.step(f"round-{round_}/guards", Verdict, "Checking the vote", lambda _: [verdict])[0].decision == "stop"

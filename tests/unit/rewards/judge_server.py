@@ -50,7 +50,10 @@ def serving(plan: Plan) -> Iterator[Server]:
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
-            body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+            sent = self.rfile.read(length := int(self.headers["content-length"]))
+            if len(sent) < length:
+                return  # the client gave up
+            body = json.loads(sent)
             with lock:
                 number = len(server.bodies)
                 server.bodies.append(body)
@@ -63,14 +66,14 @@ def serving(plan: Plan) -> Iterator[Server]:
                 now[0] -= 1
             message = {"role": "assistant", "content": say.text}
             whole = {"id": "1", "object": "chat.completion", "created": 1, "model": say.model, "choices": [{"index": 0, "message": message}]}
-            sent = json.dumps(whole).encode() if say.body is None else say.body
+            reply = json.dumps(whole).encode() if say.body is None else say.body
             try:
                 self.send_response(say.status)
                 self.send_header("content-type", "application/json")
-                self.send_header("content-length", str(len(sent)))
+                self.send_header("content-length", str(len(reply)))
                 self.send_header("retry-after-ms", "5")  # the client waits as long as it is told
                 self.end_headers()
-                self.wfile.write(sent)
+                self.wfile.write(reply)
             except (BrokenPipeError, ConnectionResetError):
                 pass  # the client gave up
 
