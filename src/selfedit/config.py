@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import difflib
 import tomllib
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
@@ -72,7 +74,7 @@ class Inner(Settings):
     format: Literal["chat", "plain"] = "chat"
     """How examples with a prompt are shown: in the model's chat template, or as plain text. A model without a template always takes `plain`."""
     seeds: int = Field(1, ge=1)
-    """Adapters trained on each self-edit with different seeds; the reward is their mean."""
+    """Adapters trained on each self-edit with different seeds, the same ones for all self-edits of a passage; the reward is their mean."""
 
 
 class Correctness(Settings):
@@ -87,7 +89,81 @@ class Likelihood(Settings):
     type: Literal["likelihood"] = "likelihood"
 
 
-RewardSettings = Annotated[Correctness | Likelihood, Field(discriminator="type")]
+class Mix(Settings):
+    """Correctness and likelihood gain together: `correctness` times the share of correct answers, plus `likelihood` times the gain over `nats`."""
+
+    type: Literal["mix"] = "mix"
+    correctness: float = Field(0.5, ge=0)
+    """Weight of the share of correct answers, which goes from 0 to 1."""
+    likelihood: float = Field(0.5, ge=0)
+    """Weight of the gain in log-likelihood."""
+    nats: float = Field(1.0, gt=0)
+    """The gain a token that counts as much as all answers being correct."""
+
+
+class Perplexity(Settings):
+    """Gain in the log-likelihood a token, in nats, of sentences of the passage that the adapter was not trained on. Needs no questions."""
+
+    type: Literal["perplexity"] = "perplexity"
+    withheld: float = Field(0.3, gt=0, lt=1)
+    """Share of a passage's sentences that are withheld from training while self-edits are compared, with all that quotes them."""
+    quote_words: int = Field(6, ge=2)
+    """So many words of a withheld sentence in a row are a quotation."""
+
+
+class Majority(Settings):
+    """Agreement with the majority of all answers that the adapters of a group give. Needs questions, and no right answers (SRT, TTRL, MM-UPT)."""
+
+    type: Literal["majority"] = "majority"
+    samples: int = Field(8, ge=2, le=256)
+    """Answers that each adapter gives to each question."""
+    temperature: float = Field(0.7, gt=0)
+    """At which they are drawn."""
+    threshold: float = Field(0.5, ge=0, le=1)
+    """Least share of a question's readable answers that is a majority. Below it, and in a tie, the question does not count."""
+    max_words: int = Field(30, ge=1)
+    """A longer answer cannot be read as one: it has no vote."""
+
+
+class Judge(Settings):
+    """Share of the reward questions answered correctly, as a language model judges behind an OpenAI-compatible address. Needs `selfedit[judge]`."""
+
+    type: Literal["judge"] = "judge"
+    model: str = ""
+    """The judge, by the name the server knows it by."""
+    base_url: str = "https://api.openai.com/v1"
+    """Where it is asked, http or https."""
+    key_env: str = "OPENAI_API_KEY"
+    """The environment variable that holds the key; the key itself is never written down. Empty: the server wants none."""
+    timeout_s: float = Field(30.0, gt=0)
+    """Of one request."""
+    retries: int = Field(4, ge=0, le=20)
+    """After a timeout, a broken connection, or a server that is busy or in trouble; ever longer waits between them."""
+    concurrency: int = Field(8, ge=1, le=256)
+    """Requests at the same time."""
+
+    @field_validator("base_url")
+    @classmethod
+    def _address(cls, value: str) -> str:
+        url = urlsplit(value)
+        if url.scheme not in ("http", "https") or not url.hostname:
+            raise ValueError("an address begins with http:// or https://")
+        if "@" in url.netloc or url.query or url.fragment:
+            raise ValueError(
+                "an address is recorded in the ledger: leave out user, password and everything after ?; name the key's variable in key_env"
+            )
+        return value
+
+
+class PythonFunction(Settings):
+    """What a Python function of yours returns."""
+
+    type: Literal["python"] = "python"
+    function: str = ""
+    """Where it is imported from, as in `package.module:function`. It is called with (task, edit, answers, base_answers), see docs/rewards.md."""
+
+
+RewardSettings = Annotated[Correctness | Likelihood | Mix | Perplexity | Majority | Judge | PythonFunction, Field(discriminator="type")]
 
 
 class RestEM(Settings):
@@ -192,7 +268,7 @@ class Recipe(Settings):
     rounds: int = Field(2, ge=1)
     """Outer rounds of `train`."""
     chunk: int = Field(16, ge=1)
-    """Candidates trained in one call and committed together; in a comparison, documents."""
+    """Candidates trained in one call and committed together, rounded to whole passages; in a comparison, documents."""
     documents: Documents = Documents()
     questions: Questions = Questions()
     propose: Propose = Propose()
@@ -226,12 +302,14 @@ def parse_recipe(values: dict[str, Any], source: str = "recipe") -> Recipe:
 
 def _explain(error: ValidationError, source: str) -> str:
     first = error.errors()[0]
-    path = [str(part) for part in first["loc"] if part not in ("torch", "fake")]
+    unions = {name for name, field in Recipe.model_fields.items() if field.discriminator}
+    path = [str(part) for above, part in pairwise(("", *first["loc"])) if above not in unions]  # the chosen variant is no part of a key
     key = ".".join(path)
     if first["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
         near = difflib.get_close_matches(key, list(_known_keys(Recipe)), n=1, cutoff=0.0)
         return f"{source}: unknown key '{key}'; the nearest valid one is '{near[0]}'"
-    return f"{source}: {key}: {first['msg'].removeprefix('Value error, ')} (got {first['input']!r})"
+    got = "" if first["type"] == "value_error" else f" (got {first['input']!r})"  # our own messages say enough, and an address may hold a password
+    return f"{source}: {key}: {first['msg'].removeprefix('Value error, ')}{got}"
 
 
 def _known_keys(model: type[BaseModel], prefix: str = "") -> list[str]:

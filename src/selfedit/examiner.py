@@ -14,7 +14,7 @@ from selfedit.edits import demonstrate
 from selfedit.engine.base import Progress
 from selfedit.errors import DataError
 from selfedit.policy import Policy, derive
-from selfedit.rewards import correct
+from selfedit.rewards import correct, needs
 from selfedit.types import Demonstration, Passage, Prompt, Question, SampleRequest, Sampling, Task
 
 
@@ -39,15 +39,28 @@ def shown(recipe: Recipe, examples: Sequence[Path]) -> list[Demonstration]:
 
 
 def examine(policy: Policy, passages: Sequence[Passage], progress: Progress | None = None) -> list[Task]:
-    """A task for every passage that has at least two facts to ask about. Raises DataError where none has."""
+    """A task for every passage that has at least two facts to ask about, or questions to which nobody knows the answer.
+
+    Raises DataError where none has, and where the reward needs answers that nobody knows.
+    """
     bare = [p for p in passages if not p.questions]
     written = dict(zip([p.id for p in bare], write_exams(policy, bare, progress), strict=True)) if bare else {}
     settings, seed = policy.recipe.questions, policy.recipe.seed
     tasks = [divide(replace(p, questions=p.questions or written[p.id]), settings.report_share, seed) for p in passages]
-    asked = [t for t in tasks if t.report_questions and t.reward_questions]
+    unknown = {t.id: sum(not q.answer for q in t.reward_questions) for t in tasks}
+    if needs(policy.recipe.reward).gold and (n := sum(unknown.values())):
+        raise DataError(f"{n} questions have no answer, which reward {policy.recipe.reward.type} needs; use reward majority, or leave them out")
+    asked = [t for t in tasks if t.reward_questions and (t.report_questions or unknown[t.id])]
     if not asked:
         raise DataError("nothing to ask about: no passage gave two questions on different facts; use longer documents, or JSONL with questions")
     return asked
+
+
+def held_out_exams(policy: Policy, passages: Sequence[Passage], progress: Progress | None = None) -> list[Task]:
+    """As `examine`, for documents that are there to be measured on. Raises DataError where nobody knows the answer to any question about them."""
+    if exams := [task for task in examine(policy, passages, progress) if task.report_questions]:
+        return exams
+    raise DataError("nothing can be measured: the held-out documents have no question with a known answer; give others (eval_docs)")
 
 
 def write_exams(policy: Policy, passages: Sequence[Passage], progress: Progress | None = None) -> list[tuple[Question, ...]]:

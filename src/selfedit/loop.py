@@ -10,10 +10,11 @@ from pathlib import Path
 
 from selfedit.arms import Arms
 from selfedit.engine.base import Progress
-from selfedit.examiner import examine
-from selfedit.guards import ANCHORS, forgetting
-from selfedit.rounds import chosen
-from selfedit.types import Demonstration, Passage, ScoreRequest, Task, Verdict
+from selfedit.examiner import examine, held_out_exams
+from selfedit.guards import ANCHORS, collapse, forgetting
+from selfedit.rewards import needs
+from selfedit.rounds import Round, chosen
+from selfedit.types import Demonstration, Passage, Result, ScoreRequest, Task, Verdict
 
 
 class Loop(Arms):
@@ -23,29 +24,31 @@ class Loop(Arms):
         """Learn documents: the best self-edit of each is kept, and one adapter is trained on all that were kept."""
         tasks = self.step("tasks", Task, "Preparing questions", lambda progress: examine(self.policy, passages, progress))
         self.answer_base("base", tasks)
-        proposals, kept = self.improve(tasks, 0)
-        self.compare(tasks, chosen(proposals, kept))
+        self.compare(tasks, chosen(*self.improve(tasks, 0)))
         self.step("guards", Verdict, "Checking what else changed", self.guard)
 
     def train(self, passages: Sequence[Passage], held_out: Sequence[Passage], shown: Sequence[Demonstration] = ()) -> None:
         """Learn to write self-edits: each round the policy is trained on the best of its own, and measured on documents it never learns from."""
         policy = self.policy
         tasks = self.step("tasks", Task, "Preparing questions", lambda progress: examine(policy, passages, progress))
-        exams = self.step("held-out", Task, "Preparing held-out questions", lambda progress: examine(policy, held_out, progress))
+        exams = self.step("held-out", Task, "Preparing held-out questions", lambda progress: held_out_exams(policy, held_out, progress))
         start = self.baselines(exams)
-        final = start.results
+        measured = [start.results]  # of the policy as each round begins
         if cold := policy.recipe.cold_start.enabled:
             self.warm_up(shown)
-            final = self.evaluate(exams, 1, "cold_start", start.strategy)
+            measured = [self.evaluate(exams, 1, "cold_start", start.strategy)]
+        rounds: list[Round] = []
         for round_ in range(policy.recipe.rounds):
-            proposals, kept = self.improve(tasks, round_)
-            self.update(round_, chosen(proposals, kept))
-            final = self.evaluate(exams, cold + round_ + 1, f"round-{round_ + 1}", start.strategy)
-        self.controls(exams, final, start)
+            rounds.append(self.improve(tasks, round_))
+            if self.collapsed(rounds, measured):
+                break
+            self.update(round_, chosen(*rounds[-1]))
+            measured.append(self.evaluate(exams, cold + round_ + 1, f"round-{round_ + 1}", start.strategy))
+        self.controls(exams, measured[-1], start)
 
     def measure(self, passages: Sequence[Passage], updates: Sequence[Path] = ()) -> None:
         """The model as it came and, given the adapters of a policy in their order, the policy after each."""
-        exams = self.step("held-out", Task, "Preparing held-out questions", lambda progress: examine(self.policy, passages, progress))
+        exams = self.step("held-out", Task, "Preparing held-out questions", lambda progress: held_out_exams(self.policy, passages, progress))
         start = self.baselines(exams)
         final = start.results
         for number, folder in enumerate(updates, start=1):
@@ -61,3 +64,12 @@ class Loop(Arms):
         before, after = (engine.score([ScoreRequest(a, b, who) for a, b in anchors]) for who in (None, adapter))
         engine.drop(adapter)
         return [forgetting(before, after, self.policy.recipe.guards.max_forgetting)]
+
+    def collapsed(self, rounds: Sequence[Round], measured: Sequence[Sequence[Result]]) -> bool:
+        """Whether the policy only learned to agree with itself: a guard's verdict after each round that has votes and one before it."""
+        if len(rounds) < 2 or not needs(self.policy.recipe.reward).samples:
+            return False
+        (before, _), (after, _) = rounds[-2:]
+        found = [verdict for verdict in [collapse(before, after, *measured[-2:])] if verdict]
+        verdicts = self.step(f"round-{len(rounds) - 1}/guards", Verdict, "Checking the vote", lambda _: found)
+        return any(verdict.decision == "stop" for verdict in verdicts)

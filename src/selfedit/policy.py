@@ -22,6 +22,7 @@ from selfedit.types import (
     Question,
     SampleRequest,
     Sampling,
+    Score,
     ScoreRequest,
     Task,
     Tokens,
@@ -109,6 +110,10 @@ class Policy:
         data = tuple(self.datum(e) for e in examples)
         return TrainJob(data, inner.lora, inner.optimizer, epochs or inner.epochs, inner.batch_size, seed)
 
+    def inner_seed(self, proposal: Proposal, number: int) -> int:
+        """Seed `number` of the inner loop (from 0): the same for all candidates of a group, so that chance does not tell them apart."""
+        return derive(self.recipe.seed, "inner", proposal.round, proposal.task_id, number)
+
     def outer_job(self, turns: Sequence[Turn], seed: int, algorithm: RestEM | ColdStart) -> TrainJob:
         """SFT of the policy on what it was asked and wrote (SEAL section 3.1); a completion that was cut off is not taught to end there."""
         tokenizer = self.engine.tokenizer
@@ -136,11 +141,35 @@ class Policy:
     def answer(self, exams: Sequence[tuple[Adapter | None, Task, Sequence[Question]]], progress: Progress | None = None) -> list[tuple[Answer, ...]]:
         """Put questions to adapters without the passage: a greedy answer, judged, and the log-likelihood of the gold one. One call for all."""
         asked = [(adapter, task, question) for adapter, task, questions in exams for question in questions]
-        limit = self.recipe.questions.max_tokens
-        stop = () if self.in_chat else ("\n",)
-        completions = self.sample([SampleRequest(self.question(t.title, q.question), Sampling(limit, stop=stop), a) for a, t, q in asked], progress)
-        scores = self.engine.score([ScoreRequest(self.question(t.title, q.question), self._reply(q.answer), a) for a, t, q in asked], progress)
-        answers = iter(
-            Answer(q, c.text.strip(), correct(c.text, q.answer), s.mean) for (_, _, q), c, s in zip(asked, completions, scores, strict=True)
-        )
+        completions = self.sample([self._asking(t, q, a) for a, t, q in asked], progress)
+        known = [ScoreRequest(self.question(t.title, q.question), self._reply(q.answer), a) for a, t, q in asked if q.answer]
+        scores = iter(self.engine.score(known, progress))
+        answers = iter(_answer(q, c, next(scores).mean if q.answer else None) for (_, _, q), c in zip(asked, completions, strict=True))
         return [tuple(next(answers) for _ in questions) for _, _, questions in exams]
+
+    def draw(
+        self, exams: Sequence[tuple[Adapter, Task, Sequence[Question], int]], n: int, temperature: float, progress: Progress | None = None
+    ) -> list[tuple[Answer, ...]]:
+        """As `answer`, but `n` answers to each question, drawn with the exam's seed."""
+        asked = [(adapter, task, q, derive(seed, "draw", q.question, i)) for adapter, task, qs, seed in exams for q in qs for i in range(n)]
+        completions = self.sample([self._asking(t, q, a, temperature, seed) for a, t, q, seed in asked], progress)
+        answers = iter(_answer(q, c) for (_, _, q, _), c in zip(asked, completions, strict=True))
+        return [tuple(next(answers) for _ in range(n * len(questions))) for _, _, questions, _ in exams]
+
+    def _asking(self, task: Task, question: Question, adapter: Adapter | None, temperature: float = 0.0, seed: int = 0) -> SampleRequest:
+        sampling = Sampling(self.recipe.questions.max_tokens, temperature, stop=() if self.in_chat else ("\n",), seed=seed)
+        return SampleRequest(self.question(task.title, question.question), sampling, adapter)
+
+    def expect(self, texts: Sequence[tuple[Adapter | None, Task, Sequence[str]]], progress: Progress | None = None) -> list[tuple[Score, ...]]:
+        """The log-likelihood of texts about tasks, each after its task's title. One call for all."""
+        tokenizer = self.engine.tokenizer
+        requests = [
+            ScoreRequest(tokenizer.encode(f"{task.title}\n"), tokenizer.encode_more(text), adapter) for adapter, task, some in texts for text in some
+        ]
+        scores = iter(self.engine.score(requests, progress))
+        return [tuple(next(scores) for _ in some) for _, _, some in texts]
+
+
+def _answer(question: Question, completion: Completion, gold_logprob: float | None = None) -> Answer:
+    said = completion.text.strip()
+    return Answer(question, said, correct(said, question.answer) if question.answer else None, gold_logprob)

@@ -8,30 +8,56 @@ from functools import partial
 from selfedit.algorithms import rest_em
 from selfedit.edits import demonstrate
 from selfedit.engine.base import Progress
-from selfedit.guards import training
+from selfedit.measuring import score
 from selfedit.policy import derive
-from selfedit.rewards import reward
+from selfedit.rewards import material, needs
 from selfedit.steps import R, Steps
-from selfedit.types import Answer, Artifact, Candidate, Demonstration, Kept, Proposal, Reward, Task, Trained
+from selfedit.types import Answer, Artifact, Candidate, Demonstration, Kept, Proposal, Task
+
+Base = Mapping[str, Sequence[Answer]]
+"""The current weights' own answers to the reward questions of each task; empty where the reward compares with none."""
+Round = tuple[Sequence[Candidate], Sequence[Kept]]
+"""The self-edits of a round with their rewards, and those that are learned from."""
 
 
 class Rounds(Steps):
     """The inner and the outer loop."""
 
-    def improve(self, tasks: Sequence[Task], round_: int) -> tuple[list[Proposal], list[Kept]]:
+    def improve(self, tasks: Sequence[Task], round_: int) -> Round:
         """Propose K self-edits a task, train an adapter on each, score, select (SEAL section 3.1)."""
-        policy, recipe = self.policy, self.policy.recipe
-        base = self.answer_base(f"round-{round_}/base", tasks, "reward")
+        policy, recipe, name = self.policy, self.policy.recipe, f"round-{round_}"
+        base = self.reward_base(f"{name}/base", tasks)
         proposals = self.step(
-            f"round-{round_}/edits", Proposal, "Writing self-edits", lambda progress: policy.propose(tasks, round_, recipe.propose, progress)
+            f"{name}/edits", Proposal, "Writing self-edits", lambda progress: policy.propose(tasks, round_, recipe.propose, progress)
         )
+        candidates = self.scored(f"{name}/candidates-", tasks, proposals, base)
+        kept = self.step(f"{name}/kept", Kept, "Selecting", lambda progress: rest_em.select(candidates, recipe.algorithm.keep))
+        return candidates, kept
+
+    def reward_base(self, name: str, tasks: Sequence[Task]) -> Base:
+        """What the reward of an adapter is compared with."""
+        return self.answer_base(name, tasks, "reward") if needs(self.policy.recipe.reward).answers else {}
+
+    def scored(self, name: str, tasks: Sequence[Task], proposals: Sequence[Proposal], base: Base) -> list[Candidate]:
+        """Self-edits with their rewards, whole groups at a time: some rewards compare their members. `name` begins the names of the steps."""
         candidates: list[Candidate] = []
-        for i, chunk in enumerate(chunks(proposals, recipe.chunk)):
-            title = f"Training and scoring candidates {i * recipe.chunk + 1} to {i * recipe.chunk + len(chunk)} of {len(proposals)}"
-            candidates += self.step(f"round-{round_}/candidates-{i}", Candidate, title, partial(self.adapt, tasks, chunk, base))
-        keep = recipe.algorithm.keep
-        kept = self.step(f"round-{round_}/kept", Kept, "Selecting", lambda progress: rest_em.select(candidates, keep))
-        return proposals, kept
+        for i, chunk in enumerate(chunks(tasks, max(1, self.policy.recipe.chunk // self.policy.recipe.propose.candidates))):
+            ids = {task.id for task in chunk}
+            group = [p for p in proposals if p.task_id in ids]
+            title = f"Training and scoring self-edits {len(candidates) + 1} to {len(candidates) + len(group)} of {len(proposals)}"
+            candidates += self.step(f"{name}{i}", Candidate, title, partial(self.adapt, chunk, group, base))
+        return candidates
+
+    def adapt(self, tasks: Sequence[Task], proposals: Sequence[Proposal], base: Base, progress: Progress) -> list[Candidate]:
+        """The inner loop on many proposals at once: train, measure what the reward needs, forget."""
+        policy, seeds = self.policy, self.policy.recipe.inner.seeds
+        by_id = {t.id: t for t in tasks}
+        edits = [(p, material(policy.recipe.reward, by_id[p.task_id], p.edit)) for p in proposals]
+        trained = policy.train([policy.job(examples, policy.inner_seed(p, s)) for p, examples in edits for s in range(seeds)], progress)
+        candidates = score(policy, by_id, list(zip(proposals, chunks(trained, seeds), strict=True)), base, self.ledger, progress)
+        for t in trained:
+            self.drop(t)
+        return candidates
 
     def update(self, round_: int, best: Sequence[Proposal]) -> None:
         """The outer update: the policy learns from the prompts and completions of the best self-edits, and goes on with what it learned."""
@@ -52,39 +78,11 @@ class Rounds(Steps):
         self.step("cold-start", Artifact, "Showing the policy good self-edits", work)
         self.merge(self.ledger.folder / name)
 
-    def adapt(
-        self, tasks: Sequence[Task], proposals: Sequence[Proposal], base: Mapping[str, Sequence[Answer]], progress: Progress
-    ) -> list[Candidate]:
-        """The inner loop on many proposals at once: train, answer the reward questions, judge, forget."""
-        policy, recipe = self.policy, self.policy.recipe
-        by_id = {t.id: t for t in tasks}
-        seeds = range(recipe.inner.seeds)
-        trained = policy.train([policy.job(p.edit.examples, derive(p.seed, "inner", s)) for p in proposals for s in seeds], progress)
-        groups = list(chunks(trained, recipe.inner.seeds))
-        exams = [
-            (t.adapter, by_id[p.task_id], by_id[p.task_id].reward_questions if t.adapter else ())
-            for p, group in zip(proposals, groups, strict=True)
-            for t in group
-        ]
-        answered = list(chunks(policy.answer(exams, progress), recipe.inner.seeds))
-        for t in trained:
-            self.drop(t)
-        return [self.candidate(p, g, a, base[p.task_id]) for p, g, a in zip(proposals, groups, answered, strict=True)]
 
-    def candidate(self, proposal: Proposal, trained: Sequence[Trained], answers: Sequence[Sequence[Answer]], base: Sequence[Answer]) -> Candidate:
-        """A proposal with its reward; unscored where an adapter failed."""
-        verdict = training(trained)
-        flat = tuple(answer for each in answers for answer in each)
-        settings = self.policy.recipe.reward
-        value = reward(settings, flat, base) if verdict.decision == "accept" else Reward(None, settings.type, verdict.reason)
-        losses = tuple(loss for t in trained for loss in t.losses)
-        return Candidate(proposal, value, flat, losses, sum(t.tokens for t in trained), (verdict,))
-
-
-def chosen(proposals: Sequence[Proposal], kept: Sequence[Kept]) -> list[Proposal]:
+def chosen(candidates: Sequence[Candidate], kept: Sequence[Kept]) -> list[Proposal]:
     """The proposals that were kept."""
     wanted = {(k.task_id, k.round, k.index) for k in kept}
-    return [p for p in proposals if (p.task_id, p.round, p.index) in wanted]
+    return [p for p in (c.proposal for c in candidates) if (p.task_id, p.round, p.index) in wanted]
 
 
 def chunks(items: Sequence[R], size: int) -> list[Sequence[R]]:

@@ -17,7 +17,7 @@ Tokens = tuple[int, ...]
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A question with its gold answer.
+    """A question with its gold answer, empty where nobody knows it: such a question may choose between self-edits, never be reported on.
 
     `kind` says where it came from: `given` with the data, `written` by the model and confirmed, or `cloze`
     (a blanked name, number or date of the text). Questions about one `fact` never straddle reward and report.
@@ -247,21 +247,40 @@ class Trained:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """An answered question: the judge's verdict and the log-likelihood a token of the gold answer (None: not measured)."""
+    """An answered question: the local judge's verdict and the log-likelihood a token of the gold answer.
+
+    None: there is no gold answer, or (the log-likelihood) it was not measured.
+    """
 
     question: Question
     prediction: str
-    correct: bool
+    correct: bool | None
     gold_logprob: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Reward:
-    """`value` None means unscored, with the reason; never 0 by default."""
+    """`value` None means unscored, with the reason; never 0 by default. `parts` are the named figures it was made of."""
 
     value: float | None
     kind: str
     reason: str = ""
+    parts: tuple[tuple[str, float], ...] = ()
+
+    def part(self, name: str) -> float | None:
+        """One of the parts, None where there is none of this name."""
+        return dict(self.parts).get(name)
+
+
+@dataclass(frozen=True, slots=True)
+class JudgeReply:
+    """What a judge wrote, found again by `key`. `judge` is who was asked, `served` the model that the server says has answered."""
+
+    key: str
+    judge: str
+    served: str
+    prompt: str
+    reply: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,7 +294,7 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Proposal:
-    """Self-edit number `index` of a task in a round (both from 0), with the seed it was drawn and is trained with."""
+    """Self-edit number `index` of a task in a round (both from 0), with the seed it was drawn with."""
 
     task_id: str
     round: int

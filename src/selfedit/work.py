@@ -13,6 +13,7 @@ from selfedit.engine.base import Progress
 from selfedit.errors import DataError, LedgerError
 from selfedit.examiner import read, shown
 from selfedit.ledger import Head, Heads, Ledger, Reader
+from selfedit.rewards import NAME, check
 from selfedit.types import Demonstration, Passage
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ def learn(ledger: Ledger, passages: Sequence[Passage], watcher: Watcher) -> None
     from selfedit.loop import Loop
 
     if not is_finished(ledger):
+        ledger.note("reward", check(ledger.recipe.reward))
         Loop(open_model(ledger, watcher), ledger, watcher.stage).learn(passages)
         ledger.finish()
 
@@ -51,6 +53,7 @@ def train(ledger: Ledger, passages: Sequence[Passage], held_out: Sequence[Passag
     from selfedit.loop import Loop
 
     if not is_finished(ledger):
+        ledger.note("reward", check(ledger.recipe.reward))
         Loop(open_model(ledger, watcher), ledger, watcher.stage).train(passages, held_out, shown)
         ledger.finish()
 
@@ -60,6 +63,8 @@ def evaluate(ledger: Ledger, held_out: Sequence[Passage], rounds: Sequence[Path]
     from selfedit.loop import Loop
 
     if not is_finished(ledger):
+        if "best_of_k" in ledger.recipe.eval.arms:
+            ledger.note("reward", check(ledger.recipe.reward))
         Loop(open_model(ledger, watcher), ledger, watcher.stage).measure(held_out, rounds)
         ledger.finish()
 
@@ -115,6 +120,7 @@ def _digest(passages: Iterable[object]) -> str:
 def open_model(ledger: Ledger, watcher: Watcher) -> Policy:
     """The policy of a run; its tokens are counted in the ledger. Raises LedgerError where the model is another than the run began with."""
     recipe = ledger.recipe
+    ledger.note("judge", NAME)
     with watcher.stage(opening(recipe)):
         from selfedit.opening import open_policy
 

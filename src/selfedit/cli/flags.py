@@ -3,12 +3,25 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel
 from tyro.conf import Suppress, arg
 
-from selfedit.config import ColdStart, Evaluation, Recipe, Settings, TorchEngine, parse_recipe
+from selfedit.config import (
+    ColdStart,
+    EngineSettings,
+    Evaluation,
+    Judge,
+    Majority,
+    Mix,
+    Perplexity,
+    PythonFunction,
+    Recipe,
+    RewardSettings,
+    TorchEngine,
+    parse_recipe,
+)
 from selfedit.errors import ConfigError
 
 
@@ -19,18 +32,21 @@ class EngineFlags(TorchEngine):
     """`fake` needs no model: for tests, and to learn the tool. It has no further settings."""
 
 
-class RewardFlags(Settings):
-    """What a self-edit is worth."""
+RewardType = Literal["correctness", "likelihood", "mix", "perplexity", "majority", "judge", "python"]
 
-    type: Annotated[Literal["likelihood", "correctness"], arg(aliases=["--reward"])] = "correctness"
-    """The share of questions answered correctly, or the gain in the log-likelihood of the right answers."""
+
+class RewardFlags(PythonFunction, Judge, Majority, Perplexity, Mix):
+    """What a self-edit is worth: `selfedit show rewards`, docs/rewards.md."""
+
+    type: Annotated[RewardType, arg(aliases=["--reward"])] = "correctness"  # type: ignore[assignment]
+    """The share of questions answered correctly, the gain in the log-likelihood of the right answers, or another one."""
 
 
 class AnyRecipe(Recipe):
     """Settings of a run."""
 
     engine: EngineFlags = EngineFlags()
-    reward: RewardFlags = RewardFlags()  # type: ignore[assignment]
+    reward: RewardFlags = RewardFlags()
     """What a self-edit is worth."""
 
 
@@ -65,10 +81,17 @@ def _part(kind: type[AnyRecipe], name: str, value: Any) -> Any:
 
 
 def as_recipe(flags: AnyRecipe) -> Recipe:
-    """The recipe that flags say. Raises ConfigError for settings of an engine that was not chosen."""
-    values = flags.model_dump()
-    if flags.engine.type == "fake":
-        if changed := [key for key in flags.engine.model_dump(exclude_defaults=True) if key != "type"]:
-            raise ConfigError(f"--engine.{changed[0].replace('_', '-')} is a setting of the torch engine, not of the fake one; leave it out")
-        values["engine"] = {"type": "fake"}
-    return parse_recipe(values, source="recipe")
+    """The recipe that flags say. Raises ConfigError for settings of a variant that was not chosen."""
+    chosen = {name: _chosen(name, getattr(flags, name), union) for name, union in (("engine", EngineSettings), ("reward", RewardSettings))}
+    return parse_recipe(flags.model_dump(exclude=set(chosen)) | chosen, source="recipe")
+
+
+def _chosen(name: str, flags: EngineFlags | RewardFlags, union: Any) -> dict[str, Any]:
+    """The settings of the chosen variant of a union."""
+    variants = {variant.model_fields["type"].default: variant.model_fields for variant in get_args(get_args(union)[0])}
+    own = variants[flags.type]
+    for key in flags.model_dump(exclude_defaults=True):
+        if key not in own:
+            whose = next(kind for kind, keys in variants.items() if key in keys)
+            raise ConfigError(f"--{name}.{key.replace('_', '-')} is a setting of the {whose} {name}, not of the {flags.type} one; leave it out")
+    return flags.model_dump(include=set(own))

@@ -28,9 +28,10 @@ def print_results(show: Show, folder: Path) -> Path:
         report = write(folder)
         found = compared(folder)
     with Reader(folder) as reader:
-        verdicts, cost = reader.verdicts(), reader.cost()
+        verdicts, cost, notes = reader.verdicts(), reader.cost(), reader.notes()
     comparison(show, found)
     show.line()
+    show.fact("judge", notes.get("judge", "unknown"))
     for verdict in verdicts:
         show.fact("guard", f"{verdict.guard}: {verdict.decision}; {verdict.reason}")
     show.fact("cost", in_words(cost))
@@ -48,5 +49,6 @@ def as_json(folder: Path, **more: Any) -> str:
     arms = {"before" if arm.name == "base" else arm.name: asdict(arm.accuracy) for arm in compared(folder).arms}
     with Reader(folder) as reader:
         verdicts, cost, content = [asdict(verdict) for verdict in reader.verdicts()], asdict(reader.cost()), reader.content_hash()
-    found = {"run": folder.name, "folder": str(folder), **more, **arms, "guards": verdicts, "cost": cost, "content_hash": content}
+        judge = reader.notes().get("judge")
+    found = {"run": folder.name, "folder": str(folder), **more, **arms, "judge": judge, "guards": verdicts, "cost": cost, "content_hash": content}
     return json.dumps(found, ensure_ascii=False, allow_nan=False)

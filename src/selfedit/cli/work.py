@@ -19,6 +19,7 @@ from selfedit.config import Recipe, load_recipe, parse_recipe
 from selfedit.edits import find as find_strategy
 from selfedit.errors import ConfigError, DataError
 from selfedit.ledger import Ledger, Reader
+from selfedit.rewards import check
 
 File = Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="")]
 Options = Annotated[Output, arg(name="")]
@@ -175,6 +176,8 @@ def _recipe(command: Any, name: str, args: Sequence[str], policy: Path | None = 
     recipe = as_recipe(command.settings)
     for strategy in recipe.propose.strategies:
         find_strategy(strategy)
+    if name != "eval" or "best_of_k" in recipe.eval.arms:  # the only arm that asks for a reward
+        check(recipe.reward)
     return recipe
 
 

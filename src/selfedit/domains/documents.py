@@ -169,7 +169,10 @@ def _parse(line: str, where: str) -> Any:
 
 
 def read_row(row: Any, where: str) -> Cut:
-    """A `{title, context, questions: [{question, answer, fact?}]}` object; other keys are ignored. Raises DataError naming `where` and the key."""
+    """A `{title, context, questions: [{question, answer, fact?}]}` object; other keys are ignored, an answer may be null where nobody knows it.
+
+    Raises DataError naming `where` and the key.
+    """
     if not isinstance(row, dict):
         raise DataError(f"{where}: expected an object with title and context, got {_what(row)}")
     questions = row.get("questions")
@@ -187,7 +190,8 @@ def _question(entry: Any, where: str) -> Question:
         raise DataError(f"{where}: 'fact' has to be a number or a text, got {_what(fact)}")
     if "answer" not in entry and "answers" in entry:
         entry = {**entry, "answer": _first(entry["answers"])}
-    return Question(_text(entry, "question", where), _text(entry, "answer", where), fact=None if fact is None else str(fact))
+    answer = "" if "answer" in entry and entry["answer"] is None else _text(entry, "answer", where)  # null: nobody knows it
+    return Question(_text(entry, "question", where), answer, fact=None if fact is None else str(fact))
 
 
 def _first(answers: Any) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 
 from selfedit.edits.spans import Span, pieces
 from selfedit.edits.strategies import Source, build, find, span_prompt
@@ -26,7 +27,8 @@ def demonstrate(shown: Demonstration, strategy: str, chat: bool) -> list[Turn]:
     """
     if shown.strategy not in ("", strategy):
         return []
-    passage, questions = shown.passage, shown.passage.questions
+    questions = tuple(q for q in shown.passage.questions if q.answer)
+    passage = replace(shown.passage, questions=questions)
     asked = find(strategy).ask(Source(passage.title, passage.context, chat, seed=0))
     at_once = len(asked) == 1 and not asked[0].given
     if shown.completion and shown.strategy and not at_once:

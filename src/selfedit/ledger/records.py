@@ -175,6 +175,7 @@ def _write_candidate(db: Db, step: int, position: int, candidate: Candidate) -> 
         reward=reward.value,
         reward_kind=reward.kind,
         reward_reason=reward.reason,
+        reward_parts=_dump(reward.parts),
         losses=_dump_floats(candidate.losses),
         tokens=candidate.tokens,
     )
@@ -185,7 +186,8 @@ def _write_candidate(db: Db, step: int, position: int, candidate: Candidate) -> 
 
 def _read_candidate(db: Db, row: Row) -> Candidate:
     [proposal] = read(db, Proposal, {"task_id": row["task_id"], "round": row["round"], "idx": row["idx"]})
-    reward = Reward(row["reward"], row["reward_kind"], row["reward_reason"])
+    parts = tuple((name, figure) for name, figure in json.loads(row["reward_parts"]))
+    reward = Reward(row["reward"], row["reward_kind"], row["reward_reason"], parts)
     answers = _read_answers(db, {"candidate_id": row["id"]})
     verdicts = tuple(read(db, Verdict, {"candidate_id": row["id"]}))
     return Candidate(proposal, reward, answers, _load_floats(row["losses"]), row["tokens"], verdicts)
@@ -213,7 +215,11 @@ def _write_answers(db: Db, task_id: str, role: str, answers: Sequence[Answer], *
 
 def _read_answers(db: Db, owner: Filter) -> tuple[Answer, ...]:
     rows = _rows(db, "answers", owner)
-    return tuple(Answer(_read_question(row), row["prediction"], bool(row["correct"]), row["gold_logprob"]) for row in rows)
+    return tuple(Answer(_read_question(row), row["prediction"], _read_mark(row["correct"]), row["gold_logprob"]) for row in rows)
+
+
+def _read_mark(correct: int | None) -> bool | None:
+    return None if correct is None else bool(correct)
 
 
 def _write_verdict(db: Db, step: int, position: int, verdict: Verdict, candidate_id: int | None = None) -> None:

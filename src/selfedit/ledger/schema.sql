@@ -85,6 +85,7 @@ CREATE TABLE candidates (
     reward        REAL,                   -- NULL: unscored, see reward_reason
     reward_kind   TEXT NOT NULL,
     reward_reason TEXT NOT NULL,
+    reward_parts  TEXT NOT NULL,          -- JSON: [[name, figure]], what the reward was made of
     losses        TEXT NOT NULL,          -- JSON: one a step of the optimizer; "nan", "inf", "-inf" are strings
     tokens        INTEGER NOT NULL,       -- trained on
     UNIQUE (task_id, round, idx),
@@ -118,11 +119,11 @@ CREATE TABLE answers (                    -- of a candidate to reward questions 
     result_id    INTEGER REFERENCES results (id),
     position     INTEGER NOT NULL,
     question     TEXT NOT NULL,
-    gold         TEXT NOT NULL,
+    gold         TEXT NOT NULL,          -- empty: nobody knows it
     kind         TEXT NOT NULL,
     fact         TEXT,
     prediction   TEXT NOT NULL,
-    correct      INTEGER NOT NULL CHECK (correct IN (0, 1)),
+    correct      INTEGER CHECK (correct IN (0, 1)),   -- by the local judge; NULL: nobody knows the right answer
     gold_logprob REAL,                    -- nats a token; NULL: not measured
     CHECK ((candidate_id IS NULL) <> (result_id IS NULL))
 ) STRICT;
@@ -135,6 +136,14 @@ CREATE TABLE verdicts (
     guard        TEXT NOT NULL,
     decision     TEXT NOT NULL CHECK (decision IN ('accept', 'reject', 'stop')),
     reason       TEXT NOT NULL
+) STRICT;
+
+CREATE TABLE replies (                    -- of a judge, kept as they come, so that a resumed run asks nothing twice
+    key    TEXT PRIMARY KEY,              -- SHA-256 of who was asked and what
+    judge  TEXT NOT NULL,
+    served TEXT NOT NULL,                 -- the model that the server says has answered
+    prompt TEXT NOT NULL,
+    reply  TEXT NOT NULL
 ) STRICT;
 
 CREATE TABLE artifacts (

@@ -7,6 +7,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -18,6 +19,7 @@ from filelock import BaseFileLock
 from selfedit.config import Recipe, parse_recipe
 from selfedit.errors import Interrupted, LedgerError
 from selfedit.ledger import database, lock, records
+from selfedit.types import JudgeReply
 
 R = TypeVar("R")
 Status = Literal["running", "finished", "failed", "interrupted"]
@@ -137,6 +139,22 @@ class Ledger:
             recorded = self._db.execute("SELECT value FROM notes WHERE key = ?", (key,)).fetchone()[0]
         if recorded != text:
             raise LedgerError(f"note {key!r} of run {self.run_id} is already {recorded}, and now {text}: start a new run")
+
+    def recall(self, key: str) -> JudgeReply | None:
+        """A judge's reply that was remembered under this key."""
+        with database.explained(self.folder):
+            row = self._db.execute("SELECT key, judge, served, prompt, reply FROM replies WHERE key = ?", (key,)).fetchone()
+        return JudgeReply(*row) if row else None
+
+    def remember(self, reply: JudgeReply) -> None:
+        """Keep a judge's reply, committed at once. Raises LedgerError where another judge, or another model behind its name, has replied before."""
+        with database.explained(self.folder):
+            before = self._db.execute("SELECT judge, served FROM replies LIMIT 1").fetchone()
+            if before not in (None, (reply.judge, reply.served)):
+                one, other = (f"{judge} ({served or 'model not named'})" for judge, served in (before, (reply.judge, reply.served)))
+                raise LedgerError(f"run {self.run_id} was judged by {one} and now would be by {other}: two judges are never mixed; start a new run")
+            with database.transaction(self._db):
+                records.insert(self._db, "replies", **asdict(reply))
 
     def finish(self, status: Literal["finished", "failed", "interrupted"] = "finished") -> None:
         """Say how the run ended. A run that ended otherwise than `finished` can be resumed."""

@@ -24,7 +24,7 @@ ARMS = {
     "after": ("After", "trained on the self-edits that were kept"),
     "untrained": ("Untrained self-edits", "an adapter for each document, on a self-edit that the model wrote as it came, with its best strategy"),
     "random_edit": ("One of K at random", "an adapter for each document, on one of K self-edits that the model wrote as it came"),
-    "best_of_k": ("Best of K", "the one of K self-edits that is best by the reward, chosen by reward questions"),
+    "best_of_k": ("Best of K", "the one of K self-edits that is best by the reward, as a round chooses"),
     "all_edits": ("All K self-edits", "an adapter for each document, on all K together, none of them evaluated"),
     "oracle": ("Oracle", "an adapter for each document, on the very questions with their answers, in other wordings than those asked"),
     "cold_start": ("After the cold start", "the policy that was shown good self-edits, with an adapter for each document on one that it wrote"),
@@ -222,7 +222,7 @@ def _baselines(arm: str) -> Sequence[str]:
 
 def _marks(seeds: Seeds) -> list[float]:
     """How often each question was answered correctly: the share of its seeds."""
-    return stats.over_seeds([[float(answer.correct) for answer in group] for group in seeds])
+    return stats.over_seeds([[float(answer.correct) for answer in group if answer.correct is not None] for group in seeds])
 
 
 def _within(low: float, interval: Interval) -> Interval:
@@ -326,6 +326,6 @@ def _kinds(answers: dict[str, ByTask]) -> list[tuple[str, int, dict[str, float]]
     table: dict[str, dict[str, list[float]]] = {}
     for arm, by_task in answers.items():
         for seeds in by_task.values():
-            for answer, mark in zip(seeds[0], _marks(seeds), strict=True):
+            for answer, mark in zip((a for a in seeds[0] if a.correct is not None), _marks(seeds), strict=True):
                 table.setdefault(answer.question.kind, {}).setdefault(arm, []).append(mark)
     return [(kind, max(map(len, row.values())), {arm: sum(marks) / len(marks) for arm, marks in row.items()}) for kind, row in sorted(table.items())]
