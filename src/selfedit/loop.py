@@ -12,11 +12,12 @@ from selfedit.arms import Arms
 from selfedit.engine.base import Progress
 from selfedit.examiner import examine
 from selfedit.guards import ANCHORS, forgetting
-from selfedit.rounds import Rounds, chosen
+from selfedit.rounds import chosen
+from selfedit.trials import Trials
 from selfedit.types import Passage, ScoreRequest, Task, Verdict
 
 
-class Loop(Rounds, Arms):
+class Loop(Trials, Arms):
     """Whole runs."""
 
     def learn(self, passages: Sequence[Passage]) -> None:
@@ -50,6 +51,10 @@ class Loop(Rounds, Arms):
         else:
             for number, strategy in enumerate(self.policy.recipe.propose.strategies):  # as the round: self-edits are told apart by it
                 self.evaluate(exams, number, strategy, (strategy,))
+
+    def assess(self, passages: Sequence[Passage]) -> None:
+        """How far rewards and screens can be trusted: the same self-edits under several seeds, on documents that a policy would learn from."""
+        self.trials(self.step("tasks", Task, "Preparing questions", lambda progress: examine(self.policy, passages, progress)))
 
     def guard(self, progress: Progress) -> list[Verdict]:
         """Whether the final adapter may be used."""

@@ -50,9 +50,10 @@ class Policy:
         """A user's turn in the chat template, or a text to continue."""
         return self.engine.tokenizer.encode(prompt.text) if prompt.continued else self.engine.tokenizer.chat(prompt.text)
 
-    def question(self, title: str, question: str) -> Tokens:
-        """How a question is put: without the passage (SEAL section 4.1). An empty title leaves the topic out."""
+    def question(self, title: str, question: str, shown: str = "") -> Tokens:
+        """How a question is put: without the passage (SEAL section 4.1), or after a text. An empty title leaves the topic out."""
         tokenizer, text = self.engine.tokenizer, ask(title, question) if title else question
+        text = f"{shown}\n\n{text}" if shown else text
         return tokenizer.chat(text) if self.in_chat else tokenizer.encode(f"{text}\nAnswer:")
 
     @property
@@ -139,8 +140,20 @@ class Policy:
         limit = self.recipe.questions.max_tokens
         stop = () if self.in_chat else ("\n",)
         completions = self.sample([SampleRequest(self.question(t.title, q.question), Sampling(limit, stop=stop), a) for a, t, q in asked], progress)
-        scores = self.engine.score([ScoreRequest(self.question(t.title, q.question), self._reply(q.answer), a) for a, t, q in asked], progress)
+        golds = [value for values in self.gold(exams, progress=progress) for value in values]
         answers = iter(
-            Answer(q, c.text.strip(), correct(c.text, q.answer), s.mean) for (_, _, q), c, s in zip(asked, completions, scores, strict=True)
+            Answer(q, c.text.strip(), correct(c.text, q.answer), gold) for (_, _, q), c, gold in zip(asked, completions, golds, strict=True)
         )
         return [tuple(next(answers) for _ in questions) for _, _, questions in exams]
+
+    def gold(
+        self, exams: Sequence[tuple[Adapter | None, Task, Sequence[Question]]], shown: Sequence[str] = (), progress: Progress | None = None
+    ) -> list[tuple[float, ...]]:
+        """The log-likelihood a token of the gold answers, nats; `shown` is a text in view for each exam. Nothing is written: cheaper than answers."""
+        requests = [
+            ScoreRequest(self.question(task.title, question.question, text), self._reply(question.answer), adapter)
+            for (adapter, task, questions), text in zip(exams, shown or [""] * len(exams), strict=True)
+            for question in questions
+        ]
+        values = iter([score.mean for score in self.engine.score(requests, progress)])
+        return [tuple(next(values) for _ in questions) for _, _, questions in exams]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 
 from selfedit.algorithms import rest_em
@@ -10,11 +10,11 @@ from selfedit.engine.base import Progress
 from selfedit.guards import training
 from selfedit.policy import derive
 from selfedit.rewards import reward
-from selfedit.steps import R, Steps
+from selfedit.screening import Base, Screening, chunks
 from selfedit.types import Answer, Artifact, Candidate, Kept, Proposal, Reward, Task, Trained
 
 
-class Rounds(Steps):
+class Rounds(Screening):
     """The inner and the outer loop."""
 
     def improve(self, tasks: Sequence[Task], round_: int) -> tuple[list[Proposal], list[Kept]]:
@@ -24,10 +24,8 @@ class Rounds(Steps):
         proposals = self.step(
             f"round-{round_}/edits", Proposal, "Writing self-edits", lambda progress: policy.propose(tasks, round_, recipe.propose, progress)
         )
-        candidates: list[Candidate] = []
-        for i, chunk in enumerate(_chunks(proposals, recipe.chunk)):
-            title = f"Training and scoring candidates {i * recipe.chunk + 1} to {i * recipe.chunk + len(chunk)} of {len(proposals)}"
-            candidates += self.step(f"round-{round_}/candidates-{i}", Candidate, title, partial(self.adapt, tasks, chunk, base))
+        left = self.survivors(tasks, proposals, base, f"round-{round_}")
+        candidates = self.measured(tasks, left, base, f"round-{round_}", recipe.inner.seeds, self.reward_epochs)
         keep = recipe.algorithm.keep
         kept = self.step(f"round-{round_}/kept", Kept, "Selecting", lambda progress: rest_em.select(candidates, keep))
         return proposals, kept
@@ -40,21 +38,32 @@ class Rounds(Steps):
         self.step(f"round-{round_}/policy", Artifact, title, lambda progress: [self.export_trained(job, name, progress)])
         self.merge(self.ledger.folder / name)
 
+    def measured(
+        self, tasks: Sequence[Task], proposals: Sequence[Proposal], base: Base, name: str, seeds: int, epochs: int | None = None
+    ) -> list[Candidate]:
+        """The rewards of proposals, `seeds` adapters for each, a chunk at a time; after the inner loop's epochs, or as many."""
+        candidates: list[Candidate] = []
+        size = self.policy.recipe.chunk
+        for i, chunk in enumerate(chunks(proposals, size)):
+            title = f"Training and scoring candidates {i * size + 1} to {i * size + len(chunk)} of {len(proposals)}"
+            candidates += self.step(f"{name}/candidates-{i}", Candidate, title, partial(self.adapt, tasks, chunk, base, seeds, epochs))
+        return candidates
+
     def adapt(
-        self, tasks: Sequence[Task], proposals: Sequence[Proposal], base: Mapping[str, Sequence[Answer]], progress: Progress
+        self, tasks: Sequence[Task], proposals: Sequence[Proposal], base: Base, seeds: int, epochs: int | None, progress: Progress
     ) -> list[Candidate]:
         """The inner loop on many proposals at once: train, answer the reward questions, judge, forget."""
-        policy, recipe = self.policy, self.policy.recipe
+        policy = self.policy
         by_id = {t.id: t for t in tasks}
-        seeds = range(recipe.inner.seeds)
-        trained = policy.train([policy.job(p.edit.examples, derive(p.seed, "inner", s)) for p in proposals for s in seeds], progress)
-        groups = list(_chunks(trained, recipe.inner.seeds))
+        jobs = [policy.job(p.edit.examples, derive(p.seed, "inner", s), epochs) for p in proposals for s in range(seeds)]
+        trained = policy.train(jobs, progress)
+        groups = list(chunks(trained, seeds))
         exams = [
             (t.adapter, by_id[p.task_id], by_id[p.task_id].reward_questions if t.adapter else ())
             for p, group in zip(proposals, groups, strict=True)
             for t in group
         ]
-        answered = list(_chunks(policy.answer(exams, progress), recipe.inner.seeds))
+        answered = list(chunks(policy.answer(exams, progress), seeds))
         for t in trained:
             self.drop(t)
         return [self.candidate(p, g, a, base[p.task_id]) for p, g, a in zip(proposals, groups, answered, strict=True)]
@@ -73,7 +82,3 @@ def chosen(proposals: Sequence[Proposal], kept: Sequence[Kept]) -> list[Proposal
     """The proposals that were kept."""
     wanted = {(k.task_id, k.round, k.index) for k in kept}
     return [p for p in proposals if (p.task_id, p.round, p.index) in wanted]
-
-
-def _chunks(items: Sequence[R], size: int) -> list[Sequence[R]]:
-    return [items[i : i + size] for i in range(0, len(items), size)]

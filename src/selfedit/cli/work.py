@@ -119,17 +119,21 @@ class Train:
 @dataclass(frozen=True)
 class Eval:
     """Measure, on documents that nobody trained on: the model as it came, trained on each passage alone, and on one self-edit of each strategy.
+    Or, on documents to train on, how far rewards can be trusted, and what cheaper rounds would lose.
 
     Examples:
       selfedit eval --propose.strategies self-qa span-qa implications
       selfedit eval recipe.toml --eval-docs test/ --limit 20
       selfedit eval --policy latest            the policy that the last `selfedit train` made, in place of untrained strategies
+      selfedit eval --reliability --limit 12 --propose.candidates 4 --trials.seeds 3
     """
 
     recipe: Positional[File] = None
     """Settings from a TOML file; flags override it."""
     policy: Annotated[str | None, arg(metavar="RUN", help_behavior_hint="")] = None
     """A run of `train`: its policy is measured, with its settings (flags override them)."""
+    reliability: bool = False
+    """Train the same self-edits with several seeds: the reliability of each reward, and of each screen (docs/reliability.md)."""
     output: Options = field(default_factory=Output)
     settings: Annotated[EvalRecipe, arg(name="")] = field(default_factory=EvalRecipe)
 
@@ -137,13 +141,22 @@ class Eval:
         """One self-edit a document, without selection."""
         policy = None
         if self.output.resume:
-            _nothing_else(self, "eval", EvalRecipe(), self.policy, self.recipe)
+            _nothing_else(self, "eval", EvalRecipe(), self.policy, self.recipe, self.reliability)
             held = runs.taken_up(self.output.root, self.output.resume, "eval")
+        elif self.reliability and self.policy:
+            raise ConfigError("--reliability is measured with the model as it came: leave out --policy")
         else:
             policy = runs.find(self.output.root, self.policy, ("train",)) if self.policy else None
             held = runs.begun(self.output.root, "eval", _recipe(self, "eval", args, policy))
         show = self.output.show
         with held as ledger:
+            if work.is_about_reliability(ledger, self.reliability):
+                passages = work.documents(ledger, ledger.recipe.docs, "train")
+                show.say(f"run {ledger.run_id}")
+                work.assess(ledger, passages, show)
+                from selfedit.cli.trials import end_of_trials
+
+                return end_of_trials(self.output, ledger.folder)
             held_out = work.documents(ledger, ledger.recipe.eval_docs, "heldout", step="held-out")
             rounds = work.policy_of(ledger, policy)
             show.say(f"run {ledger.run_id}")

@@ -151,22 +151,13 @@ def _parts(steps: Sequence[Step]) -> list[Part]:
     together: dict[str, list[Cost]] = {}
     for step in steps:
         together.setdefault(step.name.split("/")[0], []).append(step.cost)
-    return [Part(_part(name), len(costs), _sum(costs)) for name, costs in together.items()]
+    return [Part(_part(name), len(costs), sum(costs, Cost())) for name, costs in together.items()]
 
 
 def _part(name: str) -> str:
     """Steps count rounds from 0, readers from 1."""
     number = name.removeprefix("round-")
     return f"Round {int(number) + 1}" if number != name and number.isdecimal() else _PARTS.get(name, name)
-
-
-def _sum(costs: Sequence[Cost]) -> Cost:
-    return Cost(
-        sum(cost.wall_s for cost in costs),
-        sum(cost.cpu_s for cost in costs),
-        sum(cost.train_tokens for cost in costs),
-        sum(cost.sample_tokens for cost in costs),
-    )
 
 
 def _flat(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:

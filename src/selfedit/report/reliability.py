@@ -1,0 +1,221 @@
+"""How far rewards and screens can be trusted, from the ledger of `selfedit eval --reliability`.
+
+A candidate there has the answers of S adapters to the same Q questions, so that every reward made of answers can be computed from them again.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from selfedit.ledger import Reader, Step
+from selfedit.reliability import Array, BestOf, Screened, best_of, icc, screened, seeds_for, single, spearman_brown, standings
+from selfedit.types import Answer, Candidate, Cost, Interval, Result, Task
+
+FILE = "reliability.json"
+TARGET = 0.7
+"""The reliability that is asked for."""
+CURVE = 10
+"""Seeds to which reliability is projected."""
+ONE_SEED = "one_seed"
+"""The full reward itself, as a screen."""
+DRAWS = 20
+"""Random choices of questions that are averaged."""
+
+Answers = Mapping[str, Sequence[Answer]]
+MEASURES: dict[str, Callable[[Answer, float | None], float | None]] = {
+    "correctness": lambda answer, before: float(answer.correct),
+    "likelihood": lambda answer, before: None if answer.gold_logprob is None or before is None else answer.gold_logprob - before,
+}
+"""Rewards as means over questions: what one answer adds, given the log-likelihood of the gold answer before."""
+MIX = "mix"
+"""Half of each."""
+
+
+@dataclass(frozen=True, slots=True)
+class RewardTrust:
+    """One reward. `within`, `over_all`: ICC(1,1). `curve`: ICC(1,k) within tasks for k = 1, 2, ... `wanted`: seeds that reach the target.
+
+    `best`: the best of K selected on 1, 2, ... seeds, in the reward's own unit; `in_answers`: the same self-edits' true gain in the share of correct
+    answers, by the other seeds. `by_questions`: ICC(1,1) within tasks with at most so many questions.
+    """
+
+    name: str
+    within: Interval | None
+    over_all: Interval | None
+    curve: list[float]
+    wanted: int | None
+    best: list[BestOf]
+    in_answers: list[Interval | None]
+    by_questions: list[tuple[int, float | None]]
+
+
+@dataclass(frozen=True, slots=True)
+class ScreenTrust:
+    """One screen beside the full reward. `cost` is of one self-edit; `saved` the share of a round's CPU time that is saved with 1, 2, ... survivors,
+    `alone` where the screen takes the full reward's place."""
+
+    name: str
+    found: Screened
+    cost: Cost
+    alone: float | None
+    saved: list[float | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Trust:
+    """All of it. `cost` is of training one adapter and asking it; `unscored` self-edits failed to train and are left out."""
+
+    tasks: int
+    edits: int
+    seeds: int
+    questions: float
+    unscored: int
+    reward: str
+    cost: Cost
+    rewards: list[RewardTrust]
+    screens: list[ScreenTrust]
+
+
+def review(reader: Reader) -> Trust | None:
+    """None where the run made no such trials."""
+    steps = [step for step in reader.steps() if step.name.startswith("trials/")]
+    recipe, tasks, candidates = reader.info().recipe, reader.tasks(), reader.candidates()
+    if not any(step.kind == "Candidate" for step in steps):
+        return None
+    S = int(recipe["trials"]["seeds"])
+    arrays = _arrays(tasks, candidates, reader.results("base", "reward"), S)
+    scored = [candidate for candidate in candidates if candidate.reward.value is not None]
+    answering = _cost(steps, "candidates-", len(candidates) * S)
+    return Trust(
+        tasks=len({candidate.proposal.task_id for candidate in candidates}),
+        edits=len(candidates),
+        seeds=S,
+        questions=float(np.mean([len(task.reward_questions) for task in tasks])),
+        unscored=len(candidates) - len(scored),
+        reward=candidates[0].reward.kind,
+        cost=answering,
+        rewards=[_reward(name, groups, arrays["correctness"]) for name, groups in arrays.items() if groups],
+        screens=_screens(reader, steps, scored, arrays.get(candidates[0].reward.kind, []), answering, S),
+    )
+
+
+# ---------------------------------------------------------------- rewards
+
+Cube = Array
+"""(K, S, Q)"""
+
+
+def _arrays(tasks: Sequence[Task], candidates: Sequence[Candidate], base: Sequence[Result], S: int) -> dict[str, list[Cube]]:
+    """What each answer adds to each reward, a (K, S, Q) array for every task; self-edits without a reward are left out."""
+    before = {(result.task_id, answer.question): answer.gold_logprob for result in base for answer in result.answers}
+    found: dict[str, list[Cube]] = {}
+    for name, measure in MEASURES.items():
+        for task in tasks:
+            group = [c for c in candidates if c.proposal.task_id == task.id and c.reward.value is not None]
+            values = [[measure(answer, before.get((task.id, answer.question))) for answer in c.answers] for c in group]
+            if values and all(value is not None for row in values for value in row):
+                found.setdefault(name, []).append(np.array(values, dtype=float).reshape(len(group), S, len(task.reward_questions)))
+    both = [found.get(name, []) for name in MEASURES]
+    if all(both) and len({len(groups) for groups in both}) == 1:
+        found[MIX] = [(a + b) / 2 for a, b in zip(*both, strict=True)]
+    return found
+
+
+def _reward(name: str, cubes: Sequence[Cube], correct: Sequence[Cube]) -> RewardTrust:
+    groups = [cube.mean(axis=2) for cube in cubes]
+    S = groups[0].shape[1]
+    within = icc(groups, within=True)
+    several = any(len(group) > 1 for group in groups)
+    scored = [cube.mean(axis=2) for cube in correct] if len(correct) == len(cubes) else None
+    return RewardTrust(
+        name=name,
+        within=within,
+        over_all=icc(groups, within=False),
+        curve=[spearman_brown(within.mean, k) for k in range(1, CURVE + 1)] if within else [],
+        wanted=seeds_for(within.mean, TARGET) if within else None,
+        best=[best_of(groups, k) for k in range(1, S + 1)] if several else [],
+        in_answers=[best_of(groups, k, scored).true for k in range(1, S)] if several and scored else [],
+        by_questions=_by_questions(cubes),
+    )
+
+
+def _by_questions(cubes: Sequence[Cube]) -> list[tuple[int, float | None]]:
+    """With fewer questions a reward is noisier: ICC(1,1) within tasks, averaged over random choices of at most so many of each task's."""
+    most = max(cube.shape[2] for cube in cubes)
+    rng = np.random.default_rng(0)
+    table: list[tuple[int, float | None]] = []
+    for q in sorted({1, 2, 3, 4, 6, 8, 12, most}):
+        if q <= most:
+            drawn = [single([_some(cube, q, rng) for cube in cubes], within=True) for _ in range(DRAWS)]
+            known = [value for value in drawn if value is not None]
+            table.append((q, float(np.mean(known)) if known else None))
+    return table
+
+
+def _some(cube: Cube, q: int, rng: np.random.Generator) -> Array:
+    chosen = rng.permutation(cube.shape[2])[:q]
+    means: Array = cube[:, :, chosen].mean(axis=2)
+    return means
+
+
+# ---------------------------------------------------------------- screens
+
+
+def _screens(reader: Reader, steps: Sequence[Step], scored: Sequence[Candidate], cubes: Sequence[Cube], answering: Cost, S: int) -> list[ScreenTrust]:
+    ratings = reader.ratings()
+    rows = [_one_seed(cubes, answering, S)] if cubes and S > 1 else []
+    edits = len(reader.proposals())
+    for name in dict.fromkeys(rating.screen for rating in ratings):
+        standing = standings([rating for rating in ratings if rating.screen == name])
+        groups: dict[str, list[tuple[float, float]]] = {}
+        for candidate in scored:
+            p = candidate.proposal
+            assert candidate.reward.value is not None
+            groups.setdefault(p.task_id, []).append((candidate.reward.value, standing.get((p.task_id, p.round, p.index), math.nan)))
+        found = screened([[(np.array([f for f, _ in group]), np.array([s for _, s in group]))] for group in groups.values()])
+        rows.append(_screen(name, found, _cost(steps, f"{name}-", edits), answering, S, edits / max(1, len(groups))))
+    return rows
+
+
+def _one_seed(cubes: Sequence[Cube], answering: Cost, S: int) -> ScreenTrust:
+    """The yardstick: the full reward itself from one seed, beside the mean of the others. No screen can be expected to do better."""
+    groups = [cube.mean(axis=2) for cube in cubes]
+    pairs = [[(np.delete(group, s, axis=1).mean(axis=1), group[:, s]) for s in range(S)] for group in groups]
+    return _screen(ONE_SEED, screened(pairs), answering, answering, S, float(np.mean([len(group) for group in groups])))
+
+
+def _screen(name: str, found: Screened, cost: Cost, answering: Cost, S: int, K: float) -> ScreenTrust:
+    full = S * answering.cpu_s
+    if not full:
+        return ScreenTrust(name, found, cost, None, [None] * len(found.survivors))
+    left = 1 - 1 / S if name == ONE_SEED else 1  # of a survivor's full training
+    share = cost.cpu_s / full
+    return ScreenTrust(name, found, cost, 1 - share, [1 - share - left * survivors.keep / K for survivors in found.survivors])
+
+
+def _cost(steps: Sequence[Step], name: str, over: int) -> Cost:
+    """Of the steps of a name, for each of so many."""
+    total = sum((step.cost for step in steps if step.name.startswith(f"trials/{name}")), Cost())
+    return Cost(*(value / max(1, over) for value in asdict(total).values()))
+
+
+# ---------------------------------------------------------------- for programs
+
+
+def as_json(trust: Trust) -> str:
+    """All of it in one line; what could not be measured is null, and so is a bound of an interval that there is none of."""
+    return json.dumps(_plain(asdict(trust)), allow_nan=False)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
