@@ -9,7 +9,7 @@ from selfedit.cli.results import in_words
 from selfedit.errors import LedgerError
 from selfedit.ledger import Reader
 from selfedit.report import write
-from selfedit.report.reliability import FILE, TARGET, RewardTrust, ScreenTrust, Trust, as_json, review
+from selfedit.report.reliability import FILE, TARGET, RewardTrust, ScreenTrust, Trust, as_json, review, sentence, verdict
 from selfedit.report.words import LABELS, points, signed, signed_range
 from selfedit.show import Show, share
 from selfedit.types import Interval
@@ -37,6 +37,9 @@ def end_of_trials(output: Output, folder: Path) -> int:
 def print_trust(show: Show, found: Trust) -> None:
     """Rewards, screens, and the figures in a sentence."""
     k = found.seeds
+    show.line()
+    show.line(verdict(found), "bold")
+    show.line(sentence(found))
     show.line()
     show.line(f"Reliability over inner-loop seeds ({found.tasks} tasks, {found.edits} self-edits, {k} seeds; ICC(1,1), and ICC(1,{k}) of their mean)")
     columns = ["reward", "within tasks", "95 % interval", f"mean of {k}", f"seeds for {TARGET}", "over all tasks"]

@@ -16,10 +16,11 @@ from plotly.offline import get_plotlyjs
 
 from selfedit.errors import LedgerError
 from selfedit.ledger import Reader, RunInfo, Step
-from selfedit.report import figures
+from selfedit.report import figures, reliability
 from selfedit.report.comparison import Comparison, compare
 from selfedit.report.edits import Edits, review
-from selfedit.report.words import FILTERS
+from selfedit.report.reliability import Trust
+from selfedit.report.words import FILTERS, LABELS
 from selfedit.types import Cost
 
 FILE = "report.html"
@@ -32,6 +33,7 @@ _PARTS = {
     "compare": "Training on what was kept, and on the passages alone",
     "adapter": "Sealing the adapter",
     "guards": "Guards",
+    "trials": "Trying rewards and screens",
     "evaluate": "Measuring the policy on held-out documents",
 }
 """Parts of a run in words, by the first part of the names of their steps."""
@@ -70,7 +72,11 @@ def render(folder: Path) -> str:
         info, steps, tasks, results = reader.info(), reader.steps(), reader.tasks(), reader.results()
         comparison = compare(tasks, results)
         edits = review(tasks, reader.candidates(), reader.kept(), reader.verdicts())
+        trust = reliability.review(reader)
         values: dict[str, Any] = {
+            "trust": trust,
+            "target": reliability.TARGET,
+            "labels": LABELS,
             "info": info,
             "tasks": tasks,
             "comparison": comparison,
@@ -84,14 +90,14 @@ def render(folder: Path) -> str:
             "settings": list(_flat(info.recipe)),
             "content_hash": reader.content_hash(),
         }
-    return _page(values, _figures(comparison, edits))
+    return _page(values, _figures(comparison, edits, trust))
 
 
 def _page(values: dict[str, Any], drawn: dict[str, figures.Figure]) -> str:
     environment = Environment(
         loader=PackageLoader("selfedit.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters.update(FILTERS)
+    environment.filters.update(FILTERS, verdict=reliability.verdict, sentence=reliability.sentence)
     scripts = [get_plotlyjs(), _template(environment, "draw.js")] if drawn else []
     return environment.get_template("report.html.j2").render(
         **values,
@@ -106,7 +112,7 @@ def _template(environment: Environment, name: str) -> str:
     return environment.get_template(name).render()
 
 
-def _figures(comparison: Comparison, edits: Edits) -> dict[str, figures.Figure]:
+def _figures(comparison: Comparison, edits: Edits, trust: Trust | None) -> dict[str, figures.Figure]:
     drawn: dict[str, figures.Figure] = {}
     if comparison.arms:
         drawn["arms"] = figures.arms(comparison.arms, comparison.final)
@@ -116,6 +122,10 @@ def _figures(comparison: Comparison, edits: Edits) -> dict[str, figures.Figure]:
         drawn["rewards"] = figures.rewards(edits)
     if sum(one.mean is not None for one in edits.rounds) > 1:
         drawn["rounds"] = figures.rounds(edits.rounds)
+    if trust and any(reward.curve for reward in trust.rewards):
+        drawn["reliability"] = figures.reliability(trust.rewards, reliability.TARGET)
+    if trust and any(screen.alone is not None and screen.found.survivors for screen in trust.screens):
+        drawn["screens"] = figures.screens(trust.screens)
     return drawn
 
 

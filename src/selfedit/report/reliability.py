@@ -15,6 +15,7 @@ import numpy as np
 
 from selfedit.ledger import Reader, Step
 from selfedit.reliability import Array, BestOf, Screened, best_of, icc, screened, seeds_for, single, spearman_brown, standings
+from selfedit.report.words import plural, signed
 from selfedit.types import Answer, Candidate, Cost, Interval, Result, Task
 
 FILE = "reliability.json"
@@ -203,6 +204,38 @@ def _cost(steps: Sequence[Step], name: str, over: int) -> Cost:
     """Of the steps of a name, for each of so many."""
     total = sum((step.cost for step in steps if step.name.startswith(f"trials/{name}")), Cost())
     return Cost(*(value / max(1, over) for value in asdict(total).values()))
+
+
+# ---------------------------------------------------------------- in words
+
+
+def verdict(trust: Trust) -> str:
+    """Which reward to take."""
+    known = [reward for reward in trust.rewards if reward.within]
+    if not known:
+        return "Nothing tells these self-edits apart."
+    best = max(known, key=lambda reward: reward.within.mean if reward.within else 0.0)
+    if best.wanted is None:
+        return "No reward tells these self-edits apart."
+    return f"{best.name.capitalize()} tells self-edits apart best."
+
+
+def sentence(trust: Trust) -> str:
+    """What the figures say, reward by reward."""
+    said = []
+    for reward in trust.rewards:
+        if reward.within is None:
+            said.append(f"By {reward.name}, all self-edits of a document are equal.")
+            continue
+        wanted = f"no number of seeds makes it {TARGET}" if reward.wanted is None else f"{TARGET} takes {plural(reward.wanted, 'seed')}"
+        said.append(f"One seed of {reward.name} has a reliability of {reward.within.mean:.2f} within documents; {wanted}.")
+    chosen = next((reward for reward in trust.rewards if reward.name == trust.reward), None)
+    if chosen and chosen.best and chosen.best[0].true:
+        first, true = chosen.best[0], chosen.best[0].true
+        assert true is not None
+        gains = f"looks {signed(first.apparent.mean)} better than a random one, and is {signed(true.mean)}"
+        said.append(f"The best self-edit by one seed of {chosen.name} {gains}.")
+    return " ".join(said)
 
 
 # ---------------------------------------------------------------- for programs
