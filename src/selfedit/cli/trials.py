@@ -42,7 +42,7 @@ def print_trust(show: Show, found: Trust) -> None:
     show.line(sentence(found))
     show.line()
     show.line(f"Reliability over inner-loop seeds ({found.tasks} tasks, {found.edits} self-edits, {k} seeds; ICC(1,1), and ICC(1,{k}) of their mean)")
-    columns = ["reward", "within tasks", "95 % interval", f"mean of {k}", f"seeds for {TARGET}", "over all tasks"]
+    columns = ["reward", "mean", "within tasks", "95 % interval", f"mean of {k}", f"seeds for {TARGET}", "over all tasks"]
     show.table(columns, [_reliability(reward) for reward in found.rewards])
     show.line()
     show.line("Gain of a task's best self-edit over a random one: by the seed that chose it, by the others, and in correct answers by the others")
@@ -65,6 +65,7 @@ def _reliability(reward: RewardTrust) -> list[str]:
     within, over_all = reward.within, reward.over_all
     return [
         reward.name,
+        signed(reward.mean),
         mean(within),
         bounds(within),
         number(reward.curve[len(reward.best) - 1] if reward.curve else None),

@@ -15,7 +15,7 @@ import numpy as np
 
 from selfedit.ledger import Reader, Step
 from selfedit.reliability import Array, BestOf, Screened, best_of, icc, screened, seeds_for, single, spearman_brown, standings
-from selfedit.report.words import plural, signed
+from selfedit.report.words import percent, plural, signed
 from selfedit.types import Answer, Candidate, Cost, Interval, Result, Task
 
 FILE = "reliability.json"
@@ -40,13 +40,15 @@ MIX = "mix"
 
 @dataclass(frozen=True, slots=True)
 class RewardTrust:
-    """One reward. `within`, `over_all`: ICC(1,1). `curve`: ICC(1,k) within tasks for k = 1, 2, ... `wanted`: seeds that reach the target.
+    """One reward. `mean`: of all self-edits. `within`, `over_all`: ICC(1,1). `curve`: ICC(1,k) within tasks for k = 1, 2, ... `wanted`: seeds that
+    reach the target.
 
     `best`: the best of K selected on 1, 2, ... seeds, in the reward's own unit; `in_answers`: the same self-edits' true gain in the share of correct
     answers, by the other seeds. `by_questions`: ICC(1,1) within tasks with at most so many questions.
     """
 
     name: str
+    mean: float
     within: Interval | None
     over_all: Interval | None
     curve: list[float]
@@ -70,13 +72,15 @@ class ScreenTrust:
 
 @dataclass(frozen=True, slots=True)
 class Trust:
-    """All of it. `cost` is of training one adapter and asking it; `unscored` self-edits failed to train and are left out."""
+    """All of it. `cost` is of training one adapter and asking it; `base` is the share of correct answers before; `unscored` self-edits failed to
+    train and are left out."""
 
     tasks: int
     edits: int
     seeds: int
     questions: float
     unscored: int
+    base: float
     reward: str
     cost: Cost
     rewards: list[RewardTrust]
@@ -90,7 +94,8 @@ def review(reader: Reader) -> Trust | None:
     if not any(step.kind == "Candidate" for step in steps):
         return None
     S = int(recipe["trials"]["seeds"])
-    arrays = _arrays(tasks, candidates, reader.results("base", "reward"), S)
+    base = reader.results("base", "reward")
+    arrays = _arrays(tasks, candidates, base, S)
     scored = [candidate for candidate in candidates if candidate.reward.value is not None]
     answering = _cost(steps, "candidates-", len(candidates) * S)
     return Trust(
@@ -99,11 +104,17 @@ def review(reader: Reader) -> Trust | None:
         seeds=S,
         questions=float(np.mean([len(task.reward_questions) for task in tasks])),
         unscored=len(candidates) - len(scored),
+        base=_share_correct(base),
         reward=candidates[0].reward.kind,
         cost=answering,
         rewards=[_reward(name, groups, arrays["correctness"]) for name, groups in arrays.items() if groups],
         screens=_screens(reader, steps, scored, arrays.get(candidates[0].reward.kind, []), answering, S),
     )
+
+
+def _share_correct(base: Sequence[Result]) -> float:
+    """The mean over tasks, as rewards are averaged."""
+    return float(np.mean([np.mean([bool(answer.correct) for answer in result.answers]) for result in base if result.answers]))
 
 
 # ---------------------------------------------------------------- rewards
@@ -136,6 +147,7 @@ def _reward(name: str, cubes: Sequence[Cube], correct: Sequence[Cube]) -> Reward
     scored = [cube.mean(axis=2) for cube in correct] if len(correct) == len(cubes) else None
     return RewardTrust(
         name=name,
+        mean=float(np.mean([group.mean() for group in groups])),
         within=within,
         over_all=icc(groups, within=False),
         curve=[spearman_brown(within.mean, k) for k in range(1, CURVE + 1)] if within else [],
@@ -235,7 +247,19 @@ def sentence(trust: Trust) -> str:
         assert true is not None
         gains = f"looks {signed(first.apparent.mean)} better than a random one, and is {signed(true.mean)}"
         said.append(f"The best self-edit by one seed of {chosen.name} {gains}.")
-    return " ".join(said)
+    return " ".join([*said, *_warning(trust)])
+
+
+def _warning(trust: Trust) -> list[str]:
+    """Reliable is not yet valid: a likelihood that falls where correct answers rise measures the form of the answers."""
+    means = {reward.name: reward.mean for reward in trust.rewards}
+    if means.get("likelihood", 0.0) >= 0 or means.get("correctness", 0.0) <= trust.base:
+        return []
+    rise = f"from {percent(trust.base)} to {percent(means['correctness'])}"
+    return [
+        f"Take care: training made the gold answers less likely ({signed(means['likelihood'])} nats a token) while correct answers went {rise}. The "
+        "self-edits teach another form of answer than the gold ones have, whole sentences perhaps, and likelihood measures that."
+    ]
 
 
 # ---------------------------------------------------------------- for programs

@@ -3,7 +3,8 @@
 1. Each reward's reliability, best of K and cost are recomputed here from the answers and the steps.
 2. Screens stand beside the full reward, with what they save; the reward itself, from one seed, is the yardstick.
 3. Self-edits that failed to train are left out and counted; a reward that was not measured is not shown.
-4. A run on a real loop, whose adapters depend on their seed: tables, page and the file for programs agree; a run without trials has none of them.
+4. Where the gold answers became less likely while more were answered, the page warns of likelihood.
+5. A run on a real loop, whose adapters depend on their seed: tables, page and the file for programs agree; a run without trials has none of them.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ from selfedit.types import Answer, Candidate, Proposal, Question, Rating, Result
 T, K, S, Q = 4, 3, 2, 2
 
 
-def tell(folder: Path, failed: Sequence[int] = (), logprobs: bool = True) -> np.ndarray:
+def tell(folder: Path, failed: Sequence[int] = (), logprobs: bool = True, before: float = -2.0) -> np.ndarray:
     """A made-up run; returns whether each answer is correct, (T, K, S, Q)."""
     rng = np.random.default_rng(4)
     correct = rng.random((T, K, S, Q)) < np.linspace(0.2, 0.8, K)[None, :, None, None]
@@ -50,11 +51,11 @@ def tell(folder: Path, failed: Sequence[int] = (), logprobs: bool = True) -> np.
 
     with Ledger.create(folder, command="eval", recipe=parse_recipe({"trials": {"seeds": S}}), environment={}) as ledger:
         ledger.step("tasks", Task, lambda: tasks)
-        before = -2.0 if logprobs else None
+        known = before if logprobs else None
         ledger.step(
             "trials/base",
             Result,
-            lambda: [Result("base", t.id, tuple(Answer(q, "", False, before) for q in t.reward_questions), 0, "reward") for t in tasks],
+            lambda: [Result("base", t.id, tuple(Answer(q, "", False, known) for q in t.reward_questions), 0, "reward") for t in tasks],
         )
         proposals = ledger.step(
             "trials/edits", Proposal, lambda: [Proposal(t.id, 0, k, k, SelfEdit("self-qa", (), ())) for t in tasks for k in range(K)]
@@ -122,6 +123,15 @@ def test_what_was_not_measured_is_left_out(tmp_path: Path) -> None:  # promise 3
     assert "4 self-edits failed to train and are left out" in page and 'data-reward="likelihood"' not in page
 
 
+def test_a_likelihood_that_falls_is_warned_of(tmp_path: Path) -> None:  # promise 4
+    tell(tmp_path / "run", before=0.5)
+    found = reviewed(tmp_path / "run")
+    assert found.base == 0 and {reward.name: reward.mean < 0 for reward in found.rewards} == {"correctness": False, "likelihood": True, "mix": True}
+    assert "less likely" in sentence(found) and "Take care" in write(tmp_path / "run").read_text(encoding="utf-8")
+    tell(tmp_path / "other")
+    assert "Take care" not in sentence(reviewed(tmp_path / "other"))
+
+
 def test_where_nothing_was_measured(tmp_path: Path) -> None:  # promise 3
     tell(tmp_path / "run", failed=range(T * K))
     found = reviewed(tmp_path / "run")
@@ -137,7 +147,7 @@ class Moody(Fake):
         return super().train([replace(job, data=tuple(data)) for job, data in zip(jobs, kept, strict=True)], progress)
 
 
-def test_a_whole_run(tmp_path: Path) -> None:  # promise 4
+def test_a_whole_run(tmp_path: Path) -> None:  # promise 5
     recipe = parse_recipe(
         {
             "engine": {"type": "fake"},
@@ -163,7 +173,7 @@ def test_a_whole_run(tmp_path: Path) -> None:  # promise 4
     assert for_programs["screens"][1]["found"]["survivors"][0]["keep"] == 1
 
 
-def test_other_runs_have_none(tmp_path: Path) -> None:  # promise 4
+def test_other_runs_have_none(tmp_path: Path) -> None:  # promise 5
     with Ledger.create(tmp_path / "run", command="learn", recipe=Recipe(), environment={}) as ledger:
         ledger.finish()
     with Reader(tmp_path / "run") as reader:
