@@ -159,7 +159,7 @@ def words(annotation: Any, metadata: list[Any]) -> str:
     if origin is Literal:
         return " or ".join(f'`"{choice}"`' for choice in args)
     if origin is tuple:
-        return "list of " + {str: "texts", Path: "paths"}[args[0]]
+        return "list of " + {str: "texts", Path: "paths", int: "whole numbers"}[args[0]]
     if origin in (Union, UnionType):
         return " or ".join(words(arg, []) for arg in args)
     limits = [f"{sign} {getattr(m, name):,}" for m in metadata for name, sign in LIMITS.items() if getattr(m, name, None) is not None]

@@ -8,8 +8,9 @@ from functools import partial
 
 from selfedit.engine.base import Progress
 from selfedit.errors import EngineError
+from selfedit.inner import chunks
 from selfedit.policy import derive
-from selfedit.rounds import Rounds, chunks
+from selfedit.rounds import Rounds
 from selfedit.types import Example, Proposal, Question, Result, Task, TrainJob
 
 STRIDE = 64

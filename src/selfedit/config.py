@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from selfedit.errors import ConfigError
 from selfedit.types import LoraShape, Optimizer, Sampling
@@ -166,6 +166,80 @@ class PythonFunction(Settings):
 RewardSettings = Annotated[Correctness | Likelihood | Mix | Perplexity | Majority | Judge | PythonFunction, Field(discriminator="type")]
 
 
+class NoScreening(Settings):
+    """Every self-edit is trained in full."""
+
+    type: Literal["none"] = "none"
+
+
+class Halving(Settings):
+    """Successive halving: all are trained for a few epochs, the better half by likelihood gain for some more, until `keep` are left."""
+
+    type: Literal["halving"] = "halving"
+    keep: int = Field(2, ge=1)
+    """Self-edits of a task that are then trained in full; the others get no reward."""
+    rungs: tuple[int, ...] = Field((1, 2), min_length=1)
+    """Epochs of each rung, ascending. A rung is a whole training from the start, with its own decay of the learning rate."""
+
+    @field_validator("rungs")
+    @classmethod
+    def _ascending(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        if value[0] < 1 or any(a >= b for a, b in pairwise(value)):
+            raise ValueError("rungs are epochs, at least 1, each more than the one before")
+        return value
+
+
+class EarlyStop(Settings):
+    """The reward is measured after fewer epochs; what is kept is trained in full in the end. No self-edit is left out."""
+
+    type: Literal["early_stop"] = "early_stop"
+    epochs: int = Field(2, ge=1)
+    """Passes over a self-edit's examples, with their own decay of the learning rate, in place of `inner.epochs`."""
+
+
+class Gradient(Settings):
+    """One-step gradient alignment: the likelihood gain after one tiny step along the self-edit's gradient, from the adapter's initialisation."""
+
+    type: Literal["gradient"] = "gradient"
+    keep: int = Field(2, ge=1)
+    """Self-edits of a task that are then trained in full; the others get no reward."""
+    measure: Literal["cosine", "dot"] = "cosine"
+    """`cosine`: the step is as long for every self-edit. `dot`: as long as its gradient."""
+
+
+class InContext(Settings):
+    """The likelihood of the gold answers with the self-edit's examples in the prompt, without the passage. Nothing is trained."""
+
+    type: Literal["in_context"] = "in_context"
+    keep: int = Field(2, ge=1)
+    """Self-edits of a task that are then trained in full; the others get no reward."""
+
+
+Selective = Halving | Gradient | InContext
+"""Screens that leave self-edits out; they rate by the right answers to the reward questions."""
+ScreeningSettings = Annotated[NoScreening | Halving | EarlyStop | Gradient | InContext, Field(discriminator="type")]
+
+
+class Trials(Settings):
+    """What `selfedit eval --reliability` measures, on `propose.candidates` self-edits of each of `limit` tasks."""
+
+    seeds: int = Field(3, ge=2, le=12)
+    """Adapters trained on each self-edit with different seeds."""
+    screens: tuple[str, ...] = ("halving", "early_stop", "gradient", "in_context")
+    """Screens that are compared with the full reward, with the settings of `screening` where they are its type, else with their defaults."""
+
+    @field_validator("screens")
+    @classmethod
+    def _known(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if unknown := [name for name in value if name not in SCREENS]:
+            raise ValueError(f"there is no screen '{unknown[0]}'; there are: {', '.join(SCREENS)}")
+        return value
+
+
+SCREENS = {kind.model_fields["type"].default: kind for kind in (Halving, EarlyStop, Gradient, InContext)}
+"""The screens by their type."""
+
+
 class RestEM(Settings):
     """ReST-EM: SFT on the best self-edits of each task, merge, repeat (Singh et al. 2023; SEAL section 3.1)."""
 
@@ -260,7 +334,7 @@ class Recipe(Settings):
     seed: int = Field(0, ge=0)
     """Every choice left to chance follows from it."""
     docs: tuple[Path, ...] = ()
-    """Documents or JSONL files with questions. Empty: `train` takes its part of the bundled corpus."""
+    """Documents or JSONL files with questions. Empty: `train` and `eval --reliability` take their part of the bundled corpus."""
     eval_docs: tuple[Path, ...] = ()
     """For `train` and `eval`: documents the policy never learns from, on which it is measured. Empty: the held-out part of the bundled corpus."""
     limit: int = Field(0, ge=0)
@@ -274,11 +348,22 @@ class Recipe(Settings):
     propose: Propose = Propose()
     inner: Inner = Inner()
     reward: RewardSettings = Correctness()
+    screening: ScreeningSettings = NoScreening()
+    trials: Trials = Trials()
     algorithm: RestEM = RestEM()
     cold_start: ColdStart = ColdStart()
     eval: Evaluation = Evaluation()
     guards: GuardSettings = GuardSettings()
     engine: EngineSettings = TorchEngine()
+
+    @model_validator(mode="after")
+    def _screening_fits(self) -> Recipe:
+        screen, reward = self.screening, self.reward
+        if isinstance(screen, Selective) and screen.keep < self.algorithm.keep:
+            raise ValueError(f"screening.keep is {screen.keep}, too few for algorithm.keep = {self.algorithm.keep}: raise it")
+        if isinstance(screen, Selective) and isinstance(reward, Perplexity | Majority):
+            raise ValueError(f"screening.type {screen.type} rates by right answers, and reward {reward.type} goes by none: take early_stop or none")
+        return self
 
 
 def load_recipe(path: Path) -> Recipe:
@@ -309,7 +394,7 @@ def _explain(error: ValidationError, source: str) -> str:
         near = difflib.get_close_matches(key, list(_known_keys(Recipe)), n=1, cutoff=0.0)
         return f"{source}: unknown key '{key}'; the nearest valid one is '{near[0]}'"
     got = "" if first["type"] == "value_error" else f" (got {first['input']!r})"  # our own messages say enough, and an address may hold a password
-    return f"{source}: {key}: {first['msg'].removeprefix('Value error, ')}{got}"
+    return ": ".join(part for part in (source, key, first["msg"].removeprefix("Value error, ")) if part) + got
 
 
 def _known_keys(model: type[BaseModel], prefix: str = "") -> list[str]:

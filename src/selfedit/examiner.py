@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
-from selfedit.config import Recipe
+from selfedit.config import Recipe, Selective
 from selfedit.domains.exam import agree, cloze, open_book, parse_questions, writing_prompts
 from selfedit.domains.knowledge import bundled_corpus, divide, read_demonstrations, read_documents
 from selfedit.edits import demonstrate
@@ -38,18 +38,20 @@ def shown(recipe: Recipe, examples: Sequence[Path]) -> list[Demonstration]:
     return found
 
 
-def examine(policy: Policy, passages: Sequence[Passage], progress: Progress | None = None) -> list[Task]:
+def examine(policy: Policy, passages: Sequence[Passage], progress: Progress | None = None, gold: bool = False) -> list[Task]:
     """A task for every passage that has at least two facts to ask about, or questions to which nobody knows the answer.
 
-    Raises DataError where none has, and where the reward needs answers that nobody knows.
+    Raises DataError where none has, and where answers that nobody knows are needed: by the reward, by the screen, or (`gold`) in any case.
     """
     bare = [p for p in passages if not p.questions]
     written = dict(zip([p.id for p in bare], write_exams(policy, bare, progress), strict=True)) if bare else {}
     settings, seed = policy.recipe.questions, policy.recipe.seed
     tasks = [divide(replace(p, questions=p.questions or written[p.id]), settings.report_share, seed) for p in passages]
     unknown = {t.id: sum(not q.answer for q in t.reward_questions) for t in tasks}
-    if needs(policy.recipe.reward).gold and (n := sum(unknown.values())):
-        raise DataError(f"{n} questions have no answer, which reward {policy.recipe.reward.type} needs; use reward majority, or leave them out")
+    gold = gold or needs(policy.recipe.reward).gold or isinstance(policy.recipe.screening, Selective)
+    if gold and (n := sum(unknown.values())):
+        who = f"reward {policy.recipe.reward.type} needs" if needs(policy.recipe.reward).gold else "rating self-edits by right answers needs"
+        raise DataError(f"{n} questions have no answer, which {who}; use reward majority without a screen, or leave them out")
     asked = [t for t in tasks if t.reward_questions and (t.report_questions or unknown[t.id])]
     if not asked:
         raise DataError("nothing to ask about: no passage gave two questions on different facts; use longer documents, or JSONL with questions")

@@ -14,10 +14,11 @@ from selfedit.examiner import examine, held_out_exams
 from selfedit.guards import ANCHORS, collapse, forgetting
 from selfedit.rewards import needs
 from selfedit.rounds import Round, chosen
+from selfedit.trials import Trials
 from selfedit.types import Demonstration, Passage, Result, ScoreRequest, Task, Verdict
 
 
-class Loop(Arms):
+class Loop(Trials, Arms):
     """Whole runs."""
 
     def learn(self, passages: Sequence[Passage]) -> None:
@@ -55,6 +56,10 @@ class Loop(Arms):
             self.merge(folder)
             final = self.evaluate(exams, number, folder.name, start.strategy)
         self.controls(exams, final, start)
+
+    def assess(self, passages: Sequence[Passage]) -> None:
+        """How far rewards and screens can be trusted: the same self-edits under several seeds, on documents that a policy would learn from."""
+        self.trials(self.step("tasks", Task, "Preparing questions", lambda progress: examine(self.policy, passages, progress, gold=True)))
 
     def guard(self, progress: Progress) -> list[Verdict]:
         """Whether the final adapter may be used."""

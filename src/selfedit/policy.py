@@ -51,9 +51,10 @@ class Policy:
         """A user's turn in the chat template, or a text to continue."""
         return self.engine.tokenizer.encode(prompt.text) if prompt.continued else self.engine.tokenizer.chat(prompt.text)
 
-    def question(self, title: str, question: str) -> Tokens:
-        """How a question is put: without the passage (SEAL section 4.1). An empty title leaves the topic out."""
+    def question(self, title: str, question: str, shown: str = "") -> Tokens:
+        """How a question is put: without the passage (SEAL section 4.1), or after a text. An empty title leaves the topic out."""
         tokenizer, text = self.engine.tokenizer, ask(title, question) if title else question
+        text = f"{shown}\n\n{text}" if shown else text
         return tokenizer.chat(text) if self.in_chat else tokenizer.encode(f"{text}\nAnswer:")
 
     @property
@@ -142,9 +143,8 @@ class Policy:
         """Put questions to adapters without the passage: a greedy answer, judged, and the log-likelihood of the gold one. One call for all."""
         asked = [(adapter, task, question) for adapter, task, questions in exams for question in questions]
         completions = self.sample([self._asking(t, q, a) for a, t, q in asked], progress)
-        known = [ScoreRequest(self.question(t.title, q.question), self._reply(q.answer), a) for a, t, q in asked if q.answer]
-        scores = iter(self.engine.score(known, progress))
-        answers = iter(_answer(q, c, next(scores).mean if q.answer else None) for (_, _, q), c in zip(asked, completions, strict=True))
+        golds = [value for values in self.gold(exams, progress=progress) for value in values]
+        answers = iter(_answer(q, c, gold) for (_, _, q), c, gold in zip(asked, completions, golds, strict=True))
         return [tuple(next(answers) for _ in questions) for _, _, questions in exams]
 
     def draw(
@@ -159,6 +159,22 @@ class Policy:
     def _asking(self, task: Task, question: Question, adapter: Adapter | None, temperature: float = 0.0, seed: int = 0) -> SampleRequest:
         sampling = Sampling(self.recipe.questions.max_tokens, temperature, stop=() if self.in_chat else ("\n",), seed=seed)
         return SampleRequest(self.question(task.title, question.question), sampling, adapter)
+
+    def gold(
+        self, exams: Sequence[tuple[Adapter | None, Task, Sequence[Question]]], shown: Sequence[str] = (), progress: Progress | None = None
+    ) -> list[tuple[float | None, ...]]:
+        """The log-likelihood a token of the gold answers, nats, None where nobody knows one. Nothing is written: cheaper than answers.
+
+        `shown` is a text in view for each exam.
+        """
+        requests = [
+            ScoreRequest(self.question(task.title, question.question, text), self._reply(question.answer), adapter)
+            for (adapter, task, questions), text in zip(exams, shown or [""] * len(exams), strict=True)
+            for question in questions
+            if question.answer
+        ]
+        values = iter([score.mean for score in self.engine.score(requests, progress)])
+        return [tuple(next(values) if question.answer else None for question in questions) for _, _, questions in exams]
 
     def expect(self, texts: Sequence[tuple[Adapter | None, Task, Sequence[str]]], progress: Progress | None = None) -> list[tuple[Score, ...]]:
         """The log-likelihood of texts about tasks, each after its task's title. One call for all."""

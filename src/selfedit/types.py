@@ -6,7 +6,7 @@ Shapes are named where a record holds numbers: T tokens of a sequence, K candida
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from typing import ClassVar, Literal
 
 Tokens = tuple[int, ...]
@@ -316,6 +316,21 @@ class Candidate:
 
 
 @dataclass(frozen=True, slots=True)
+class Rating:
+    """What a screen says of a self-edit before it is trained in full: the higher the better, None where it could not be measured.
+
+    A screen in several rungs (from 0) rates again those that are left; whoever reached a higher rung is ahead of whoever did not.
+    """
+
+    task_id: str
+    round: int
+    index: int
+    screen: str
+    rung: int
+    value: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class Kept:
     """The selection: this proposal is learned from."""
 
@@ -361,9 +376,14 @@ class Interval:
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What work took: seconds of wall clock and of CPU, tokens trained on and tokens written."""
+    """What work took: seconds of wall clock and of CPU, tokens trained on and tokens written, and how much of the CPU's time went into each."""
 
     wall_s: float = 0.0
     cpu_s: float = 0.0
     train_tokens: int = 0
     sample_tokens: int = 0
+    train_cpu_s: float = 0.0
+    sample_cpu_s: float = 0.0
+
+    def __add__(self, other: Cost) -> Cost:
+        return Cost(*(a + b for a, b in zip(astuple(self), astuple(other), strict=True)))

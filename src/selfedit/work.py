@@ -35,7 +35,7 @@ class Watcher(Protocol):
         ...
 
 
-# ------------------------------------------------------------ the three kinds of work
+# ------------------------------------------------------------ the kinds of work
 
 
 def learn(ledger: Ledger, passages: Sequence[Passage], watcher: Watcher) -> None:
@@ -66,6 +66,16 @@ def evaluate(ledger: Ledger, held_out: Sequence[Passage], rounds: Sequence[Path]
         if "best_of_k" in ledger.recipe.eval.arms:
             ledger.note("reward", check(ledger.recipe.reward))
         Loop(open_model(ledger, watcher), ledger, watcher.stage).measure(held_out, rounds)
+        ledger.finish()
+
+
+def assess(ledger: Ledger, passages: Sequence[Passage], watcher: Watcher) -> None:
+    """Measure how far rewards and screens can be trusted."""
+    from selfedit.loop import Loop
+
+    if not is_finished(ledger):
+        ledger.note("reward", check(ledger.recipe.reward))
+        Loop(open_model(ledger, watcher), ledger, watcher.stage).assess(passages)
         ledger.finish()
 
 
@@ -171,6 +181,14 @@ def is_finished(ledger: Ledger) -> bool:
     """Whether everything was done before."""
     with Reader(ledger.folder) as reader:
         return reader.info().status == "finished"
+
+
+def is_about_reliability(ledger: Ledger, asked: bool) -> bool:
+    """Whether a run of `eval` measures rewards in place of a policy; noted at its beginning, and found again."""
+    if asked:
+        ledger.note("measures", "reliability")
+    with Reader(ledger.folder) as reader:
+        return reader.notes().get("measures") == "reliability"
 
 
 def policy_of(ledger: Ledger, policy: Path | None) -> list[Path]:

@@ -145,7 +145,7 @@ def test_questions_that_nobody_can_answer(tmp_path: Path) -> None:  # promise 5
     passages = unknown(bundled_corpus("train")[:2])
     found = improved(tmp_path / "run", Fake(), recipe(reward={"type": "majority", "threshold": 0}), passages)
     assert all(c.reward.value is not None and c.answers and all(a.correct is None for a in c.answers) for c in found)
-    with pytest.raises(DataError, match=r"\d+ questions have no answer, which reward correctness needs; use reward majority"):
+    with pytest.raises(DataError, match=r"\d+ questions have no answer, which reward correctness needs; use reward majority without"):
         improved(tmp_path / "other", Fake(), recipe(), passages)
 
 

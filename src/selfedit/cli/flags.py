@@ -5,13 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel
+from pydantic import BaseModel, model_validator
 from tyro.conf import Suppress, arg
 
 from selfedit.config import (
     ColdStart,
+    EarlyStop,
     EngineSettings,
     Evaluation,
+    Gradient,
+    Halving,
     Judge,
     Majority,
     Mix,
@@ -19,7 +22,9 @@ from selfedit.config import (
     PythonFunction,
     Recipe,
     RewardSettings,
+    ScreeningSettings,
     TorchEngine,
+    Trials,
     parse_recipe,
 )
 from selfedit.errors import ConfigError
@@ -42,12 +47,29 @@ class RewardFlags(PythonFunction, Judge, Majority, Perplexity, Mix):
     """The share of questions answered correctly, the gain in the log-likelihood of the right answers, or another one."""
 
 
+class ScreeningFlags(Gradient, EarlyStop, Halving):
+    """What rates self-edits before they are trained in full: docs/reliability.md."""
+
+    type: Annotated[Literal["none", "halving", "early_stop", "gradient", "in_context"], arg(aliases=["--screening"])] = "none"  # type: ignore[assignment]
+    """Successive halving, a reward after fewer epochs, one-step gradient alignment, the self-edit in the prompt, or nothing."""
+
+
+UNIONS: dict[str, Any] = {"engine": EngineSettings, "reward": RewardSettings, "screening": ScreeningSettings}
+"""Settings of which one variant is chosen."""
+
+
 class AnyRecipe(Recipe):
     """Settings of a run."""
 
     engine: EngineFlags = EngineFlags()
     reward: RewardFlags = RewardFlags()
     """What a self-edit is worth."""
+    screening: ScreeningFlags = ScreeningFlags()
+    """What rates self-edits before they are trained in full."""
+
+    @model_validator(mode="after")
+    def _screening_fits(self) -> AnyRecipe:
+        return self  # flags stand for every variant at once: as_recipe checks those that were chosen
 
 
 class LearnRecipe(AnyRecipe):
@@ -58,12 +80,12 @@ class LearnRecipe(AnyRecipe):
     rounds: Suppress[int] = 2
     cold_start: Suppress[ColdStart] = ColdStart()
     eval: Suppress[Evaluation] = Evaluation()
+    trials: Suppress[Trials] = Trials()
 
 
 class EvalRecipe(AnyRecipe):
     """Settings of a run that measures."""
 
-    docs: Suppress[tuple[Path, ...]] = ()
     rounds: Suppress[int] = 2
     cold_start: Suppress[ColdStart] = ColdStart()
 
@@ -82,11 +104,11 @@ def _part(kind: type[AnyRecipe], name: str, value: Any) -> Any:
 
 def as_recipe(flags: AnyRecipe) -> Recipe:
     """The recipe that flags say. Raises ConfigError for settings of a variant that was not chosen."""
-    chosen = {name: _chosen(name, getattr(flags, name), union) for name, union in (("engine", EngineSettings), ("reward", RewardSettings))}
+    chosen = {name: _chosen(name, getattr(flags, name), union) for name, union in UNIONS.items()}
     return parse_recipe(flags.model_dump(exclude=set(chosen)) | chosen, source="recipe")
 
 
-def _chosen(name: str, flags: EngineFlags | RewardFlags, union: Any) -> dict[str, Any]:
+def _chosen(name: str, flags: Any, union: Any) -> dict[str, Any]:
     """The settings of the chosen variant of a union."""
     variants = {variant.model_fields["type"].default: variant.model_fields for variant in get_args(get_args(union)[0])}
     own = variants[flags.type]
@@ -94,4 +116,5 @@ def _chosen(name: str, flags: EngineFlags | RewardFlags, union: Any) -> dict[str
         if key not in own:
             whose = next(kind for kind, keys in variants.items() if key in keys)
             raise ConfigError(f"--{name}.{key.replace('_', '-')} is a setting of the {whose} {name}, not of the {flags.type} one; leave it out")
-    return flags.model_dump(include=set(own))
+    values: dict[str, Any] = flags.model_dump(include=set(own))
+    return values

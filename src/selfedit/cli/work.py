@@ -19,7 +19,7 @@ from selfedit.config import Recipe, load_recipe, parse_recipe
 from selfedit.edits import find as find_strategy
 from selfedit.errors import ConfigError, DataError
 from selfedit.ledger import Ledger, Reader
-from selfedit.rewards import check
+from selfedit.rewards import check, needs
 
 File = Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="")]
 Options = Annotated[Output, arg(name="")]
@@ -122,19 +122,23 @@ class Train:
 @dataclass(frozen=True)
 class Eval:
     """Compare, on documents that nobody trained on: the model as it came, trained on each passage alone, on self-edits, and on what else
-    `--eval.arms` names; with `--policy`, the policy after each round too.
+    `--eval.arms` names; with `--policy`, the policy after each round too. Or, with `--reliability`, on documents to train on: how far rewards can be
+    trusted, and what cheaper rounds would lose.
 
     Examples:
       selfedit eval --propose.strategies self-qa span-qa implications
       selfedit eval recipe.toml --eval-docs test/ --limit 20 --eval.seeds 3
       selfedit eval --eval.arms base passage_only untrained best_of_k all_edits
       selfedit eval --policy latest            with the policy that the last `selfedit train` made
+      selfedit eval --reliability --limit 12 --propose.candidates 4 --trials.seeds 3
     """
 
     recipe: Positional[File] = None
     """Settings from a TOML file; flags override it."""
     policy: Annotated[str | None, arg(metavar="RUN", help_behavior_hint="")] = None
     """A run of `train`: its policy is measured beside the model as it came, with its settings (flags override them)."""
+    reliability: bool = False
+    """Train the same self-edits with several seeds: the reliability of each reward, and of each screen (docs/reliability.md)."""
     output: Options = field(default_factory=Output)
     settings: Annotated[EvalRecipe, arg(name="")] = field(default_factory=EvalRecipe)
 
@@ -142,13 +146,22 @@ class Eval:
         """The arms of the recipe and, where a policy is given, those of its rounds."""
         policy = None
         if self.output.resume:
-            _nothing_else(self, "eval", EvalRecipe(), self.policy, self.recipe)
+            _nothing_else(self, "eval", EvalRecipe(), self.policy, self.recipe, self.reliability)
             held = runs.taken_up(self.output.root, self.output.resume, "eval")
+        elif self.reliability and self.policy:
+            raise ConfigError("--reliability is measured with the model as it came: leave out --policy")
         else:
             policy = runs.find(self.output.root, self.policy, ("train",)) if self.policy else None
             held = runs.begun(self.output.root, "eval", _recipe(self, "eval", args, policy))
         show = self.output.show
         with held as ledger:
+            if work.is_about_reliability(ledger, self.reliability):
+                passages = work.documents(ledger, ledger.recipe.docs, "train")
+                show.say(f"run {ledger.run_id}")
+                work.assess(ledger, passages, show)
+                from selfedit.cli.trials import end_of_trials
+
+                return end_of_trials(self.output, ledger.folder)
             held_out = work.documents(ledger, ledger.recipe.eval_docs, "heldout", step="held-out")
             rounds = work.policy_of(ledger, policy)
             show.say(f"run {ledger.run_id}")
@@ -176,7 +189,11 @@ def _recipe(command: Any, name: str, args: Sequence[str], policy: Path | None = 
     recipe = as_recipe(command.settings)
     for strategy in recipe.propose.strategies:
         find_strategy(strategy)
-    if name != "eval" or "best_of_k" in recipe.eval.arms:  # the only arm that asks for a reward
+    if name == "eval" and command.reliability and not needs(recipe.reward).answers:
+        raise ConfigError(
+            f"--reliability compares rewards of answers that are written once, which {recipe.reward.type} is not; choose another reward"
+        )
+    if name != "eval" or command.reliability or "best_of_k" in recipe.eval.arms:  # the only arm that asks for a reward
         check(recipe.reward)
     return recipe
 

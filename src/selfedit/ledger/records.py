@@ -19,6 +19,7 @@ from selfedit.types import (
     Prompt,
     Proposal,
     Question,
+    Rating,
     Result,
     Reward,
     SelfEdit,
@@ -231,6 +232,15 @@ def _read_verdict(_: Db, row: Row) -> Verdict:
     return Verdict(row["guard"], row["decision"], row["reason"])
 
 
+def _write_rating(db: Db, step: int, position: int, rating: Rating) -> None:
+    edit = {"task_id": rating.task_id, "round": rating.round, "idx": rating.index}
+    insert(db, "ratings", step=step, position=position, **edit, screen=rating.screen, rung=rating.rung, value=rating.value)
+
+
+def _read_rating(_: Db, row: Row) -> Rating:
+    return Rating(row["task_id"], row["round"], row["idx"], row["screen"], row["rung"], row["value"])
+
+
 def _write_kept(db: Db, step: int, position: int, kept: Kept) -> None:
     insert(db, "kept", step=step, position=position, task_id=kept.task_id, round=kept.round, idx=kept.index)
 
@@ -251,6 +261,7 @@ _CODECS: dict[type[Any], _Codec] = {
     Task: _Codec("tasks", _write_task, _read_task),
     Proposal: _Codec("proposals", _write_proposal, _read_proposal),
     Candidate: _Codec("candidates", _write_candidate, _read_candidate),
+    Rating: _Codec("ratings", _write_rating, _read_rating),
     Kept: _Codec("kept", _write_kept, _read_kept),
     Result: _Codec("results", _write_result, _read_result),
     Verdict: _Codec("verdicts", _write_verdict, _read_verdict),

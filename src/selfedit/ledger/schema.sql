@@ -27,7 +27,9 @@ CREATE TABLE steps (
     wall_s        REAL NOT NULL,
     cpu_s         REAL NOT NULL,          -- of all threads
     train_tokens  INTEGER NOT NULL,
-    sample_tokens INTEGER NOT NULL
+    sample_tokens INTEGER NOT NULL,
+    train_cpu_s   REAL NOT NULL,          -- of cpu_s, in training
+    sample_cpu_s  REAL NOT NULL           -- of cpu_s, in writing
 ) STRICT;
 
 CREATE TABLE tasks (
@@ -89,6 +91,20 @@ CREATE TABLE candidates (
     losses        TEXT NOT NULL,          -- JSON: one a step of the optimizer; "nan", "inf", "-inf" are strings
     tokens        INTEGER NOT NULL,       -- trained on
     UNIQUE (task_id, round, idx),
+    FOREIGN KEY (task_id, round, idx) REFERENCES proposals (task_id, round, idx)
+) STRICT;
+
+CREATE TABLE ratings (                    -- of screens, before a self-edit is trained in full
+    id       INTEGER PRIMARY KEY,
+    step     INTEGER NOT NULL REFERENCES steps (position),
+    position INTEGER NOT NULL,
+    task_id  TEXT NOT NULL,
+    round    INTEGER NOT NULL,
+    idx      INTEGER NOT NULL,
+    screen   TEXT NOT NULL,
+    rung     INTEGER NOT NULL,            -- of a screen in several, from 0
+    value    REAL,                        -- NULL: not measured
+    UNIQUE (task_id, round, idx, screen, rung),
     FOREIGN KEY (task_id, round, idx) REFERENCES proposals (task_id, round, idx)
 ) STRICT;
 

@@ -8,11 +8,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from html import escape
+from itertools import cycle
 from typing import Any
 
 from selfedit.report.comparison import Arm, Difference, Document
 from selfedit.report.edits import Edits, Round, key
-from selfedit.report.words import short, signed
+from selfedit.report.reliability import RewardTrust, ScreenTrust
+from selfedit.report.words import LABELS, short, signed
 from selfedit.types import Candidate, Interval, Task
 
 Figure = dict[str, Any]
@@ -130,6 +132,52 @@ def rounds(rounds: Sequence[Round]) -> Figure:
         )
     x = {"title": {"text": "round"}, "tickvals": [one.round + 1 for one in rounds], "showgrid": False}
     return _figure(traces, 320, x=x, y={"title": {"text": "reward"}}, legend=True)
+
+
+COLOURS = ("$muted", "$accent", "$second")
+
+
+def reliability(rewards: Sequence[RewardTrust], target: float) -> Figure:
+    """Reliability of the mean of k seeds for each reward, and the line that is asked for."""
+    traces: list[Figure] = [
+        {
+            "type": "scatter",
+            "mode": "lines+markers",
+            "name": escape(reward.name),
+            "x": list(range(1, len(reward.curve) + 1)),
+            "y": reward.curve,
+            "line": {"color": colour, "width": 2},
+            "marker": {"size": 8, "color": colour},
+            "hovertemplate": "%{x} seeds: %{y:.2f}<extra>%{fullData.name}</extra>",
+        }
+        for reward, colour in zip(rewards, cycle(COLOURS))
+    ]
+    most = max(len(reward.curve) for reward in rewards)
+    line = {"color": "$muted", "dash": "dot", "width": 1.5}
+    traces.append({"type": "scatter", "mode": "lines", "x": [1, most], "y": [target, target], "line": line, "showlegend": False, "hoverinfo": "skip"})
+    x = {"title": {"text": "seeds"}, "dtick": 1, "showgrid": False}
+    return _figure(traces, 340, x=x, y={"title": {"text": "reliability"}, "range": [0, 1.02]}, legend=True)
+
+
+def screens(screens: Sequence[ScreenTrust]) -> Figure:
+    """Share of groups that keep their winner, %, by the share of CPU time saved, %: a point for each number of survivors."""
+    symbols = ("circle-open", "circle", "square", "diamond", "triangle-up")
+    traces: list[Figure] = [
+        {
+            "type": "scatter",
+            "mode": "lines+markers",
+            "name": LABELS[screen.name],
+            "x": [100 * saved for saved in screen.saved if saved is not None],
+            "y": [100 * survivors.same_winner.mean for survivors in screen.found.survivors],
+            "text": [f"{survivors.keep} left" for survivors in screen.found.survivors],
+            "line": {"width": 1.5, "color": colour},
+            "marker": {"size": 10, "symbol": symbol, "color": colour},
+            "hovertemplate": "%{text}: %{y:.0f} % keep the winner, %{x:.0f} % saved<extra>%{fullData.name}</extra>",
+        }
+        for screen, colour, symbol in zip(screens, cycle(COLOURS), cycle(symbols))
+        if screen.alone is not None
+    ]
+    return _figure(traces, 360, x={"title": {"text": "CPU time saved, %"}}, y={"title": {"text": "same winner, %"}, "range": [0, 103]}, legend=True)
 
 
 def documents(documents: Sequence[Document]) -> Figure:
