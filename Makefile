@@ -37,8 +37,8 @@ format: $(READY) ## put every file in shape
 docs: $(READY) ## write docs/reference.md from the code
 	@$(BIN)/python docs/generate.py
 
-bench: $(READY) ## the engine beside what one would run instead
-	@for script in benchmarks/*.py; do if [ -e "$$script" ]; then $(BIN)/python "$$script" || exit 1; else echo "no benchmarks yet"; fi; done
+bench: $(READY) ## the engine beside what one would run instead (BENCH=--quick, BENCH=--help)
+	@$(BIN)/python -m benchmarks $(BENCH)
 
 clean: ## remove .venv and every cache
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis dist

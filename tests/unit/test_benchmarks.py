@@ -1,0 +1,125 @@
+"""The benchmarks do what they say, on a tiny random model. No time is asserted: only shapes, and that nothing promised is missing.
+
+1. A run gives one row for every promise, with a finite value and what is needed to read it.
+2. Rows are merged: a benchmark measured again takes the place of its older rows, others stay.
+3. The results that are published have every promise, and the page shows them.
+4. Ratios, deviations and multiplied costs are what they are said to be.
+5. The contestants do the engine's work: the same log-probabilities, greedy tokens and losses in fp32.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from benchmarks import bench as benches
+from benchmarks import machine, memory, models, page, run, table
+from benchmarks.bench import TEST, Bench
+from benchmarks.contestants import Learner, Writer
+from benchmarks.data import LORA, job, sequences, statements
+from benchmarks.machine import Cost
+from benchmarks.table import LINES
+
+from selfedit.types import SampleRequest, Sampling, ScoreRequest
+
+PROMISED = {(line.work, line.against) for line in LINES}
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+    """A run on a tiny model, on one thread."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SELFEDIT_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.setattr(benches, "cores", lambda: 1)
+        patch.setattr(machine, "LEAST_S", 0.001)
+        threads = torch.get_num_threads()
+        yield Bench("random-tiny", sizes=TEST)
+        torch.set_num_threads(threads)
+
+
+@pytest.mark.parametrize("name", run.BENCHMARKS)
+def test_rows(small: Bench, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # promise 1
+    if name in ("memory", "jobs"):
+        monkeypatch.setattr(memory, "child", lambda *_, **__: {"cpu_s": 1.0, "wall_s": 1.0, "peak_gb": 0.5})
+    rows = run.BENCHMARKS[name](small)
+    table.merge(tmp_path / "results.json", {"processor": "none"}, rows)
+    assert [(r["work"], r["against"]) for r in rows if r["at_least"]] == [(line.work, line.against) for line in LINES if line.bench == name]
+    for row in rows:
+        assert {"bench", "work", "against", "unit", "value", "at_least", "aim", "seed", "model", "quick"} <= row.keys() and row["bench"] == name
+        assert math.isfinite(row["value"]) and row["value"] >= 0 and (row.get("low", 0) <= row.get("high", 0))
+    assert table.table(rows).row_count == len(rows)
+
+
+def test_a_child_says_what_it_took(small: Bench) -> None:  # promise 1
+    found = memory.child(small, "small", 2, threads=1)
+    assert found["cpu_s"] > 0 and 0.05 < found["peak_gb"] < 4
+
+
+def test_merging(tmp_path: Path) -> None:  # promise 2
+    file, old, new = tmp_path / "results.json", table.BF16.row(1.5), table.BF16.row(1.75)
+    table.merge(file, {"cores": "1"}, [old, table.PADDED.row(30.0)])
+    table.merge(file, {"cores": "1"}, [table.GENERATE.row(4.0)])
+    assert [r["value"] for r in table.merge(file, {"cores": "2"}, [new])] == [1.75, 4.0]
+    assert table.read(file)[0] == {"cores": "2"} and not list(tmp_path.glob("*.part"))
+    assert [table.reached(line.row(value)) for line, value in ((table.BF16, 1.8), (table.BF16, 1.5), (table.BF16, 1.0), (table.MEMORY, 5.0))] == [
+        "aim",
+        "yes",
+        "no",
+        "yes",
+    ]
+
+
+@pytest.mark.skipif(not page.RESULTS.exists(), reason="nothing was measured yet")
+def test_what_is_published() -> None:  # promise 3
+    found = json.loads(page.RESULTS.read_text(encoding="utf-8"))
+    assert {(r["work"], r["against"]) for r in found["rows"]} >= PROMISED and found["machine"]["processor"]
+    marks = {(r["work"], r["against"]): (r["at_least"], r["aim"]) for r in found["rows"]}
+    assert all(marks[line.work, line.against] == (line.at_least, line.aim) for line in LINES)
+    assert page.figures(page.RESULTS) in page.PAGE.read_text(encoding="utf-8"), "run `python -m benchmarks.page`"
+
+
+def test_arithmetic() -> None:  # promise 4
+    assert machine.ratio([2.0, 9.0, 4.0], [1.0, 3.0, 4.0]) == machine.Ratio(4.0 / 3.0, 1.0, 3.0)
+    assert (Cost(1.0, 2.0) + Cost(1.0, 1.0)) * 2.5 == Cost(5.0, 7.5)
+    assert memory.deviation([1.0, 1.0, 1.3]) == pytest.approx(0.2 / 1.1)
+    layers = {"model.layers.0.self_attn.q_proj": (8, 4), "model.layers.0.mlp.up_proj": (16, 4), "lm_head": (10, 4)}
+    assert models.flop_a_token(layers, LORA) == 4 * (32 + 64 + 40) + 6 * 32 * 12
+
+
+def test_the_contestants_do_the_same_work(small: Bench, tmp_path: Path) -> None:  # promise 5
+    engine, folder = small.engine(1), small.folder
+    texts = sequences(engine.tokenizer, 3, 0)
+    assert all(20 <= len(t) <= 300 for t in texts)
+    assert [len(t) for t in statements(engine.tokenizer, 10)] == [len(t) for t in statements(engine.tokenizer, 20)[10:]]
+    one = job(texts, 0)
+    [trained] = engine.train([one])
+    assert trained.adapter
+    _, loss = Learner(folder, torch.float32, "cpu", LORA).train(one)
+    assert loss == pytest.approx(sum(trained.losses) / len(trained.losses), rel=0.02)
+    engine.export(trained.adapter, tmp_path / "one")
+    writer = Writer(folder, engine.base.dtype, "cpu", [tmp_path / "one"])
+    pairs = [(texts[0][:9], texts[0][9:14]), (texts[1][:6], texts[1][6:15])]
+    together, apart = writer.logprobs(pairs, "one"), [writer.logprobs([pair], "one")[0] for pair in pairs]
+    scores: list[Any] = engine.score([ScoreRequest(*pair, trained.adapter) for pair in pairs])
+    for found in (together, apart):
+        for mine, theirs in zip(scores, found, strict=True):
+            assert list(mine.logprobs) == pytest.approx(theirs, abs=0.1)
+    sampling = Sampling(5)
+    mine = engine.sample([SampleRequest(prompt, sampling, trained.adapter) for prompt, _ in pairs])
+    assert [len(c.tokens) for c in mine] == [len(row) for row in writer.generate([prompt for prompt, _ in pairs], sampling, "one")] == [5, 5]
+
+
+def test_the_command_names_its_file() -> None:  # promise 2
+    from benchmarks.__main__ import Command
+
+    assert Command().results == page.RESULTS
+    assert Command(device="cuda:0", model="random-1b").results.name == "results-cuda-0-random-1b.json"
+    command: Any = SimpleNamespace(only="trainign")
+    with pytest.raises(SystemExit, match="trainign"):
+        run.run(command)
