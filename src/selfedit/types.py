@@ -171,7 +171,8 @@ class Score:
 class Datum:
     """One training sequence: `tokens` (T,) and `weights` (T,), the weight of the loss of predicting each token (the first is never predicted).
 
-    `old_logprobs`, `reference_logprobs` (T,) and `advantage` serve policy-gradient losses and stay empty for SFT.
+    `old_logprobs` and `reference_logprobs` (T,), under the policy that wrote it and the reference, and `advantage` serve the losses that learn
+    from rewards and stay empty for SFT. The sides of a `dpo` pair are told apart by the sign of `advantage`.
     """
 
     tokens: Tokens
@@ -208,7 +209,11 @@ class Optimizer:
 
 @dataclass(frozen=True, slots=True)
 class TrainJob:
-    """Train one adapter. A step sees `batch_size` sequences (loss: weighted mean over their tokens); order and initialisation come from `seed`."""
+    """Train one adapter. A step sees `batch_size` actions; order and initialisation come from `seed`.
+
+    `groups` are the sizes of the runs of sequences that are one action, learned from in one step (the turns of a self-edit, the two sides of a
+    pair); without any, each sequence is one. `loss` with its options is one of `engine.base.LOSSES`.
+    """
 
     data: tuple[Datum, ...]
     lora: LoraShape = LoraShape()
@@ -218,16 +223,21 @@ class TrainJob:
     seed: int = 0
     loss: str = "cross_entropy"
     loss_options: Mapping[str, float] = field(default_factory=dict)
+    groups: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Trained:
-    """The result of a TrainJob: the loss of every step, and an adapter, or None with the reason in `failure`."""
+    """The result of a TrainJob: the loss of every step, and an adapter, or None with the reason in `failure`.
+
+    `metrics` of losses that have any, one value a step: `kl` to the reference (nats a token), `clip_fraction`, `ratio`, `margin`, `accuracy`.
+    """
 
     adapter: Adapter | None
     losses: tuple[float, ...]
     tokens: int
     failure: str | None = None
+    metrics: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
 
 
 # ---------------------------------------------------------------- results

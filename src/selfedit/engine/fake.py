@@ -15,8 +15,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from selfedit.engine.base import Progress
-from selfedit.errors import ConfigError, EngineError, ModelError
+from selfedit.engine.base import Progress, check_loss
+from selfedit.errors import EngineError, ModelError
 from selfedit.text import contains, sentences, words
 from selfedit.types import Adapter, Completion, Datum, SampleRequest, Score, ScoreRequest, Tokens, Trained, TrainJob
 
@@ -83,8 +83,7 @@ class Fake:
     def train(self, jobs: Sequence[TrainJob], progress: Progress | None = None) -> list[Trained]:
         """Train one adapter for each job, in their order."""
         for job in jobs:
-            if job.loss != "cross_entropy":
-                raise ConfigError(f"this engine has no loss {job.loss!r}; it has 'cross_entropy'")
+            check_loss(job)
             self._fits(max((len(d.tokens) for d in job.data), default=0))
         return _each(jobs, self._train, progress)
 
