@@ -90,18 +90,79 @@ class Likelihood(Settings):
 RewardSettings = Annotated[Correctness | Likelihood, Field(discriminator="type")]
 
 
-class RestEM(Settings):
+class Outer(Settings):
+    """How the policy is trained on what an algorithm chose, whichever it is."""
+
+    lora: LoraShape = LoraShape(rank=64, alpha=128.0)
+    optimizer: Optimizer = Optimizer(lr=3e-4)
+    epochs: int = Field(1, ge=1)
+    """Passes over the self-edits of a round."""
+    batch_size: int = Field(10, ge=1)
+    """Self-edits (of `dpo` pairs of them, of `rest_em` prompts with their completions) of one optimizer step."""
+
+
+class RestEM(Outer):
     """ReST-EM: SFT on the best self-edits of each task, merge, repeat (Singh et al. 2023; SEAL section 3.1)."""
 
     type: Literal["rest_em"] = "rest_em"
+    select: Literal["best", "above"] = "best"
+    """Learn from the best self-edits of each task, or from all whose reward is above `threshold`."""
     keep: int = Field(1, ge=1)
     """Best self-edits of each task that are learned from."""
-    lora: LoraShape = LoraShape(rank=64, alpha=128.0)
-    optimizer: Optimizer = Optimizer(lr=3e-4)
+    threshold: float = 0.0
+    """With `above`: the reward a self-edit has to exceed."""
     epochs: int = Field(2, ge=1)
-    """Passes over the best self-edits of a round."""
-    batch_size: int = Field(10, ge=1)
-    """Prompts with their completions, of one optimizer step."""
+    """Passes over the self-edits of a round."""
+
+
+class Reinforce(Outer):
+    """REINFORCE with a leave-one-out baseline (RLOO: Ahmadian et al. 2024): the policy gradient itself, without a clip."""
+
+    type: Literal["reinforce"] = "reinforce"
+    kl: float = Field(0.05, ge=0)
+    """Weight of the divergence from the starting policy, as a term of the loss."""
+
+
+class PPO(Outer):
+    """PPO (Schulman et al. 2017): several epochs under a clipped ratio, the divergence kept near a target; the group is the baseline."""
+
+    type: Literal["ppo"] = "ppo"
+    epochs: int = Field(4, ge=1)
+    """Passes over the self-edits of a round."""
+    clip: float = Field(0.2, gt=0, lt=1)
+    """The ratio of new to old probability counts between 1 - clip and 1 + clip."""
+    kl: float = Field(0.05, ge=0)
+    """Weight of the divergence from the starting policy in the first round."""
+    kl_target: float = Field(0.05, ge=0)
+    """Divergence wanted, nats a token: after each round the weight is doubled or halved where it was missed by half; 0 keeps the weight."""
+
+
+class GRPO(Outer):
+    """GRPO (Shao et al. 2024): PPO's clip, advantages normalised within each group; with options for Dr. GRPO and DAPO."""
+
+    type: Literal["grpo"] = "grpo"
+    clip: float = Field(0.2, gt=0, lt=1)
+    """The ratio of new to old probability counts down to 1 - clip."""
+    clip_high: float = Field(0.2, gt=0)
+    """And up to 1 + clip_high; DAPO takes 0.28."""
+    kl: float = Field(0.04, ge=0)
+    """Weight of the divergence from the starting policy."""
+    scale: bool = True
+    """Divide advantages by the standard deviation of the group; Dr. GRPO does not."""
+    normalise: Literal["sequence", "tokens", "constant"] = "sequence"
+    """A mean over self-edits of means over their tokens, a mean over all tokens (DAPO), or sums over a constant length (Dr. GRPO)."""
+
+
+class DPO(Outer):
+    """DPO (Rafailov et al. 2023) in on-policy rounds: the best self-edit of each task against the worst."""
+
+    type: Literal["dpo"] = "dpo"
+    beta: float = Field(0.1, gt=0)
+    """How strongly the policy is held to the starting policy: larger holds more."""
+
+
+ALGORITHMS: dict[str, type[Settings]] = {str(kind.model_fields["type"].default): kind for kind in (RestEM, Reinforce, PPO, GRPO, DPO)}
+AlgorithmSettings = Annotated[RestEM | Reinforce | PPO | GRPO | DPO, Field(discriminator="type")]
 
 
 class Questions(Settings):
@@ -157,7 +218,7 @@ class Recipe(Settings):
     propose: Propose = Propose()
     inner: Inner = Inner()
     reward: RewardSettings = Correctness()
-    algorithm: RestEM = RestEM()
+    algorithm: AlgorithmSettings = RestEM()
     guards: GuardSettings = GuardSettings()
     engine: EngineSettings = TorchEngine()
 
@@ -181,11 +242,16 @@ def parse_recipe(values: dict[str, Any], source: str = "recipe") -> Recipe:
         raise ConfigError(_explain(error, source)) from error
 
 
+_VARIANTS: dict[str, type[Settings]] = {"torch": TorchEngine, "fake": FakeEngine, **ALGORITHMS}
+
+
 def _explain(error: ValidationError, source: str) -> str:
     first = error.errors()[0]
-    path = [str(part) for part in first["loc"] if part not in ("torch", "fake")]
+    path = [str(part) for part in first["loc"] if part not in _VARIANTS]
     key = ".".join(path)
     if first["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
+        if variant := _VARIANTS.get(str(first["loc"][-2])) if len(first["loc"]) > 1 else None:
+            return f"{source}: {key} is no setting of {first['loc'][-2]}, which has {', '.join(variant.model_fields)}"
         near = difflib.get_close_matches(key, list(_known_keys(Recipe)), n=1, cutoff=0.0)
         return f"{source}: unknown key '{key}'; the nearest valid one is '{near[0]}'"
     return f"{source}: {key}: {first['msg']} (got {first['input']!r})"

@@ -14,7 +14,8 @@ from functools import partial
 from pathlib import Path
 from typing import Literal, TypeVar
 
-from selfedit.algorithms import rest_em
+from selfedit import algorithms, outer
+from selfedit.config import AlgorithmSettings, RestEM
 from selfedit.engine.base import Progress
 from selfedit.errors import EngineError
 from selfedit.examiner import examine
@@ -37,6 +38,7 @@ from selfedit.types import (
     Task,
     Trained,
     TrainJob,
+    Update,
     Verdict,
 )
 
@@ -59,8 +61,9 @@ class Loop:
         """Learn documents: the best self-edit of each is kept, and one adapter is trained on all that were kept."""
         tasks = self.step("tasks", Task, "Preparing questions", lambda progress: examine(self.policy, passages, progress))
         self.answer_base("base", tasks)
-        proposals, kept = self.improve(tasks, 0)
-        self.compare(tasks, proposals, kept)
+        algorithm = self.policy.recipe.algorithm
+        candidates, kept = self.improve(tasks, 0, algorithm if isinstance(algorithm, RestEM) else RestEM())
+        self.compare(tasks, [c.proposal for c in candidates], kept)
         self.step("guards", Verdict, "Checking what else changed", self.guard)
 
     def train(self, passages: Sequence[Passage], held_out: Sequence[Passage]) -> None:
@@ -70,9 +73,10 @@ class Loop:
         exams = self.step("held-out", Task, "Preparing held-out questions", lambda progress: examine(policy, held_out, progress))
         self.baselines(exams)
         self.evaluate(exams, 0, "untrained")
+        done: Update | None = None
         for round_ in range(policy.recipe.rounds):
-            proposals, kept = self.improve(tasks, round_)
-            self.update(round_, _chosen(proposals, kept))
+            candidates, kept = self.improve(tasks, round_, policy.recipe.algorithm)
+            done = self.update(round_, candidates, kept, done)
             self.evaluate(exams, round_ + 1, f"round-{round_ + 1}")
 
     def measure(self, passages: Sequence[Passage], rounds: Sequence[Path] = ()) -> None:
@@ -80,7 +84,7 @@ class Loop:
         exams = self.step("held-out", Task, "Preparing held-out questions", lambda progress: examine(self.policy, passages, progress))
         self.baselines(exams)
         for folder in rounds:
-            self.merge(folder)
+            self.policy.merge(folder)
         if rounds:
             self.evaluate(exams, 0, f"round-{len(rounds)}")
         else:
@@ -107,7 +111,7 @@ class Loop:
 
     # ------------------------------------------------------------ one round
 
-    def improve(self, tasks: Sequence[Task], round_: int) -> tuple[list[Proposal], list[Kept]]:
+    def improve(self, tasks: Sequence[Task], round_: int, algorithm: AlgorithmSettings) -> tuple[list[Candidate], list[Kept]]:
         """Propose K self-edits a task, train an adapter on each, score, select (SEAL section 3.1)."""
         policy, recipe = self.policy, self.policy.recipe
         base = self.answer_base(f"round-{round_}/base", tasks, "reward")
@@ -118,17 +122,26 @@ class Loop:
         for i, chunk in enumerate(_chunks(proposals, recipe.chunk)):
             title = f"Training and scoring candidates {i * recipe.chunk + 1} to {i * recipe.chunk + len(chunk)} of {len(proposals)}"
             candidates += self.step(f"round-{round_}/candidates-{i}", Candidate, title, partial(self.adapt, tasks, chunk, base))
-        keep = recipe.algorithm.keep
-        kept = self.step(f"round-{round_}/kept", Kept, "Selecting", lambda progress: rest_em.select(candidates, keep))
-        return proposals, kept
+        kept = self.step(f"round-{round_}/kept", Kept, "Selecting", lambda progress: algorithms.select(algorithm, candidates))
+        return candidates, kept
 
-    def update(self, round_: int, best: Sequence[Proposal]) -> None:
-        """The outer update: the policy learns from the prompts and completions of the best self-edits, and goes on with what it learned."""
-        turns, name = [turn for p in best for turn in p.edit.turns], f"policy/round-{round_ + 1}"
-        job = self.policy.outer_job(turns, derive(self.policy.recipe.seed, "outer", round_), self.policy.recipe.algorithm)
-        title = "Training the policy on the best self-edits"
-        self.step(f"round-{round_}/policy", Artifact, title, lambda progress: [self.export_trained(job, name, progress)])
-        self.merge(self.ledger.folder / name)
+    def update(self, round_: int, candidates: Sequence[Candidate], kept: Sequence[Kept], before: Update | None) -> Update:
+        """The outer update: the policy learns from self-edits that were kept, and goes on with what it learned. `before` is the last update."""
+        policy, algorithm, name = self.policy, self.policy.recipe.algorithm, f"policy/round-{round_ + 1}"
+        kl = algorithms.kl_coefficient(algorithm, before)
+
+        def work(progress: Progress) -> list[Update]:
+            job = outer.job(policy, candidates, kept, round_, kl)
+            trained = self.export_trained(job, name, progress) if job.data else None
+            return [outer.described(candidates, kept, round_, algorithm.type, kl, trained)]
+
+        [done] = self.step(f"round-{round_}/update", Update, "Training the policy on its self-edits", work)
+        folder = self.ledger.folder
+        for artifact in self.step(
+            f"round-{round_}/policy", Artifact, "Sealing the policy", lambda progress: [_artifact(folder, name)] if done.losses else []
+        ):
+            policy.merge(folder / artifact.path)
+        return done
 
     def adapt(
         self, tasks: Sequence[Task], proposals: Sequence[Proposal], base: Mapping[str, Sequence[Answer]], progress: Progress
@@ -225,14 +238,14 @@ class Loop:
             self.drop(t)
         return [Result(arm, t.id, a, done.tokens) for t, a, done in zip(tasks, answers, trained, strict=True)]
 
-    def export_trained(self, job: TrainJob, name: str, progress: Progress) -> Artifact:
+    def export_trained(self, job: TrainJob, name: str, progress: Progress) -> Trained:
         """Train one adapter and leave it in the run folder."""
         [trained] = self.policy.train([job], progress)
         if trained.failure:
             raise EngineError(f"the policy could not be trained: {trained.failure}")
         self.export(trained, name)
         self.drop(trained)
-        return _artifact(self.ledger.folder, name)
+        return trained
 
     def export(self, trained: Trained, name: str) -> None:
         """Write an adapter whole or not at all."""
@@ -242,13 +255,6 @@ class Loop:
             shutil.rmtree(old, ignore_errors=True)
         self.policy.engine.export(_adapter(trained), draft)
         draft.rename(folder)
-
-    def merge(self, folder: Path) -> None:
-        """Add an exported adapter to the policy's weights."""
-        engine = self.policy.engine
-        adapter = engine.load(folder)
-        engine.merge(adapter)
-        engine.drop(adapter)
 
     def drop(self, trained: Trained) -> None:
         """Forget an adapter, where there is one."""

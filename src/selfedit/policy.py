@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 
-from selfedit.config import Propose, Recipe, RestEM
+from selfedit.config import Propose, Recipe
 from selfedit.edits import build, prompts_for
 from selfedit.engine.base import Engine, Progress
 from selfedit.rewards import correct
@@ -22,6 +23,7 @@ from selfedit.types import (
     Question,
     SampleRequest,
     Sampling,
+    Score,
     ScoreRequest,
     Task,
     Tokens,
@@ -43,6 +45,7 @@ class Policy:
     def __init__(self, engine: Engine, recipe: Recipe, count: Callable[[int, int], None] = lambda train, sample: None) -> None:
         self.engine, self.recipe, self.count = engine, recipe, count
         self.chat = engine.tokenizer.has_chat_template
+        self.merged: list[Path] = []
 
     # ------------------------------------------------------------ words to tokens
 
@@ -109,21 +112,39 @@ class Policy:
         data = tuple(self.datum(e) for e in examples)
         return TrainJob(data, inner.lora, inner.optimizer, epochs or inner.epochs, inner.batch_size, seed)
 
-    def outer_job(self, turns: Sequence[Turn], seed: int, algorithm: RestEM) -> TrainJob:
-        """SFT of the policy on what it was asked and wrote (SEAL section 3.1); a completion that was cut off is not taught to end there."""
+    def wrote(self, turn: Turn) -> tuple[Tokens, Tokens]:
+        """What the policy was asked and what it wrote; a completion that was cut off is not taught to end there."""
         tokenizer = self.engine.tokenizer
-        data = []
-        for turn in turns:
-            prompt = self.prompt(turn.prompt)
-            reply = tokenizer.encode_more(turn.completion) + (tokenizer.end if turn.finish_reason == "stop" else ())
-            data.append(Datum(prompt + reply, (0.0,) * len(prompt) + (1.0,) * len(reply)))
-        return TrainJob(tuple(data), algorithm.lora, algorithm.optimizer, algorithm.epochs, algorithm.batch_size, seed)
+        return self.prompt(turn.prompt), tokenizer.encode_more(turn.completion) + (tokenizer.end if turn.finish_reason == "stop" else ())
 
     def train(self, jobs: Sequence[TrainJob], progress: Progress | None = None) -> list[Trained]:
         """Train many adapters in one call."""
         trained = self.engine.train(jobs, progress)
         self.count(sum(t.tokens for t in trained), 0)
         return trained
+
+    def merge(self, folder: Path) -> None:
+        """Add an exported adapter to the current weights."""
+        adapter = self.engine.load(folder)
+        self.engine.merge(adapter)
+        self.engine.drop(adapter)
+        self.merged.append(folder)
+
+    def reset(self) -> None:
+        """The starting weights again."""
+        self.engine.reset()
+        self.merged.clear()
+
+    def reference(self, requests: Sequence[ScoreRequest], current: Sequence[Score]) -> list[Score]:
+        """Scores under the starting weights, given those under the current ones: undo every merge, score, merge again."""
+        if not self.merged:
+            return list(current)
+        folders = list(self.merged)
+        self.reset()
+        scores = self.engine.score(requests)
+        for folder in folders:
+            self.merge(folder)
+        return scores
 
     # ------------------------------------------------------------ answer
 

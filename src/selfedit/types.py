@@ -296,11 +296,28 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """The selection: this proposal is learned from."""
+    """The selection: this proposal is learned from. `advantage` says how much, and with which sign; 1 where it is simply imitated."""
 
     task_id: str
     round: int
     index: int
+    advantage: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """One update of the policy. Of `groups` tasks with scored self-edits, `skipped` taught nothing: no two rewards differed, or none was kept.
+
+    `losses` is the loss of every step, none where nothing was left to learn from. `metrics` are means over the steps: those of `Trained`, and
+    `kl_coefficient`.
+    """
+
+    round: int
+    algorithm: str
+    groups: int
+    skipped: int
+    losses: tuple[float, ...] = ()
+    metrics: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,8 +8,13 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel
 from tyro.conf import Suppress, arg
 
-from selfedit.config import Recipe, Settings, TorchEngine, parse_recipe
+from selfedit.config import Outer, Recipe, Settings, TorchEngine, parse_recipe
 from selfedit.errors import ConfigError
+
+Whole = Annotated[int | None, arg(metavar="INT", help_behavior_hint="")]
+Number = Annotated[float | None, arg(metavar="FLOAT", help_behavior_hint="")]
+Truth = Annotated[bool | None, arg(metavar="{True,False}", help_behavior_hint="")]
+AlgorithmName = Literal["rest_em", "reinforce", "ppo", "grpo", "dpo"]
 
 
 class EngineFlags(TorchEngine):
@@ -26,9 +31,40 @@ class RewardFlags(Settings):
     """The share of questions answered correctly, or the gain in the log-likelihood of the right answers."""
 
 
+class AlgorithmFlags(Outer):
+    """How the policy learns from rewards. `selfedit show algorithms` lists the algorithms; a setting that is left out is the algorithm's own."""
+
+    type: Annotated[AlgorithmName, arg(aliases=["--algorithm"])] = "rest_em"
+    """Which one."""
+    epochs: Whole = None  # type: ignore[assignment]
+    """Passes over the self-edits of a round."""
+    select: Annotated[Literal["best", "above"] | None, arg(metavar="{best,above}", help_behavior_hint="")] = None
+    """rest_em: learn from the best self-edits of each task, or from all whose reward is above `threshold`."""
+    keep: Whole = None
+    """rest_em: best self-edits of each task that are learned from."""
+    threshold: Number = None
+    """rest_em, with `above`: the reward a self-edit has to exceed."""
+    kl: Number = None
+    """reinforce, ppo, grpo: weight of the divergence from the starting policy."""
+    kl_target: Number = None
+    """ppo: divergence wanted, nats a token; 0 keeps the weight as it is."""
+    clip: Number = None
+    """ppo, grpo: the ratio of new to old probability counts down to 1 - clip."""
+    clip_high: Number = None
+    """grpo: and up to 1 + clip_high."""
+    scale: Truth = None
+    """grpo: divide advantages by the standard deviation of the group."""
+    normalise: Annotated[Literal["sequence", "tokens", "constant"] | None, arg(metavar="{sequence,tokens,constant}", help_behavior_hint="")] = None
+    """grpo: a mean over self-edits, over all tokens, or sums over a constant length."""
+    beta: Number = None
+    """dpo: how strongly the policy is held to the starting policy."""
+
+
 class AnyRecipe(Recipe):
     """Settings of a run."""
 
+    algorithm: AlgorithmFlags = AlgorithmFlags()  # type: ignore[assignment]
+    """How the policy learns from rewards. `selfedit show algorithms` lists the algorithms; a setting that is left out is the algorithm's own."""
     engine: EngineFlags = EngineFlags()
     reward: RewardFlags = RewardFlags()  # type: ignore[assignment]
     """What a self-edit is worth."""
@@ -57,7 +93,7 @@ def as_flags(kind: type[AnyRecipe], recipe: Recipe) -> Any:
 def _part(kind: type[AnyRecipe], name: str, value: Any) -> Any:
     flags = kind.model_fields[name].annotation
     if isinstance(value, BaseModel) and isinstance(flags, type) and not isinstance(value, flags):
-        return flags.model_validate(value.model_dump())
+        return flags.model_validate(value.model_dump(include={"type"}) | value.model_dump(exclude_defaults=True))
     return value
 
 
@@ -68,4 +104,5 @@ def as_recipe(flags: AnyRecipe) -> Recipe:
         if changed := [key for key in flags.engine.model_dump(exclude_defaults=True) if key != "type"]:
             raise ConfigError(f"--engine.{changed[0].replace('_', '-')} is a setting of the torch engine, not of the fake one; leave it out")
         values["engine"] = {"type": "fake"}
+    values["algorithm"] = {"type": flags.algorithm.type} | flags.algorithm.model_dump(exclude_defaults=True)
     return parse_recipe(values, source="recipe")

@@ -89,19 +89,20 @@ class Show:
       selfedit show latest                     a run: its result, cost, files, content hash
       selfedit show latest --candidate corpus-0003:0:1
       selfedit show strategies                 how self-edits can be written
+      selfedit show algorithms                 how the policy can learn from rewards
       selfedit show models                     packaged models
       selfedit show recipe > recipe.toml       every setting with its default
     """
 
-    what: Positional[Annotated[str, arg(metavar="RUN|strategies|models|recipe")]]
-    """A run, or one of the three lists."""
+    what: Positional[Annotated[str, arg(metavar="RUN|strategies|algorithms|models|recipe")]]
+    """A run, or one of the lists."""
     candidate: Annotated[str | None, arg(metavar="TASK:ROUND:INDEX", help_behavior_hint="")] = None
     """Print this self-edit of the run in full: what was asked, what came back, what was learned from it, how it was scored."""
     where: Annotated[Where, arg(name="")] = field(default_factory=Where)
 
     def run(self, args: Sequence[str]) -> int:
         """Print it."""
-        lists = {"strategies": _strategies, "models": _models, "recipe": _recipe}
+        lists = {"strategies": _strategies, "algorithms": _algorithms, "models": _models, "recipe": _recipe}
         printer = Printer()
         if self.what in lists:
             if self.candidate:
@@ -118,6 +119,12 @@ def _strategies(printer: Printer) -> None:
     from selfedit.edits.strategies import STRATEGIES
 
     printer.table(["strategy", "what is written"], [[s.name, s.description] for s in STRATEGIES.values()], words=(0, 1))
+
+
+def _algorithms(printer: Printer) -> None:
+    from selfedit.config import ALGORITHMS
+
+    printer.table(["algorithm", "how the policy learns"], [[name, kind.__doc__ or ""] for name, kind in ALGORITHMS.items()], words=(0, 1))
 
 
 def _models(printer: Printer) -> None:

@@ -152,13 +152,15 @@ class Fake:
     def _train(self, job: TrainJob) -> Trained:
         if not any(w for d in job.data for w in d.weights[1:]):
             return Trained(None, (), 0, "nothing to train on: no token carries weight")
-        steps, tokens = math.ceil(len(job.data) / job.batch_size), sum(len(d.tokens) for d in job.data)
+        steps, tokens = math.ceil(len(job.groups or job.data) / job.batch_size), sum(len(d.tokens) for d in job.data)
         if self.diverges(job):
             return Trained(None, (3.5, math.nan), tokens, f"diverged at step 2 of {job.epochs * steps}; lower the learning rate ({job.optimizer.lr})")
         rng = random.Random(job.seed)
         losses = tuple(3.5 * 0.7**epoch * rng.uniform(0.9, 1.0) for epoch in range(job.epochs) for _ in range(steps))
-        memory = sum((self._seen(d) for d in job.data), Memory())
-        return Trained(self._add(memory), losses, job.epochs * tokens)
+        memory = sum((self._seen(d) for d in job.data if d.advantage >= 0), Memory())
+        named = {} if job.loss == "cross_entropy" else {"kl": 0.1, "clip_fraction": 0.2} if job.loss in ("ppo", "grpo") else {"kl": 0.1}
+        metrics = {name: tuple(most * rng.uniform(0.5, 1.0) for _ in losses) for name, most in named.items()}
+        return Trained(self._add(memory), losses, job.epochs * tokens, metrics=metrics)
 
     def _seen(self, datum: Datum) -> Memory:
         """An answer after its question counts twice; other text is remembered by sentences, its first line being their title."""

@@ -15,7 +15,7 @@ from selfedit.errors import LedgerError
 
 FILE = "ledger.db"
 APPLICATION_ID = 0x5EA1ED17
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 _NOT_CONTENT = {
     "run": {"run_id", "command", "environment", "version", "status", "created_at", "finished_at"},

@@ -13,7 +13,7 @@ from typing import Any, Literal, Self, TypeVar
 
 from selfedit.errors import LedgerError
 from selfedit.ledger import database, lock, records
-from selfedit.types import Artifact, Candidate, Cost, Kept, Proposal, Result, Task, Verdict
+from selfedit.types import Artifact, Candidate, Cost, Kept, Proposal, Result, Task, Update, Verdict
 
 R = TypeVar("R")
 
@@ -135,6 +135,10 @@ class Reader:
     def kept(self, round: int | None = None) -> list[Kept]:
         """The selection, of one round or of all."""
         return self._read(Kept, round=round)
+
+    def updates(self) -> list[Update]:
+        """What was done to the policy, round by round."""
+        return self._read(Update)
 
     def results(self, arm: str | None = None, role: Literal["report", "reward"] = "report") -> list[Result]:
         """Answers to report questions, of one arm or of all; or the base's to reward questions, which are no result to be shown."""

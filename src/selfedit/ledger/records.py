@@ -24,6 +24,7 @@ from selfedit.types import (
     SelfEdit,
     Task,
     Turn,
+    Update,
     Verdict,
 )
 
@@ -226,11 +227,23 @@ def _read_verdict(_: Db, row: Row) -> Verdict:
 
 
 def _write_kept(db: Db, step: int, position: int, kept: Kept) -> None:
-    insert(db, "kept", step=step, position=position, task_id=kept.task_id, round=kept.round, idx=kept.index)
+    insert(db, "kept", step=step, position=position, task_id=kept.task_id, round=kept.round, idx=kept.index, advantage=kept.advantage)
 
 
 def _read_kept(_: Db, row: Row) -> Kept:
-    return Kept(row["task_id"], row["round"], row["idx"])
+    return Kept(row["task_id"], row["round"], row["idx"], row["advantage"])
+
+
+def _write_update(db: Db, step: int, position: int, update: Update) -> None:
+    columns = {"round": update.round, "algorithm": update.algorithm, "groups": update.groups, "skipped": update.skipped}
+    row_id = insert(db, "updates", step=step, position=position, **columns, losses=_dump_floats(update.losses))
+    for name, value in update.metrics.items():
+        insert(db, "metrics", update_id=row_id, name=name, value=value)
+
+
+def _read_update(db: Db, row: Row) -> Update:
+    metrics = {metric["name"]: metric["value"] for metric in _rows(db, "metrics", {"update_id": row["id"]})}
+    return Update(row["round"], row["algorithm"], row["groups"], row["skipped"], _load_floats(row["losses"]), metrics)
 
 
 def _write_artifact(db: Db, step: int, position: int, artifact: Artifact) -> None:
@@ -246,6 +259,7 @@ _CODECS: dict[type[Any], _Codec] = {
     Proposal: _Codec("proposals", _write_proposal, _read_proposal),
     Candidate: _Codec("candidates", _write_candidate, _read_candidate),
     Kept: _Codec("kept", _write_kept, _read_kept),
+    Update: _Codec("updates", _write_update, _read_update),
     Result: _Codec("results", _write_result, _read_result),
     Verdict: _Codec("verdicts", _write_verdict, _read_verdict),
     Artifact: _Codec("artifacts", _write_artifact, _read_artifact),

@@ -37,6 +37,16 @@ _PARTS = {
 """Parts of a run in words, by the first part of the names of their steps."""
 
 
+_METRICS = [
+    ("kl", "Divergence, nats a token"),
+    ("kl_coefficient", "Its weight"),
+    ("clip_fraction", "Share clipped"),
+    ("margin", "Margin of pairs"),
+    ("accuracy", "Pairs in order"),
+]
+"""Metrics of an update, and what they are called."""
+
+
 @dataclass(frozen=True, slots=True)
 class Part:
     """What one part of a run cost: the steps whose names begin alike."""
@@ -75,6 +85,8 @@ def render(folder: Path) -> str:
             "tasks": tasks,
             "comparison": comparison,
             "edits": edits,
+            "updates": reader.updates(),
+            "update_metrics": _METRICS,
             "missing": _missing(info, steps, comparison, edits),
             "parts": _parts(steps),
             "steps": steps,

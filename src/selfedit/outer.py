@@ -1,0 +1,76 @@
+"""The outer update: from self-edits that an algorithm chose, each with its advantage, to a training job of the policy."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import groupby
+from statistics import fmean
+
+from selfedit import algorithms
+from selfedit.algorithms.groups import groups
+from selfedit.errors import EngineError
+from selfedit.policy import Policy, derive
+from selfedit.types import Candidate, Datum, Kept, ScoreRequest, Trained, TrainJob, Turn, Update
+
+Lesson = tuple[Kept, Turn]
+"""One turn of a self-edit, and how much it counts."""
+
+
+def job(policy: Policy, candidates: Sequence[Candidate], kept: Sequence[Kept], round_: int, kl: float) -> TrainJob:
+    """The policy learns from what it was asked and wrote (SEAL section 3.1). Without data where nothing was kept that it wrote itself."""
+    recipe = policy.recipe
+    settings = recipe.algorithm
+    loss, options = algorithms.loss(settings, kl, recipe.propose.sampling.max_tokens)
+    actions = [action for action in _actions(policy, candidates, kept, pairs=loss == "dpo") if action]
+    lessons = [lesson for action in actions for lesson in action]
+    data = _imitated(policy, lessons) if loss == "cross_entropy" else _compared(policy, lessons)
+    sizes = () if loss == "cross_entropy" else tuple(map(len, actions))
+    seed = derive(recipe.seed, "outer", round_)
+    return TrainJob(tuple(data), settings.lora, settings.optimizer, settings.epochs, settings.batch_size, seed, loss, options, sizes)
+
+
+def _actions(policy: Policy, candidates: Sequence[Candidate], kept: Sequence[Kept], pairs: bool) -> list[list[Lesson]]:
+    """The turns of each self-edit, or of both sides of each pair; none where one side wrote nothing."""
+    edits = {(c.proposal.task_id, c.proposal.round, c.proposal.index): c.proposal.edit for c in candidates}
+    sides = [[(one, turn) for turn in edits[one.task_id, one.round, one.index].turns if policy.wrote(turn)[1]] for one in kept]
+    if not pairs:
+        return sides
+    by_task = groupby(zip(kept, sides, strict=True), lambda side: (side[0].round, side[0].task_id))
+    together = [[turns for _, turns in found] for _, found in by_task]
+    return [[lesson for turns in both for lesson in turns] for both in together if all(both)]
+
+
+def _imitated(policy: Policy, lessons: Sequence[Lesson]) -> list[Datum]:
+    written = [policy.wrote(turn) for _, turn in lessons]
+    return [Datum(prompt + reply, _after(prompt, (1.0,) * len(reply))) for prompt, reply in written]
+
+
+def _compared(policy: Policy, lessons: Sequence[Lesson]) -> list[Datum]:
+    """With log-probabilities under the policy that wrote them and under the one the run began with."""
+    requests = [ScoreRequest(*policy.wrote(turn)) for _, turn in lessons]
+    old = policy.engine.score(requests)
+    reference = policy.reference(requests, old)
+    return [
+        Datum(
+            r.prompt + r.completion,
+            _after(r.prompt, (1.0,) * len(r.completion)),
+            _after(r.prompt, before.logprobs),
+            _after(r.prompt, first.logprobs),
+            kept.advantage,
+        )
+        for (kept, _), r, before, first in zip(lessons, requests, old, reference, strict=True)
+    ]
+
+
+def _after(prompt: Sequence[int], values: tuple[float, ...]) -> tuple[float, ...]:
+    return (0.0,) * len(prompt) + values
+
+
+def described(candidates: Sequence[Candidate], kept: Sequence[Kept], round_: int, algorithm: str, kl: float, trained: Trained | None) -> Update:
+    """What the ledger holds of an update; `trained` None where there was nothing to learn from. Raises EngineError where nothing could be scored."""
+    found = groups(candidates)
+    if not found:
+        raise EngineError("no self-edit could be scored: every candidate failed; `selfedit report` shows why (lower inner.optimizer.lr?)")
+    skipped = len(found) - len({(one.round, one.task_id) for one in kept})
+    metrics = {name: fmean(values) for name, values in trained.metrics.items()} if trained else {}
+    return Update(round_, algorithm, len(found), skipped, trained.losses if trained else (), metrics | ({"kl_coefficient": kl} if kl else {}))
