@@ -161,8 +161,16 @@ class DPO(Outer):
     """How strongly the policy is held to the starting policy: larger holds more."""
 
 
-ALGORITHMS: dict[str, type[Settings]] = {str(kind.model_fields["type"].default): kind for kind in (RestEM, Reinforce, PPO, GRPO, DPO)}
-AlgorithmSettings = Annotated[RestEM | Reinforce | PPO | GRPO | DPO, Field(discriminator="type")]
+class Evolve(Outer):
+    """Evolution: each round several LoRAs learn the passages from self-edits, the best is merged; in the end its data fine-tune the model."""
+
+    type: Literal["evolve"] = "evolve"
+    epochs: int = Field(2, ge=1)
+    """Passes over what has accumulated, in the last round."""
+
+
+ALGORITHMS: dict[str, type[Settings]] = {str(kind.model_fields["type"].default): kind for kind in (RestEM, Reinforce, PPO, GRPO, DPO, Evolve)}
+AlgorithmSettings = Annotated[RestEM | Reinforce | PPO | GRPO | DPO | Evolve, Field(discriminator="type")]
 
 
 class Questions(Settings):

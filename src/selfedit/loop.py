@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Literal, TypeVar
 
 from selfedit import algorithms, outer
-from selfedit.config import AlgorithmSettings, RestEM
+from selfedit.algorithms import evolve
+from selfedit.config import AlgorithmSettings, Evolve, RestEM
 from selfedit.engine.base import Progress
 from selfedit.errors import EngineError
 from selfedit.examiner import examine
@@ -73,10 +74,11 @@ class Loop:
         exams = self.step("held-out", Task, "Preparing held-out questions", lambda progress: examine(policy, held_out, progress))
         self.baselines(exams)
         self.evaluate(exams, 0, "untrained")
+        rounds: list[outer.Round] = []
         done: Update | None = None
         for round_ in range(policy.recipe.rounds):
-            candidates, kept = self.improve(tasks, round_, policy.recipe.algorithm)
-            done = self.update(round_, candidates, kept, done)
+            rounds.append(self.improve(tasks, round_, policy.recipe.algorithm))
+            done = self.update(rounds, done)
             self.evaluate(exams, round_ + 1, f"round-{round_ + 1}")
 
     def measure(self, passages: Sequence[Passage], rounds: Sequence[Path] = ()) -> None:
@@ -118,20 +120,25 @@ class Loop:
         proposals = self.step(
             f"round-{round_}/edits", Proposal, "Writing self-edits", lambda progress: policy.propose(tasks, round_, recipe.propose, progress)
         )
-        candidates: list[Candidate] = []
+        if isinstance(algorithm, Evolve):
+            title = "Training and scoring the LoRAs of the population"
+            candidates = self.step(f"round-{round_}/candidates-0", Candidate, title, partial(self.breed, tasks, proposals, base))
+            return candidates, self.step(f"round-{round_}/kept", Kept, "Selecting", lambda progress: algorithms.select(algorithm, candidates))
+        candidates = []
         for i, chunk in enumerate(_chunks(proposals, recipe.chunk)):
             title = f"Training and scoring candidates {i * recipe.chunk + 1} to {i * recipe.chunk + len(chunk)} of {len(proposals)}"
             candidates += self.step(f"round-{round_}/candidates-{i}", Candidate, title, partial(self.adapt, tasks, chunk, base))
         kept = self.step(f"round-{round_}/kept", Kept, "Selecting", lambda progress: algorithms.select(algorithm, candidates))
         return candidates, kept
 
-    def update(self, round_: int, candidates: Sequence[Candidate], kept: Sequence[Kept], before: Update | None) -> Update:
+    def update(self, rounds: Sequence[outer.Round], before: Update | None) -> Update:
         """The outer update: the policy learns from self-edits that were kept, and goes on with what it learned. `before` is the last update."""
-        policy, algorithm, name = self.policy, self.policy.recipe.algorithm, f"policy/round-{round_ + 1}"
+        policy, algorithm, name = self.policy, self.policy.recipe.algorithm, f"policy/round-{len(rounds)}"
+        round_, (candidates, kept) = len(rounds) - 1, rounds[-1]
         kl = algorithms.kl_coefficient(algorithm, before)
 
         def work(progress: Progress) -> list[Update]:
-            job = outer.job(policy, candidates, kept, round_, kl)
+            job = outer.job(policy, rounds, kl)
             trained = self.export_trained(job, name, progress) if job.data else None
             return [outer.described(candidates, kept, round_, algorithm.type, kl, trained)]
 
@@ -161,6 +168,20 @@ class Loop:
         for t in trained:
             self.drop(t)
         return [self.candidate(p, g, a, base[p.task_id]) for p, g, a in zip(proposals, groups, answered, strict=True)]
+
+    def breed(
+        self, tasks: Sequence[Task], proposals: Sequence[Proposal], base: Mapping[str, Sequence[Answer]], progress: Progress
+    ) -> list[Candidate]:
+        """One LoRA on the self-edits of each number; what it answers about a task is the reward of its self-edit there."""
+        policy, questions = self.policy, {t.id: t for t in tasks}
+        population = evolve.members(proposals)
+        trained = policy.train([outer.member_job(policy, member) for member in population], progress)
+        bred = [(t, p) for t, member in zip(trained, population, strict=True) for p in member]
+        exams = [(t.adapter, questions[p.task_id], questions[p.task_id].reward_questions if t.adapter else ()) for t, p in bred]
+        answered = policy.answer(exams, progress)
+        for t in trained:
+            self.drop(t)
+        return [self.candidate(p, [t], [a], base[p.task_id]) for (t, p), a in zip(bred, answered, strict=True)]
 
     def candidate(self, proposal: Proposal, trained: Sequence[Trained], answers: Sequence[Sequence[Answer]], base: Sequence[Answer]) -> Candidate:
         """A proposal with its reward; unscored where an adapter failed."""

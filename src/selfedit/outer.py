@@ -8,16 +8,55 @@ from statistics import fmean
 
 from selfedit import algorithms
 from selfedit.algorithms.groups import groups
+from selfedit.config import Evolve
 from selfedit.errors import EngineError
 from selfedit.policy import Policy, derive
-from selfedit.types import Candidate, Datum, Kept, ScoreRequest, Trained, TrainJob, Turn, Update
+from selfedit.types import Candidate, Datum, Kept, Proposal, ScoreRequest, Trained, TrainJob, Turn, Update
 
 Lesson = tuple[Kept, Turn]
 """One turn of a self-edit, and how much it counts."""
 
 
-def job(policy: Policy, candidates: Sequence[Candidate], kept: Sequence[Kept], round_: int, kl: float) -> TrainJob:
-    """The policy learns from what it was asked and wrote (SEAL section 3.1). Without data where nothing was kept that it wrote itself."""
+Round = tuple[Sequence[Candidate], Sequence[Kept]]
+"""The self-edits of a round, and those that are learned from."""
+
+
+def job(policy: Policy, rounds: Sequence[Round], kl: float) -> TrainJob:
+    """What the policy is trained on after the last of `rounds`; without data where nothing was kept that it wrote itself."""
+    if isinstance(policy.recipe.algorithm, Evolve):
+        return _evolved(policy, policy.recipe.algorithm, rounds)
+    candidates, kept = rounds[-1]
+    return _rewarded(policy, candidates, kept, len(rounds) - 1, kl)
+
+
+def member_job(policy: Policy, member: Sequence[Proposal]) -> TrainJob:
+    """One LoRA on the data of all these self-edits."""
+    first = member[0]
+    return policy.job([e for p in member for e in p.edit.examples], derive(policy.recipe.seed, "member", first.round, first.index))
+
+
+def is_last(policy: Policy, rounds: Sequence[Round]) -> bool:
+    """Whether this update fine-tunes the model as it came, in place of the one that the rounds made."""
+    return isinstance(policy.recipe.algorithm, Evolve) and len(rounds) == policy.recipe.rounds
+
+
+def _evolved(policy: Policy, settings: Evolve, rounds: Sequence[Round]) -> TrainJob:
+    """The best LoRA of the round once more; after the last round one on the data of every round's best, each example once."""
+    best = [_chosen(*each) for each in rounds]
+    if not is_last(policy, rounds):
+        return member_job(policy, best[-1]) if best[-1] else TrainJob(())
+    examples = dict.fromkeys(e for member in best for p in member for e in p.edit.examples)
+    data, seed = tuple(map(policy.datum, examples)), derive(policy.recipe.seed, "accumulated")
+    return TrainJob(data, settings.lora, settings.optimizer, settings.epochs, settings.batch_size, seed)
+
+
+def _chosen(candidates: Sequence[Candidate], kept: Sequence[Kept]) -> list[Proposal]:
+    wanted = {(one.task_id, one.round, one.index) for one in kept}
+    return [p for p in (c.proposal for c in candidates) if (p.task_id, p.round, p.index) in wanted]
+
+
+def _rewarded(policy: Policy, candidates: Sequence[Candidate], kept: Sequence[Kept], round_: int, kl: float) -> TrainJob:
+    """The policy learns from what it was asked and wrote (SEAL section 3.1)."""
     recipe = policy.recipe
     settings = recipe.algorithm
     loss, options = algorithms.loss(settings, kl, recipe.propose.sampling.max_tokens)

@@ -159,9 +159,10 @@ def policy_of(ledger: Ledger, policy: Path | None) -> list[Path]:
 
 
 def rounds_of(folder: Path) -> list[Path]:
-    """The adapters that a run of `train` made of its policy, one a round. Raises DataError where it has none."""
+    """The adapters that a run of `train` made of its policy, one a round; of a finished `evolve` the last alone. Raises DataError without any."""
     with Reader(folder) as reader:
+        alone = reader.info().recipe["algorithm"]["type"] == "evolve" and reader.info().status == "finished"
         found = [folder / artifact.path for artifact in reader.artifacts() if artifact.path.startswith("policy/")]
     if not found:
         raise DataError(f"run {folder.name} has trained no policy; `selfedit runs` shows which command made a run")
-    return found
+    return found[-1:] if alone else found

@@ -42,7 +42,7 @@ KEPT = [Kept("a", 0, 0, 1.0), Kept("a", 0, 1, -1.0), Kept("b", 0, 0, 1.0), Kept(
 
 
 def built(machine: Policy, kl: float = 0.1) -> TrainJob:
-    return job(machine, CANDIDATES, KEPT, 0, kl)
+    return job(machine, [(CANDIDATES, KEPT)], kl)
 
 
 def test_actions() -> None:  # promise 1

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from selfedit.algorithms import dpo, grpo, ppo, reinforce, rest_em
-from selfedit.config import DPO, GRPO, PPO, AlgorithmSettings, Reinforce, RestEM
+from selfedit.algorithms import dpo, evolve, grpo, ppo, reinforce, rest_em
+from selfedit.config import DPO, GRPO, PPO, AlgorithmSettings, Evolve, Reinforce, RestEM
 from selfedit.types import Candidate, Kept, Update
 
 
@@ -24,12 +24,14 @@ def select(settings: AlgorithmSettings, candidates: Sequence[Candidate]) -> list
             return grpo.select(candidates, settings.scale)
         case DPO():
             return dpo.select(candidates)
+        case Evolve():
+            return evolve.select(candidates)
 
 
 def loss(settings: AlgorithmSettings, kl: float, longest: int) -> tuple[str, dict[str, float]]:
     """The engine's loss and its options; `kl` is the weight of the divergence, `longest` the most tokens a self-edit may be written with."""
     match settings:
-        case RestEM():
+        case RestEM() | Evolve():
             return "cross_entropy", {}
         case Reinforce():
             return "reinforce", {"kl": kl}

@@ -14,7 +14,7 @@ from selfedit.errors import ConfigError
 Whole = Annotated[int | None, arg(metavar="INT", help_behavior_hint="")]
 Number = Annotated[float | None, arg(metavar="FLOAT", help_behavior_hint="")]
 Truth = Annotated[bool | None, arg(metavar="{True,False}", help_behavior_hint="")]
-AlgorithmName = Literal["rest_em", "reinforce", "ppo", "grpo", "dpo"]
+AlgorithmName = Literal["rest_em", "reinforce", "ppo", "grpo", "dpo", "evolve"]
 
 
 class EngineFlags(TorchEngine):

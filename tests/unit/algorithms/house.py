@@ -37,6 +37,7 @@ def train(folder: Path, settings: Recipe, stop_at: int = -1, engine: Engine = Fa
 
     held = Ledger.open(folder) if (folder / "ledger.db").exists() else Ledger.create(folder, command="train", recipe=settings, environment={})
     with held as ledger:
-        Loop(Policy(engine(), settings), ledger, stage).train(read(settings, (), "train"), read(settings, (), "heldout"))
+        policy = Policy(engine(), settings, lambda trained, written: ledger.count(train_tokens=trained, sample_tokens=written))
+        Loop(policy, ledger, stage).train(read(settings, (), "train"), read(settings, (), "heldout"))
         ledger.finish()
     return begun

@@ -16,7 +16,7 @@ from tests.unit.algorithms.test_rest_em import candidate
 
 from selfedit.algorithms import kl_coefficient, loss, select
 from selfedit.algorithms.ppo import control
-from selfedit.config import DPO, GRPO, PPO, AlgorithmSettings, Reinforce, RestEM
+from selfedit.config import DPO, GRPO, PPO, AlgorithmSettings, Evolve, Reinforce, RestEM
 from selfedit.errors import EngineError
 from selfedit.outer import described
 from selfedit.types import Candidate, Kept, Trained, Update
@@ -65,6 +65,14 @@ def test_pairs() -> None:  # promises 1 to 3
 def test_everything_above_a_threshold() -> None:  # promises 1 and 2
     assert select(RestEM(select="above", threshold=0.2), GROUPS) == [Kept("a", 0, 0), Kept("a", 0, 3), Kept("c", 0, 0), Kept("e", 0, 1)]
     assert select(RestEM(keep=2), GROUPS)[:2] == [Kept("a", 0, 0), Kept("a", 0, 3)]
+
+
+def test_the_best_lora_of_a_population() -> None:  # promises 1 and 2
+    """Means 0.5, 0.6, 0.6, -; number 3 was not scored on b, where it would have won on a alone; 1 comes before 2."""
+    rewards = {"a": [0.4, 0.2, 0.6, 1.0], "b": [0.6, 1.0, 0.6, None]}
+    group = [candidate(task, index, value) for task, values in rewards.items() for index, value in enumerate(values)]
+    assert select(Evolve(), group) == [Kept("a", 0, 1), Kept("b", 0, 1)]
+    assert select(Evolve(), [candidate("a", 0, None)]) == []
 
 
 @pytest.mark.parametrize("settings", [RestEM(keep=9), RestEM(select="above", threshold=-9.0), Reinforce(), PPO(), GRPO(), DPO()])

@@ -3,7 +3,8 @@
 1. Every round records its update: groups, those that taught nothing, losses, and the metrics of its loss; what was kept carries its advantage.
 2. A run that is killed while any step is computed, and taken up by a fresh process, ends with the same content.
 3. Where no group has variance the policy stays as it is, and the run goes on and says so.
-4. Wrong settings are one line that names the algorithm and what it has.
+4. `evolve` trains one LoRA a number, keeps the data of the best, improves from round to round, and ends with one adapter on all that was kept.
+5. Wrong settings are one line that names the algorithm and what it has.
 """
 
 from __future__ import annotations
@@ -14,12 +15,15 @@ import pytest
 from tests.unit.algorithms.house import recipe, train
 
 from selfedit.config import parse_recipe
+from selfedit.engine.fake import Fake
 from selfedit.errors import ConfigError
 from selfedit.ledger import Reader
+from selfedit.policy import Policy
 from selfedit.report import write
+from selfedit.work import rounds_of
 
 POLICY_GRADIENT = ("reinforce", "ppo", "grpo", "dpo")
-ALGORITHMS = ("rest_em", *POLICY_GRADIENT)
+ALGORITHMS = ("rest_em", "evolve", *POLICY_GRADIENT)
 
 
 @pytest.mark.parametrize("name", ALGORITHMS)
@@ -32,8 +36,8 @@ def test_every_round_records_its_update(name: str, tmp_path: Path) -> None:  # p
     assert steps.index("round-0/kept") + 1 == steps.index("round-0/update") == steps.index("round-0/policy") - 1
     for update in updates:
         assert update.groups == 3 and update.losses and 0 <= update.skipped < 3
-        assert ("kl" in update.metrics) == (name != "rest_em") and ("clip_fraction" in update.metrics) == (name in ("ppo", "grpo"))
-    assert all(one.advantage == 1.0 for one in kept) if name == "rest_em" else abs(sum(one.advantage for one in kept)) < 1e-9
+        assert ("kl" in update.metrics) == (name in POLICY_GRADIENT) and ("clip_fraction" in update.metrics) == (name in ("ppo", "grpo"))
+    assert all(one.advantage == 1.0 for one in kept) if name not in POLICY_GRADIENT else abs(sum(one.advantage for one in kept)) < 1e-9
     page = write(tmp_path / "run").read_text(encoding="utf-8")
     assert 'id="updates"' in page and f"<td>{name}</td>" in page
 
@@ -63,7 +67,30 @@ def test_groups_without_variance_teach_nothing(name: str, tmp_path: Path) -> Non
     assert "100.0\u202f%" in write(tmp_path / "run").read_text(encoding="utf-8")
 
 
-def test_wrong_settings() -> None:  # promise 4
+def test_evolve_builds_on_the_best_and_ends_on_what_accumulated(tmp_path: Path) -> None:  # promise 4
+    settings = recipe({"type": "evolve"}, reward={"type": "correctness"}, rounds=3)
+    train(tmp_path / "run", settings)
+    with Reader(tmp_path / "run") as reader:
+        candidates, kept, steps = reader.candidates(), reader.kept(), {step.name: step for step in reader.steps()}
+        rewards = [[c.reward.value for c in reader.candidates(round_)] for round_ in range(3)]
+    by_number = {(c.proposal.round, c.proposal.index): [] for c in candidates}
+    for c in candidates:
+        by_number[c.proposal.round, c.proposal.index].append((c.reward.value, c.tokens))
+    for round_ in range(3):
+        [winner] = {one.index for one in kept if one.round == round_}
+        means = {index: sum(value for value, _ in of) / 3 for (r, index), of in by_number.items() if r == round_}
+        assert means[winner] == max(means.values())
+        assert all(len({tokens for _, tokens in of}) == 1 for of in by_number.values())  # one LoRA for all tasks
+    first, last = (sum(values) / len(values) for values in (rewards[0], rewards[-1]))
+    assert last > first
+    chosen = {(one.task_id, one.round, one.index) for one in kept}
+    examples = {e for c in candidates if (c.proposal.task_id, c.proposal.round, c.proposal.index) in chosen for e in c.proposal.edit.examples}
+    policy = Policy(Fake(), settings)
+    assert steps["round-2/update"].cost.train_tokens == 2 * sum(len(policy.datum(e).tokens) for e in examples)
+    assert [path.name for path in rounds_of(tmp_path / "run")] == ["round-3"]
+
+
+def test_wrong_settings() -> None:  # promise 5
     with pytest.raises(ConfigError, match=r"algorithm.keep is no setting of grpo, which has .*clip_high"):
         parse_recipe({"algorithm": {"type": "grpo", "keep": 2}})
     with pytest.raises(ConfigError, match=r"algorithm.clip: .* \(got 2.0\)"):
