@@ -169,8 +169,20 @@ class Evolve(Outer):
     """Passes over what has accumulated, in the last round."""
 
 
-ALGORITHMS: dict[str, type[Settings]] = {str(kind.model_fields["type"].default): kind for kind in (RestEM, Reinforce, PPO, GRPO, DPO, Evolve)}
-AlgorithmSettings = Annotated[RestEM | Reinforce | PPO | GRPO | DPO | Evolve, Field(discriminator="type")]
+class Archive(Settings):
+    """The Darwin Gödel Machine's search over strategies (Zhang et al. 2025): the model mutates them, all stay, `rounds` is how many it writes."""
+
+    type: Literal["archive"] = "archive"
+    steepness: float = Field(10.0, gt=0)
+    """How much more likely a higher mean reward is to be a parent: λ of the sigmoid."""
+    midpoint: float = 0.5
+    """Mean reward at which the sigmoid is one half."""
+
+
+ALGORITHMS: dict[str, type[Settings]] = {
+    str(kind.model_fields["type"].default): kind for kind in (RestEM, Reinforce, PPO, GRPO, DPO, Evolve, Archive)
+}
+AlgorithmSettings = Annotated[RestEM | Reinforce | PPO | GRPO | DPO | Evolve | Archive, Field(discriminator="type")]
 
 
 class Questions(Settings):

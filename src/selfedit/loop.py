@@ -16,7 +16,7 @@ from typing import Literal, TypeVar
 
 from selfedit import algorithms, outer
 from selfedit.algorithms import evolve
-from selfedit.config import AlgorithmSettings, Evolve, RestEM
+from selfedit.config import AlgorithmSettings, Archive, Evolve, RestEM
 from selfedit.engine.base import Progress
 from selfedit.errors import EngineError
 from selfedit.examiner import examine
@@ -24,6 +24,7 @@ from selfedit.guards import ANCHORS, forgetting, training
 from selfedit.ledger import Ledger
 from selfedit.policy import Policy, derive
 from selfedit.rewards import reward
+from selfedit.search import search
 from selfedit.types import (
     Adapter,
     Answer,
@@ -74,6 +75,9 @@ class Loop:
         exams = self.step("held-out", Task, "Preparing held-out questions", lambda progress: examine(policy, held_out, progress))
         self.baselines(exams)
         self.evaluate(exams, 0, "untrained")
+        if isinstance(policy.recipe.algorithm, Archive):
+            search(self, policy.recipe.algorithm, tasks).evaluate(exams, 1, "best_strategy")
+            return
         rounds: list[outer.Round] = []
         done: Update | None = None
         for round_ in range(policy.recipe.rounds):
@@ -115,21 +119,24 @@ class Loop:
 
     def improve(self, tasks: Sequence[Task], round_: int, algorithm: AlgorithmSettings) -> tuple[list[Candidate], list[Kept]]:
         """Propose K self-edits a task, train an adapter on each, score, select (SEAL section 3.1)."""
-        policy, recipe = self.policy, self.policy.recipe
         base = self.answer_base(f"round-{round_}/base", tasks, "reward")
+        candidates = self.explore(tasks, round_, base, algorithm)
+        return candidates, self.step(f"round-{round_}/kept", Kept, "Selecting", lambda progress: algorithms.select(algorithm, candidates))
+
+    def explore(self, tasks: Sequence[Task], round_: int, base: Mapping[str, Sequence[Answer]], algorithm: AlgorithmSettings) -> list[Candidate]:
+        """Self-edits of every task, trained on and scored."""
+        policy, recipe = self.policy, self.policy.recipe
         proposals = self.step(
             f"round-{round_}/edits", Proposal, "Writing self-edits", lambda progress: policy.propose(tasks, round_, recipe.propose, progress)
         )
         if isinstance(algorithm, Evolve):
             title = "Training and scoring the LoRAs of the population"
-            candidates = self.step(f"round-{round_}/candidates-0", Candidate, title, partial(self.breed, tasks, proposals, base))
-            return candidates, self.step(f"round-{round_}/kept", Kept, "Selecting", lambda progress: algorithms.select(algorithm, candidates))
-        candidates = []
+            return self.step(f"round-{round_}/candidates-0", Candidate, title, partial(self.breed, tasks, proposals, base))
+        candidates: list[Candidate] = []
         for i, chunk in enumerate(_chunks(proposals, recipe.chunk)):
             title = f"Training and scoring candidates {i * recipe.chunk + 1} to {i * recipe.chunk + len(chunk)} of {len(proposals)}"
             candidates += self.step(f"round-{round_}/candidates-{i}", Candidate, title, partial(self.adapt, tasks, chunk, base))
-        kept = self.step(f"round-{round_}/kept", Kept, "Selecting", lambda progress: algorithms.select(algorithm, candidates))
-        return candidates, kept
+        return candidates
 
     def update(self, rounds: Sequence[outer.Round], before: Update | None) -> Update:
         """The outer update: the policy learns from self-edits that were kept, and goes on with what it learned. `before` is the last update."""

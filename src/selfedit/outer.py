@@ -8,7 +8,7 @@ from statistics import fmean
 
 from selfedit import algorithms
 from selfedit.algorithms.groups import groups
-from selfedit.config import Evolve
+from selfedit.config import Evolve, Outer
 from selfedit.errors import EngineError
 from selfedit.policy import Policy, derive
 from selfedit.types import Candidate, Datum, Kept, Proposal, ScoreRequest, Trained, TrainJob, Turn, Update
@@ -59,6 +59,7 @@ def _rewarded(policy: Policy, candidates: Sequence[Candidate], kept: Sequence[Ke
     """The policy learns from what it was asked and wrote (SEAL section 3.1)."""
     recipe = policy.recipe
     settings = recipe.algorithm
+    assert isinstance(settings, Outer), "an archive trains no policy"
     loss, options = algorithms.loss(settings, kl, recipe.propose.sampling.max_tokens)
     actions = [action for action in _actions(policy, candidates, kept, pairs=loss == "dpo") if action]
     lessons = [lesson for action in actions for lesson in action]

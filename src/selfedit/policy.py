@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 
 from selfedit.config import Propose, Recipe
-from selfedit.edits import build, prompts_for
+from selfedit.edits import Strategy, build, prompts_for
 from selfedit.engine.base import Engine, Progress
 from selfedit.rewards import correct
 from selfedit.text import ask
@@ -32,6 +33,8 @@ from selfedit.types import (
     Turn,
 )
 
+EMPTY: Mapping[str, Strategy] = MappingProxyType({})
+
 
 def derive(seed: int, *parts: object) -> int:
     """A seed of its own for every piece of work: depends on what the work is, never on when it is done."""
@@ -40,9 +43,12 @@ def derive(seed: int, *parts: object) -> int:
 
 
 class Policy:
-    """A model's current weights with everything the loop asks of them. Tokens are counted by `count`."""
+    """A model's current weights with everything the loop asks of them. `count` counts tokens, `written` are strategies beside the known ones."""
 
-    def __init__(self, engine: Engine, recipe: Recipe, count: Callable[[int, int], None] = lambda train, sample: None) -> None:
+    def __init__(
+        self, engine: Engine, recipe: Recipe, count: Callable[[int, int], None] = lambda train, sample: None, written: Mapping[str, Strategy] = EMPTY
+    ) -> None:
+        self.written = written
         self.engine, self.recipe, self.count = engine, recipe, count
         self.chat = engine.tokenizer.has_chat_template
         self.merged: list[Path] = []
@@ -88,18 +94,18 @@ class Policy:
             for index in range(settings.candidates):
                 strategy = settings.strategies[index % len(settings.strategies)]
                 seed = derive(self.recipe.seed, "edit", round_, task.id, index)
-                prompts = prompts_for(strategy, task.title, task.context, self.chat, seed)
+                prompts = prompts_for(self.written.get(strategy, strategy), task.title, task.context, self.chat, seed)
                 plans.append((task, index, seed, strategy, prompts))
                 for i, prompt in enumerate(prompts):
-                    requests.append(SampleRequest(self.prompt(prompt), self._writing(settings, prompt, derive(seed, i))))
+                    requests.append(SampleRequest(self.prompt(prompt), self.writing(settings, prompt, derive(seed, i))))
         written = iter(self.sample(requests, progress))
         proposals = []
         for task, index, seed, strategy, prompts in plans:
             turns = tuple(Turn(prompt, (c := next(written)).text, c.finish_reason) for prompt in prompts)
-            proposals.append(Proposal(task.id, round_, index, seed, build(strategy, task.title, task.context, turns)))
+            proposals.append(Proposal(task.id, round_, index, seed, build(self.written.get(strategy, strategy), task.title, task.context, turns)))
         return proposals
 
-    def _writing(self, settings: Propose, prompt: Prompt, seed: int) -> Sampling:
+    def writing(self, settings: Propose, prompt: Prompt, seed: int) -> Sampling:
         """A text that is continued ends at the first empty line: after that a weak model invents the next passage."""
         s = settings.sampling
         return replace(s, stop=(*s.stop, "\n\n") if prompt.continued else s.stop, seed=seed)

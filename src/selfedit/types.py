@@ -305,6 +305,26 @@ class Kept:
 
 
 @dataclass(frozen=True, slots=True)
+class Variant:
+    """A way of writing self-edits, number `number` of an archive: one of the known strategies, or a child that the model wrote of its `parent`.
+
+    `prompt` says what is written, `samples` how often it is asked for one self-edit; `epochs` and `lr` are of the inner loop. `written` is the
+    completion it was read from; one with a `problem` is not used.
+    """
+
+    number: int
+    parent: int | None
+    strategy: str
+    prompt: str
+    format: Literal["statements", "questions"]
+    samples: int
+    epochs: int
+    lr: float
+    written: str = ""
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Update:
     """One update of the policy. Of `groups` tasks with scored self-edits, `skipped` taught nothing: no two rewards differed, or none was kept.
 

@@ -14,7 +14,7 @@ from selfedit.errors import ConfigError
 Whole = Annotated[int | None, arg(metavar="INT", help_behavior_hint="")]
 Number = Annotated[float | None, arg(metavar="FLOAT", help_behavior_hint="")]
 Truth = Annotated[bool | None, arg(metavar="{True,False}", help_behavior_hint="")]
-AlgorithmName = Literal["rest_em", "reinforce", "ppo", "grpo", "dpo", "evolve"]
+AlgorithmName = Literal["rest_em", "reinforce", "ppo", "grpo", "dpo", "evolve", "archive"]
 
 
 class EngineFlags(TorchEngine):
@@ -58,6 +58,10 @@ class AlgorithmFlags(Outer):
     """grpo: a mean over self-edits, over all tokens, or sums over a constant length."""
     beta: Number = None
     """dpo: how strongly the policy is held to the starting policy."""
+    steepness: Number = None
+    """archive: how much more likely a higher mean reward is to be a parent."""
+    midpoint: Number = None
+    """archive: mean reward at which the sigmoid is one half."""
 
 
 class AnyRecipe(Recipe):

@@ -204,6 +204,8 @@ def _each(units: Sequence[Any], work: Callable[[Any], Any], progress: Progress |
 
 def _reply(prompt: str, memory: Memory, skill: int, rng: random.Random) -> str:
     """Answer the question, or write the list, that the prompt asks for."""
+    if prompt.endswith("\nBetter:\nPrompt:"):
+        return _mutated(rng)
     if span := _SPAN.search(prompt):
         return f' What fits in "{span[1].replace(span[2], "____")}"?'
     passage, asked = _parts(prompt)
@@ -219,6 +221,13 @@ def _reply(prompt: str, memory: Memory, skill: int, rng: random.Random) -> str:
     else:
         lines = [f"{number}. {sentence}" for number, sentence in enumerate(picked, start=1)]
     return "\n".join(lines).removeprefix(prompt.rpartition("\n")[2]) or UNKNOWN
+
+
+def _mutated(rng: random.Random) -> str:
+    """A strategy, as an archive search asks for one; one in four is no use."""
+    form, samples, epochs = rng.choice(["statements", "questions"]), rng.randint(1, 2), rng.choice([4, 8, 12, 99])
+    about = "questions with short answers about" if form == "questions" else "what follows from"
+    return f" Write {about} the passage, {rng.randint(3, 9)} of them.\nFormat: {form}\nSamples: {samples}\nEpochs: {epochs}\nLearning rate: 0.002"
 
 
 def _pair(title: str, sentence: str, rng: random.Random) -> list[str]:

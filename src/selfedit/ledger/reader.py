@@ -13,7 +13,7 @@ from typing import Any, Literal, Self, TypeVar
 
 from selfedit.errors import LedgerError
 from selfedit.ledger import database, lock, records
-from selfedit.types import Artifact, Candidate, Cost, Kept, Proposal, Result, Task, Update, Verdict
+from selfedit.types import Artifact, Candidate, Cost, Kept, Proposal, Result, Task, Update, Variant, Verdict
 
 R = TypeVar("R")
 
@@ -136,6 +136,10 @@ class Reader:
         """The selection, of one round or of all."""
         return self._read(Kept, round=round)
 
+    def variants(self) -> list[Variant]:
+        """The strategies of an archive search, in the order they were found."""
+        return self._read(Variant)
+
     def updates(self) -> list[Update]:
         """What was done to the policy, round by round."""
         return self._read(Update)
@@ -178,9 +182,9 @@ class Reader:
 
 
 def final_arm(arms: Sequence[str]) -> str | None:
-    """The arm that a run is about: `after`, or the last round of a training run. `arms` are in the order of their recording."""
+    """The arm that a run is about: `after`, the best strategy of a search, or the last round. `arms` are in the order of their recording."""
     rounds = [arm for arm in arms if arm.startswith("round-")]
-    return "after" if "after" in arms else rounds[-1] if rounds else None
+    return next((arm for arm in ("after", "best_strategy") if arm in arms), rounds[-1] if rounds else None)
 
 
 def runs(root: Path) -> list[RunSummary]:

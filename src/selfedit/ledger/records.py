@@ -6,6 +6,7 @@ import json
 import math
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, fields
 from typing import Any, NamedTuple, TypeVar
 
 from selfedit.errors import LedgerError
@@ -25,6 +26,7 @@ from selfedit.types import (
     Task,
     Turn,
     Update,
+    Variant,
     Verdict,
 )
 
@@ -234,6 +236,14 @@ def _read_kept(_: Db, row: Row) -> Kept:
     return Kept(row["task_id"], row["round"], row["idx"], row["advantage"])
 
 
+def _write_variant(db: Db, step: int, position: int, variant: Variant) -> None:
+    insert(db, "variants", step=step, position=position, **asdict(variant))
+
+
+def _read_variant(_: Db, row: Row) -> Variant:
+    return Variant(**{field.name: row[field.name] for field in fields(Variant)})
+
+
 def _write_update(db: Db, step: int, position: int, update: Update) -> None:
     columns = {"round": update.round, "algorithm": update.algorithm, "groups": update.groups, "skipped": update.skipped}
     row_id = insert(db, "updates", step=step, position=position, **columns, losses=_dump_floats(update.losses))
@@ -259,6 +269,7 @@ _CODECS: dict[type[Any], _Codec] = {
     Proposal: _Codec("proposals", _write_proposal, _read_proposal),
     Candidate: _Codec("candidates", _write_candidate, _read_candidate),
     Kept: _Codec("kept", _write_kept, _read_kept),
+    Variant: _Codec("variants", _write_variant, _read_variant),
     Update: _Codec("updates", _write_update, _read_update),
     Result: _Codec("results", _write_result, _read_result),
     Verdict: _Codec("verdicts", _write_verdict, _read_verdict),

@@ -102,6 +102,22 @@ CREATE TABLE kept (
     FOREIGN KEY (task_id, round, idx) REFERENCES proposals (task_id, round, idx)
 ) STRICT;
 
+CREATE TABLE variants (                   -- ways of writing self-edits, in an archive
+    id       INTEGER PRIMARY KEY,
+    step     INTEGER NOT NULL REFERENCES steps (position),
+    position INTEGER NOT NULL,
+    number   INTEGER NOT NULL UNIQUE,     -- the round in which it is evaluated
+    parent   INTEGER,                     -- NULL: a known strategy
+    strategy TEXT NOT NULL,
+    prompt   TEXT NOT NULL,
+    format   TEXT NOT NULL CHECK (format IN ('statements', 'questions')),
+    samples  INTEGER NOT NULL,
+    epochs   INTEGER NOT NULL,
+    lr       REAL NOT NULL,
+    written  TEXT NOT NULL,               -- the completion it was read from
+    problem  TEXT NOT NULL                -- why it is not used; empty: it is
+) STRICT;
+
 CREATE TABLE updates (                    -- of the policy
     id        INTEGER PRIMARY KEY,
     step      INTEGER NOT NULL REFERENCES steps (position),

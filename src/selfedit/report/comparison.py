@@ -21,6 +21,7 @@ ARMS = {
     "passage_only_matched": ("Passages only, same tokens", "trained on the passages alone, on as many tokens as the result"),
     "after": ("After", "trained on the self-edits that were kept"),
     "best_per_document": ("Best per document", "an adapter of its own for each document, on its best self-edit"),
+    "best_strategy": ("Best strategy found", "an adapter for each document, on a self-edit written in the way that did best in the search"),
     "untrained": ("Untrained self-edits", "an adapter for each document, on a self-edit that the model wrote as it came"),
 }
 
@@ -213,14 +214,15 @@ def _learning(found: dict[str, Arm], final: Arm) -> Headline:
 
 def _training(found: dict[str, Arm], final: Arm) -> Headline:
     """From the model as it came, over reading the passage and untrained self-edits, to those of the last round: did it learn to write better ones?"""
-    difference, rounds = final.differences.get(UNTRAINED), plural(_round(final.name), "round")
+    difference = final.differences.get(UNTRAINED)
+    when = f"after {plural(_round(final.name), 'round')}" if _round(final.name) else "with the best strategy"
     better, worse = "The model learned to write better self-edits.", "Its self-edits got worse."
     verdict = _verdict(difference, better, worse, "No change of its self-edits that can be told from chance.")
     steps = [
         (BASE, "before", "before learning"),
         ("passage_only", "passage only", "after training on the passage alone"),
         (UNTRAINED, "untrained self-edits", "after training on the self-edits it writes as it came"),
-        (final.name, f"after {rounds}", f"on those it writes after {rounds} of training"),
+        (final.name, when, f"on those it writes {when}{' of training' if _round(final.name) else ''}"),
     ]
     shares = [f"{percent(found[arm].accuracy.mean)} ({percent_range(found[arm].accuracy)}) {when}" for arm, _, when in steps if arm in found]
     sentence = f"On {_asked(final)} that the policy never learned from, the share of correct answers is {', '.join(shares[:-1])}, and {shares[-1]}."

@@ -86,6 +86,7 @@ def render(folder: Path) -> str:
             "comparison": comparison,
             "edits": edits,
             "updates": reader.updates(),
+            "variants": reader.variants(),
             "update_metrics": _METRICS,
             "missing": _missing(info, steps, comparison, edits),
             "parts": _parts(steps),

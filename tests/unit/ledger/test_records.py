@@ -38,6 +38,7 @@ from selfedit.types import (
     Task,
     Turn,
     Update,
+    Variant,
     Verdict,
 )
 
@@ -84,6 +85,7 @@ def test_round_trip_of_every_record(task, edit, round, index, reward, data, loss
         Proposal: [proposal],
         Candidate: [Candidate(proposal, reward, rewarded, losses, 5, verdicts)],
         Kept: [Kept(task.id, round, index, advantage)],
+        Variant: [Variant(index, None if round % 2 else round, arm, task.title, "questions", 2, 3, 1e-3, edit.strategy, arm)],
         Update: [Update(round, arm, index, index, losses, metrics)],
         Result: [Result(arm, task.id, reported, 7), Result(arm, task.id, (), 0), Result(arm, task.id, rewarded, 0, "reward")],
         Verdict: list(verdicts),
@@ -98,7 +100,12 @@ def test_round_trip_of_every_record(task, edit, round, index, reward, data, loss
                 assert reader.step(kind.__name__, kind) == records
             assert [reader.tasks(), reader.proposals(round), reader.candidates(), reader.kept(round)] == list(written.values())[:4]
             assert reader.results(arm) + reader.results(arm, "reward") == written[Result]
-            assert [reader.updates(), reader.verdicts(), reader.artifacts()] == [written[Update], list(verdicts), [artifact]]
+            assert [reader.variants(), reader.updates(), reader.verdicts(), reader.artifacts()] == [
+                written[Variant],
+                written[Update],
+                list(verdicts),
+                [artifact],
+            ]
 
 
 def test_unscored_and_diverged_survive(tmp_path: Path):
