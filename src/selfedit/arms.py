@@ -10,7 +10,7 @@ from selfedit.algorithms import rest_em
 from selfedit.cells import Cells, Edits, Trial, matched, tokens_of
 from selfedit.engine.base import Progress
 from selfedit.errors import EngineError
-from selfedit.rounds import chosen
+from selfedit.outer import chosen
 from selfedit.steps import artifact
 from selfedit.text import ask
 from selfedit.types import Artifact, Example, Proposal, Question, Result, Task

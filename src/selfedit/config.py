@@ -9,7 +9,7 @@ import difflib
 import tomllib
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -75,6 +75,12 @@ class Inner(Settings):
     """How examples with a prompt are shown: in the model's chat template, or as plain text. A model without a template always takes `plain`."""
     seeds: int = Field(1, ge=1)
     """Adapters trained on each self-edit with different seeds, the same ones for all self-edits of a passage; the reward is their mean."""
+
+
+def by_type(union: Any) -> dict[str, type[Settings]]:
+    """The variants of a union by their `type`."""
+    kinds = get_args(get_args(union)[0]) or get_args(union)
+    return {str(kind.model_fields["type"].default): kind for kind in kinds}
 
 
 class Correctness(Settings):
@@ -240,21 +246,99 @@ SCREENS = {kind.model_fields["type"].default: kind for kind in (Halving, EarlySt
 """The screens by their type."""
 
 
-class RestEM(Settings):
+class Outer(Settings):
+    """How the policy is trained, whatever it learns from."""
+
+    lora: LoraShape = LoraShape(rank=64, alpha=128.0)
+    optimizer: Optimizer = Optimizer(lr=3e-4)
+    epochs: int = Field(1, ge=1)
+    """Passes over the self-edits of a round."""
+    batch_size: int = Field(10, ge=1)
+    """Self-edits (of `dpo` pairs of them; of `rest_em` and a cold start prompts with their completions) of one optimizer step."""
+
+
+class RestEM(Outer):
     """ReST-EM: SFT on the best self-edits of each task, merge, repeat (Singh et al. 2023; SEAL section 3.1)."""
 
     type: Literal["rest_em"] = "rest_em"
+    select: Literal["best", "above"] = "best"
+    """Learn from the best self-edits of each task, or from all whose reward is above `threshold`."""
     keep: int = Field(1, ge=1)
     """Best self-edits of each task that are learned from."""
-    lora: LoraShape = LoraShape(rank=64, alpha=128.0)
-    optimizer: Optimizer = Optimizer(lr=3e-4)
+    threshold: float = 0.0
+    """With `above`: the reward a self-edit has to exceed."""
     epochs: int = Field(2, ge=1)
-    """Passes over the best self-edits of a round."""
-    batch_size: int = Field(10, ge=1)
-    """Prompts with their completions, of one optimizer step."""
+    """Passes over the self-edits of a round."""
 
 
-class ColdStart(Settings):
+class Reinforce(Outer):
+    """REINFORCE with a leave-one-out baseline (RLOO: Ahmadian et al. 2024): the policy gradient itself, without a clip."""
+
+    type: Literal["reinforce"] = "reinforce"
+    kl: float = Field(0.05, ge=0)
+    """Weight of the divergence from the starting policy, as a term of the loss."""
+
+
+class PPO(Outer):
+    """PPO (Schulman et al. 2017): several epochs under a clipped ratio, the divergence kept near a target; the group is the baseline."""
+
+    type: Literal["ppo"] = "ppo"
+    epochs: int = Field(4, ge=1)
+    """Passes over the self-edits of a round."""
+    clip: float = Field(0.2, gt=0, lt=1)
+    """The ratio of new to old probability counts between 1 - clip and 1 + clip."""
+    kl: float = Field(0.05, ge=0)
+    """Weight of the divergence from the starting policy in the first round."""
+    kl_target: float = Field(0.05, ge=0)
+    """Divergence wanted, nats a token: after each round the weight is doubled or halved where it was missed by half; 0 keeps the weight."""
+
+
+class GRPO(Outer):
+    """GRPO (Shao et al. 2024): PPO's clip, advantages normalised within each group; with options for Dr. GRPO and DAPO."""
+
+    type: Literal["grpo"] = "grpo"
+    clip: float = Field(0.2, gt=0, lt=1)
+    """The ratio of new to old probability counts down to 1 - clip."""
+    clip_high: float = Field(0.2, gt=0)
+    """And up to 1 + clip_high; DAPO takes 0.28."""
+    kl: float = Field(0.04, ge=0)
+    """Weight of the divergence from the starting policy."""
+    scale: bool = True
+    """Divide advantages by the standard deviation of the group; Dr. GRPO does not."""
+    normalise: Literal["sequence", "tokens", "constant"] = "sequence"
+    """A mean over self-edits of means over their tokens, a mean over all tokens (DAPO), or sums over a constant length (Dr. GRPO)."""
+
+
+class DPO(Outer):
+    """DPO (Rafailov et al. 2023) in on-policy rounds: the best self-edit of each task against the worst."""
+
+    type: Literal["dpo"] = "dpo"
+    beta: float = Field(0.1, gt=0)
+    """How strongly the policy is held to the starting policy: larger holds more."""
+
+
+class Evolve(Outer):
+    """Evolution: each round several LoRAs learn the passages from self-edits, the best is merged; in the end its data fine-tune the model."""
+
+    type: Literal["evolve"] = "evolve"
+    epochs: int = Field(2, ge=1)
+    """Passes over what has accumulated, in the last round."""
+
+
+class Archive(Settings):
+    """The Darwin Gödel Machine's search over strategies (Zhang et al. 2025): the model mutates them, all stay, `rounds` is how many it writes."""
+
+    type: Literal["archive"] = "archive"
+    steepness: float = Field(10.0, gt=0)
+    """How much more likely a higher mean reward is to be a parent: λ of the sigmoid."""
+    midpoint: float = 0.5
+    """Mean reward at which the sigmoid is one half."""
+
+
+AlgorithmSettings = Annotated[RestEM | Reinforce | PPO | GRPO | DPO | Evolve | Archive, Field(discriminator="type")]
+
+
+class ColdStart(Outer):
     """Before the first round of `train`: SFT of the policy on good self-edits, for models that write too badly to begin with."""
 
     enabled: bool = False
@@ -264,12 +348,8 @@ class ColdStart(Settings):
     the training part of the bundled corpus."""
     passages: int = Field(12, ge=1)
     """Passages of the bundled corpus that are shown; the rounds do without them."""
-    lora: LoraShape = LoraShape(rank=64, alpha=128.0)
-    optimizer: Optimizer = Optimizer(lr=3e-4)
     epochs: int = Field(2, ge=1)
     """Passes over the good self-edits."""
-    batch_size: int = Field(10, ge=1)
-    """Prompts with their completions, of one optimizer step."""
 
 
 class Questions(Settings):
@@ -350,7 +430,7 @@ class Recipe(Settings):
     reward: RewardSettings = Correctness()
     screening: ScreeningSettings = NoScreening()
     trials: Trials = Trials()
-    algorithm: RestEM = RestEM()
+    algorithm: AlgorithmSettings = RestEM()
     cold_start: ColdStart = ColdStart()
     eval: Evaluation = Evaluation()
     guards: GuardSettings = GuardSettings()
@@ -358,12 +438,19 @@ class Recipe(Settings):
 
     @model_validator(mode="after")
     def _screening_fits(self) -> Recipe:
-        screen, reward = self.screening, self.reward
-        if isinstance(screen, Selective) and screen.keep < self.algorithm.keep:
-            raise ValueError(f"screening.keep is {screen.keep}, too few for algorithm.keep = {self.algorithm.keep}: raise it")
+        screen, reward, algorithm = self.screening, self.reward, self.algorithm
+        least = algorithm.keep if isinstance(algorithm, RestEM) else 1 if isinstance(algorithm, Archive) else 2  # the others compare
+        if isinstance(algorithm, Evolve) and not isinstance(screen, NoScreening):
+            raise ValueError("algorithm evolve trains whole populations: screening.type has to be none")
+        if isinstance(screen, Selective) and screen.keep < least:
+            raise ValueError(f"screening.keep is {screen.keep}, too few for algorithm {algorithm.type}: it learns from at least {least} of a task")
         if isinstance(screen, Selective) and isinstance(reward, Perplexity | Majority):
             raise ValueError(f"screening.type {screen.type} rates by right answers, and reward {reward.type} goes by none: take early_stop or none")
         return self
+
+
+UNIONS = {name: by_type(field.annotation) for name, field in Recipe.model_fields.items() if field.discriminator}
+"""The keys of which one variant is chosen, with their variants by `type`."""
 
 
 def load_recipe(path: Path) -> Recipe:
@@ -387,12 +474,15 @@ def parse_recipe(values: dict[str, Any], source: str = "recipe") -> Recipe:
 
 def _explain(error: ValidationError, source: str) -> str:
     first = error.errors()[0]
-    unions = {name for name, field in Recipe.model_fields.items() if field.discriminator}
-    path = [str(part) for above, part in pairwise(("", *first["loc"])) if above not in unions]  # the chosen variant is no part of a key
-    key = ".".join(path)
+    where = [str(part) for part in first["loc"]]
+    key = ".".join(part for above, part in pairwise(("", *where)) if above not in UNIONS)  # the chosen variant is no part of a key
     if first["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
+        if len(where) == 3 and (kinds := UNIONS.get(where[0])):
+            return f"{source}: {key} is no setting of {where[1]}, which has {', '.join(kinds[where[1]].model_fields)}"
         near = difflib.get_close_matches(key, list(_known_keys(Recipe)), n=1, cutoff=0.0)
         return f"{source}: unknown key '{key}'; the nearest valid one is '{near[0]}'"
+    if first["type"] == "union_tag_not_found":
+        return f"{source}: {key}: say which with 'type'; there are {', '.join(UNIONS[key])}"
     got = "" if first["type"] == "value_error" else f" (got {first['input']!r})"  # our own messages say enough, and an address may hold a password
     return ": ".join(part for part in (source, key, first["msg"].removeprefix("Value error, ")) if part) + got
 

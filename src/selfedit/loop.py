@@ -9,23 +9,26 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from selfedit.arms import Arms
+from selfedit.config import Archive, RestEM
 from selfedit.engine.base import Progress
 from selfedit.examiner import examine, held_out_exams
 from selfedit.guards import ANCHORS, collapse, forgetting
+from selfedit.outer import Round, chosen
 from selfedit.rewards import needs
-from selfedit.rounds import Round, chosen
+from selfedit.search import Search
 from selfedit.trials import Trials
-from selfedit.types import Demonstration, Passage, Result, ScoreRequest, Task, Verdict
+from selfedit.types import Demonstration, Passage, Result, ScoreRequest, Task, Update, Verdict
 
 
-class Loop(Trials, Arms):
+class Loop(Search, Trials, Arms):
     """Whole runs."""
 
     def learn(self, passages: Sequence[Passage]) -> None:
         """Learn documents: the best self-edit of each is kept, and one adapter is trained on all that were kept."""
         tasks = self.step("tasks", Task, "Preparing questions", lambda progress: examine(self.policy, passages, progress))
         self.answer_base("base", tasks)
-        self.compare(tasks, chosen(*self.improve(tasks, 0)))
+        algorithm = self.policy.recipe.algorithm
+        self.compare(tasks, chosen(*self.improve(tasks, 0, algorithm if isinstance(algorithm, RestEM) else RestEM())))
         self.step("guards", Verdict, "Checking what else changed", self.guard)
 
     def train(self, passages: Sequence[Passage], held_out: Sequence[Passage], shown: Sequence[Demonstration] = ()) -> None:
@@ -38,13 +41,17 @@ class Loop(Trials, Arms):
         if cold := policy.recipe.cold_start.enabled:
             self.warm_up(shown)
             measured = [self.evaluate(exams, 1, "cold_start", start.strategy)]
+        if isinstance(algorithm := policy.recipe.algorithm, Archive):
+            best = self.search(algorithm, tasks)
+            measured.append(best.evaluate(exams, cold + 1, "best_strategy", best.policy.recipe.propose.strategies[0]))
         rounds: list[Round] = []
-        for round_ in range(policy.recipe.rounds):
-            rounds.append(self.improve(tasks, round_))
+        done: Update | None = None
+        while not isinstance(algorithm, Archive) and len(rounds) < policy.recipe.rounds:
+            rounds.append(self.improve(tasks, len(rounds), algorithm))
             if self.collapsed(rounds, measured):
                 break
-            self.update(round_, chosen(*rounds[-1]))
-            measured.append(self.evaluate(exams, cold + round_ + 1, f"round-{round_ + 1}", start.strategy))
+            done = self.update(rounds, done)
+            measured.append(self.evaluate(exams, cold + len(rounds), f"round-{len(rounds)}", start.strategy))
         self.controls(exams, measured[-1], start)
 
     def measure(self, passages: Sequence[Passage], updates: Sequence[Path] = ()) -> None:
@@ -53,7 +60,7 @@ class Loop(Trials, Arms):
         start = self.baselines(exams)
         final = start.results
         for number, folder in enumerate(updates, start=1):
-            self.merge(folder)
+            self.policy.merge(folder)
             final = self.evaluate(exams, number, folder.name, start.strategy)
         self.controls(exams, final, start)
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from dataclasses import replace
+from pathlib import Path
 
-from selfedit.config import ColdStart, Propose, Recipe, RestEM
-from selfedit.edits import build, prompts_for
+from selfedit.config import Propose, Recipe
+from selfedit.edits import Strategy, build, prompts_for
 from selfedit.engine.base import Engine, Progress
 from selfedit.rewards import correct
 from selfedit.text import ask
@@ -39,11 +41,24 @@ def derive(seed: int, *parts: object) -> int:
 
 
 class Policy:
-    """A model's current weights with everything the loop asks of them. Tokens are counted by `count`."""
+    """A model's current weights with everything the loop asks of them. Tokens are counted by `count`.
+
+    `written` are strategies beside the known ones; `merged` is what was added to the model as it came, `start` those of it that were there when
+    learning from rewards began.
+    """
 
     def __init__(self, engine: Engine, recipe: Recipe, count: Callable[[int, int], None] = lambda train, sample: None) -> None:
         self.engine, self.recipe, self.count = engine, recipe, count
         self.chat = engine.tokenizer.has_chat_template
+        self.written: Mapping[str, Strategy] = {}
+        self.merged: list[Path] = []
+        self.start: tuple[Path, ...] = ()
+
+    def like(self, recipe: Recipe, written: Mapping[str, Strategy]) -> Policy:
+        """The same weights under another recipe, with strategies of its own."""
+        other = copy(self)
+        other.recipe, other.written = recipe, written
+        return other
 
     # ------------------------------------------------------------ words to tokens
 
@@ -87,18 +102,18 @@ class Policy:
             for index in range(first, first + settings.candidates):
                 strategy = settings.strategies[(index - first) % len(settings.strategies)]
                 seed = derive(self.recipe.seed, "edit", round_, task.id, index)
-                prompts = prompts_for(strategy, task.title, task.context, self.chat, seed)
+                prompts = prompts_for(self.written.get(strategy, strategy), task.title, task.context, self.chat, seed)
                 plans.append((task, index, seed, strategy, prompts))
                 for i, prompt in enumerate(prompts):
-                    requests.append(SampleRequest(self.prompt(prompt), self._writing(settings, prompt, derive(seed, i))))
+                    requests.append(SampleRequest(self.prompt(prompt), self.writing(settings, prompt, derive(seed, i))))
         written = iter(self.sample(requests, progress))
         proposals = []
         for task, index, seed, strategy, prompts in plans:
             turns = tuple(Turn(prompt, (c := next(written)).text, c.finish_reason) for prompt in prompts)
-            proposals.append(Proposal(task.id, round_, index, seed, build(strategy, task.title, task.context, turns)))
+            proposals.append(Proposal(task.id, round_, index, seed, build(self.written.get(strategy, strategy), task.title, task.context, turns)))
         return proposals
 
-    def _writing(self, settings: Propose, prompt: Prompt, seed: int) -> Sampling:
+    def writing(self, settings: Propose, prompt: Prompt, seed: int) -> Sampling:
         """A text that is continued ends at the first empty line: after that a weak model invents the next passage."""
         s = settings.sampling
         return replace(s, stop=(*s.stop, "\n\n") if prompt.continued else s.stop, seed=seed)
@@ -115,21 +130,47 @@ class Policy:
         """Seed `number` of the inner loop (from 0): the same for all candidates of a group, so that chance does not tell them apart."""
         return derive(self.recipe.seed, "inner", proposal.round, proposal.task_id, number)
 
-    def outer_job(self, turns: Sequence[Turn], seed: int, algorithm: RestEM | ColdStart) -> TrainJob:
-        """SFT of the policy on what it was asked and wrote (SEAL section 3.1); a completion that was cut off is not taught to end there."""
+    def wrote(self, turn: Turn) -> tuple[Tokens, Tokens]:
+        """What the policy was asked and what it wrote; a completion that was cut off is not taught to end there."""
         tokenizer = self.engine.tokenizer
-        data = []
-        for turn in turns:
-            prompt = self.prompt(turn.prompt)
-            reply = tokenizer.encode_more(turn.completion) + (tokenizer.end if turn.finish_reason == "stop" else ())
-            data.append(Datum(prompt + reply, (0.0,) * len(prompt) + (1.0,) * len(reply)))
-        return TrainJob(tuple(data), algorithm.lora, algorithm.optimizer, algorithm.epochs, algorithm.batch_size, seed)
+        return self.prompt(turn.prompt), tokenizer.encode_more(turn.completion) + (tokenizer.end if turn.finish_reason == "stop" else ())
 
     def train(self, jobs: Sequence[TrainJob], progress: Progress | None = None) -> list[Trained]:
         """Train many adapters in one call."""
         trained = self.engine.train(jobs, progress)
         self.count(sum(t.tokens for t in trained), 0)
         return trained
+
+    def merge(self, folder: Path) -> None:
+        """Add an exported adapter to the current weights."""
+        adapter = self.engine.load(folder)
+        self.engine.merge(adapter)
+        self.engine.drop(adapter)
+        self.merged.append(folder)
+
+    def begin(self) -> None:
+        """Learning from rewards begins here, after a cold start: these weights are the reference that divergence is measured from."""
+        self.start = tuple(self.merged)
+
+    def reset(self) -> None:
+        """The starting weights again."""
+        self._become(self.start)
+
+    def reference(self, requests: Sequence[ScoreRequest], current: Sequence[Score]) -> list[Score]:
+        """Scores under the starting weights, given those under the current ones: undo every later merge, score, merge again."""
+        now = tuple(self.merged)
+        if now == self.start:
+            return list(current)
+        self.reset()
+        scores = self.engine.score(requests)
+        self._become(now)
+        return scores
+
+    def _become(self, folders: Sequence[Path]) -> None:
+        self.engine.reset()
+        self.merged.clear()
+        for folder in folders:
+            self.merge(folder)
 
     # ------------------------------------------------------------ answer
 

@@ -51,14 +51,14 @@ class Steps:
 
     # ------------------------------------------------------------ adapters
 
-    def export_trained(self, job: TrainJob, name: str, progress: Progress) -> Artifact:
-        """Train one adapter and leave it in the run folder."""
+    def export_trained(self, job: TrainJob, name: str, progress: Progress) -> Trained:
+        """Train one adapter of the policy and leave it in the run folder."""
         [trained] = self.policy.train([job], progress)
         if trained.failure:
             raise EngineError(f"the policy could not be trained: {trained.failure}")
         self.export(trained, name)
         self.drop(trained)
-        return artifact(self.ledger.folder, name)
+        return trained
 
     def export(self, trained: Trained, name: str) -> None:
         """Write an adapter whole or not at all."""
@@ -68,13 +68,6 @@ class Steps:
             shutil.rmtree(old, ignore_errors=True)
         self.policy.engine.export(_adapter(trained), draft)
         draft.rename(folder)
-
-    def merge(self, folder: Path) -> None:
-        """Add an exported adapter to the policy's weights."""
-        engine = self.policy.engine
-        adapter = engine.load(folder)
-        engine.merge(adapter)
-        engine.drop(adapter)
 
     def drop(self, trained: Trained) -> None:
         """Forget an adapter, where there is one."""

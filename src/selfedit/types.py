@@ -183,7 +183,8 @@ class Score:
 class Datum:
     """One training sequence: `tokens` (T,) and `weights` (T,), the weight of the loss of predicting each token (the first is never predicted).
 
-    `old_logprobs`, `reference_logprobs` (T,) and `advantage` serve policy-gradient losses and stay empty for SFT.
+    `old_logprobs` and `reference_logprobs` (T,), under the policy that wrote it and the reference, and `advantage` serve the losses that learn
+    from rewards and stay empty for SFT. The sides of a `dpo` pair are told apart by the sign of `advantage`.
     """
 
     tokens: Tokens
@@ -220,7 +221,11 @@ class Optimizer:
 
 @dataclass(frozen=True, slots=True)
 class TrainJob:
-    """Train one adapter. A step sees `batch_size` sequences (loss: weighted mean over their tokens); order and initialisation come from `seed`."""
+    """Train one adapter. A step sees `batch_size` actions; order and initialisation come from `seed`.
+
+    `groups` are the sizes of the runs of sequences that are one action, learned from in one step (the turns of a self-edit, the two sides of a
+    pair); without any, each sequence is one. `loss` with its options is one of `engine.base.LOSSES`.
+    """
 
     data: tuple[Datum, ...]
     lora: LoraShape = LoraShape()
@@ -230,16 +235,21 @@ class TrainJob:
     seed: int = 0
     loss: str = "cross_entropy"
     loss_options: Mapping[str, float] = field(default_factory=dict)
+    groups: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Trained:
-    """The result of a TrainJob: the loss of every step, and an adapter, or None with the reason in `failure`."""
+    """The result of a TrainJob: the loss of every step, and an adapter, or None with the reason in `failure`.
+
+    `metrics` of losses that have any, one value a step: `kl` to the reference (nats a token), `clip_fraction`, `ratio`, `margin`, `accuracy`.
+    """
 
     adapter: Adapter | None
     losses: tuple[float, ...]
     tokens: int
     failure: str | None = None
+    metrics: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
 
 
 # ---------------------------------------------------------------- results
@@ -332,11 +342,48 @@ class Rating:
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """The selection: this proposal is learned from."""
+    """The selection: this proposal is learned from. `advantage` says how much, and with which sign; 1 where it is simply imitated."""
 
     task_id: str
     round: int
     index: int
+    advantage: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """A way of writing self-edits, number `number` of an archive: one of the known strategies, or a child that the model wrote of its `parent`.
+
+    `prompt` says what is written, `samples` how often it is asked for one self-edit; `epochs` and `lr` are of the inner loop. `written` is the
+    completion it was read from; one with a `problem` is not used.
+    """
+
+    number: int
+    parent: int | None
+    strategy: str
+    prompt: str
+    format: Literal["statements", "questions"]
+    samples: int
+    epochs: int
+    lr: float
+    written: str = ""
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """One update of the policy. Of `groups` tasks with scored self-edits, `skipped` taught nothing: no two rewards differed, or none was kept.
+
+    `losses` is the loss of every step, none where nothing was left to learn from. `metrics` are means over the steps: those of `Trained`, and
+    `kl_coefficient`.
+    """
+
+    round: int
+    algorithm: str
+    groups: int
+    skipped: int
+    losses: tuple[float, ...] = ()
+    metrics: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -204,9 +204,14 @@ def policy_of(ledger: Ledger, policy: Path | None) -> list[Path]:
 
 
 def rounds_of(folder: Path) -> list[Path]:
-    """The adapters that a run of `train` made of its policy, one a round. Raises DataError where it has none."""
+    """The adapters that a run of `train` made of its policy: of the cold start, and one a round; the last round of `evolve` stands alone.
+
+    Raises DataError without any.
+    """
     with Reader(folder) as reader:
+        recipe = reader.info().recipe
         found = [folder / artifact.path for artifact in reader.artifacts() if artifact.path.startswith("policy/")]
     if not found:
         raise DataError(f"run {folder.name} has trained no policy; `selfedit runs` shows which command made a run")
-    return found
+    alone = recipe["algorithm"]["type"] == "evolve" and found[-1].name == f"round-{recipe['rounds']}"
+    return [path for path in found[:-1] if not (alone and path.name.startswith("round-"))] + found[-1:]

@@ -68,7 +68,7 @@ def improved(folder: Path, engine: Fake, settings: Recipe, passages: Sequence[Pa
     with Ledger.create(folder, command="test", recipe=settings, environment={}) as ledger:
         loop = Loop(Policy(engine, settings), ledger, silent)
         tasks = loop.step("tasks", Task, "", lambda _: examine(loop.policy, passages or bundled_corpus("train")[:2]))
-        loop.improve(tasks, 0)
+        loop.improve(tasks, 0, settings.algorithm)
     with Reader(folder) as reader:
         return reader.candidates()
 

@@ -3,31 +3,35 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, model_validator
 from tyro.conf import Suppress, arg
 
 from selfedit.config import (
+    UNIONS,
     ColdStart,
     EarlyStop,
-    EngineSettings,
     Evaluation,
     Gradient,
     Halving,
     Judge,
     Majority,
     Mix,
+    Outer,
     Perplexity,
     PythonFunction,
     Recipe,
-    RewardSettings,
-    ScreeningSettings,
     TorchEngine,
     Trials,
     parse_recipe,
 )
 from selfedit.errors import ConfigError
+
+Whole = Annotated[int | None, arg(metavar="INT", help_behavior_hint="")]
+Number = Annotated[float | None, arg(metavar="FLOAT", help_behavior_hint="")]
+Truth = Annotated[bool | None, arg(metavar="{True,False}", help_behavior_hint="")]
+AlgorithmName = Literal["rest_em", "reinforce", "ppo", "grpo", "dpo", "evolve", "archive"]
 
 
 class EngineFlags(TorchEngine):
@@ -54,13 +58,44 @@ class ScreeningFlags(Gradient, EarlyStop, Halving):
     """Successive halving, a reward after fewer epochs, one-step gradient alignment, the self-edit in the prompt, or nothing."""
 
 
-UNIONS: dict[str, Any] = {"engine": EngineSettings, "reward": RewardSettings, "screening": ScreeningSettings}
-"""Settings of which one variant is chosen."""
+class AlgorithmFlags(Outer):
+    """How the policy learns from rewards. `selfedit show algorithms` lists the algorithms; a setting that is left out is the algorithm's own."""
+
+    type: Annotated[AlgorithmName, arg(aliases=["--algorithm"])] = "rest_em"
+    """Which one."""
+    epochs: Whole = None  # type: ignore[assignment]
+    """Passes over the self-edits of a round."""
+    select: Annotated[Literal["best", "above"] | None, arg(metavar="{best,above}", help_behavior_hint="")] = None
+    """rest_em: learn from the best self-edits of each task, or from all whose reward is above `threshold`."""
+    keep: Whole = None
+    """rest_em: best self-edits of each task that are learned from."""
+    threshold: Number = None
+    """rest_em, with `above`: the reward a self-edit has to exceed."""
+    kl: Number = None
+    """reinforce, ppo, grpo: weight of the divergence from the starting policy."""
+    kl_target: Number = None
+    """ppo: divergence wanted, nats a token; 0 keeps the weight as it is."""
+    clip: Number = None
+    """ppo, grpo: the ratio of new to old probability counts down to 1 - clip."""
+    clip_high: Number = None
+    """grpo: and up to 1 + clip_high."""
+    scale: Truth = None
+    """grpo: divide advantages by the standard deviation of the group."""
+    normalise: Annotated[Literal["sequence", "tokens", "constant"] | None, arg(metavar="{sequence,tokens,constant}", help_behavior_hint="")] = None
+    """grpo: a mean over self-edits, over all tokens, or sums over a constant length."""
+    beta: Number = None
+    """dpo: how strongly the policy is held to the starting policy."""
+    steepness: Number = None
+    """archive: how much more likely a higher mean reward is to be a parent."""
+    midpoint: Number = None
+    """archive: mean reward at which the sigmoid is one half."""
 
 
 class AnyRecipe(Recipe):
     """Settings of a run."""
 
+    algorithm: AlgorithmFlags = AlgorithmFlags()  # type: ignore[assignment]
+    """How the policy learns from rewards. `selfedit show algorithms` lists the algorithms; a setting that is left out is the algorithm's own."""
     engine: EngineFlags = EngineFlags()
     reward: RewardFlags = RewardFlags()
     """What a self-edit is worth."""
@@ -98,23 +133,23 @@ def as_flags(kind: type[AnyRecipe], recipe: Recipe) -> Any:
 def _part(kind: type[AnyRecipe], name: str, value: Any) -> Any:
     flags = kind.model_fields[name].annotation
     if isinstance(value, BaseModel) and isinstance(flags, type) and not isinstance(value, flags):
-        return flags.model_validate(value.model_dump())
+        return flags.model_validate(value.model_dump(include={"type"}) | value.model_dump(exclude_defaults=True))
     return value
 
 
 def as_recipe(flags: AnyRecipe) -> Recipe:
     """The recipe that flags say. Raises ConfigError for settings of a variant that was not chosen."""
-    chosen = {name: _chosen(name, getattr(flags, name), union) for name, union in UNIONS.items()}
+    chosen = {name: _chosen(name, getattr(flags, name)) for name in UNIONS}
     return parse_recipe(flags.model_dump(exclude=set(chosen)) | chosen, source="recipe")
 
 
-def _chosen(name: str, flags: Any, union: Any) -> dict[str, Any]:
-    """The settings of the chosen variant of a union."""
-    variants = {variant.model_fields["type"].default: variant.model_fields for variant in get_args(get_args(union)[0])}
-    own = variants[flags.type]
+def _chosen(name: str, flags: Any) -> dict[str, Any]:
+    """The settings of the chosen variant of a union; those that are None are left to its defaults."""
+    kinds = {kind: variant.model_fields for kind, variant in UNIONS[name].items()}
+    own = kinds[flags.type]
     for key in flags.model_dump(exclude_defaults=True):
         if key not in own:
-            whose = next(kind for kind, keys in variants.items() if key in keys)
+            whose = next(kind for kind, keys in kinds.items() if key in keys)
             raise ConfigError(f"--{name}.{key.replace('_', '-')} is a setting of the {whose} {name}, not of the {flags.type} one; leave it out")
-    values: dict[str, Any] = flags.model_dump(include=set(own))
+    values: dict[str, Any] = flags.model_dump(include=set(own), exclude_none=True)
     return values

@@ -90,11 +90,12 @@ class Show:
       selfedit show latest --candidate corpus-0003:0:1
       selfedit show strategies                 how self-edits can be written
       selfedit show rewards                    what a self-edit can be worth
+      selfedit show algorithms                 how the policy can learn from rewards
       selfedit show models                     packaged models
       selfedit show recipe > recipe.toml       every setting with its default
     """
 
-    what: Positional[Annotated[str, arg(metavar="RUN|strategies|rewards|models|recipe")]]
+    what: Positional[Annotated[str, arg(metavar="RUN|strategies|rewards|algorithms|models|recipe")]]
     """A run, or one of the lists."""
     candidate: Annotated[str | None, arg(metavar="TASK:ROUND:INDEX", help_behavior_hint="")] = None
     """Print this self-edit of the run in full: what was asked, what came back, what was learned from it, how it was scored."""
@@ -102,7 +103,7 @@ class Show:
 
     def run(self, args: Sequence[str]) -> int:
         """Print it."""
-        lists = {"strategies": _strategies, "rewards": _rewards, "models": _models, "recipe": _recipe}
+        lists = {"strategies": _strategies, "rewards": _rewards, "algorithms": _algorithms, "models": _models, "recipe": _recipe}
         printer = Printer()
         if self.what in lists:
             if self.candidate:
@@ -125,6 +126,12 @@ def _rewards(printer: Printer) -> None:
     from selfedit.rewards import REWARDS
 
     printer.table(["reward", "what it is"], [[name, what] for name, what in REWARDS.items()], words=(0, 1))
+
+
+def _algorithms(printer: Printer) -> None:
+    from selfedit.config import UNIONS
+
+    printer.table(["algorithm", "how the policy learns"], [[name, kind.__doc__ or ""] for name, kind in UNIONS["algorithm"].items()], words=(0, 1))
 
 
 def _models(printer: Printer) -> None:

@@ -86,12 +86,13 @@ class Demo:
 
 @dataclass(frozen=True)
 class Train:
-    """Train the model to write better self-edits (ReST-EM). Each round it writes some, learns from those that helped most, and is measured on
-    documents that it never learns from.
+    """Train the model to write better self-edits. Each round it writes some, learns from what helped and what did not, and is measured on documents
+    that it never learns from.
 
     Examples:
       selfedit train                           the bundled documents, two rounds
       selfedit train recipe.toml --rounds 3
+      selfedit train --algorithm grpo --reward likelihood
       selfedit train --docs train/ --eval-docs test/ --propose.candidates 8
       selfedit train --cold-start.enabled      first shown good self-edits, for a model that writes badly
       selfedit train --resume latest
@@ -103,7 +104,7 @@ class Train:
     settings: Annotated[AnyRecipe, arg(name="")] = field(default_factory=AnyRecipe)
 
     def run(self, args: Sequence[str]) -> int:
-        """Rounds of ReST-EM."""
+        """Rounds of the recipe's algorithm."""
         if self.output.resume:
             _nothing_else(self, "train", AnyRecipe(), self.recipe)
             held = runs.taken_up(self.output.root, self.output.resume, "train")
@@ -116,7 +117,8 @@ class Train:
             held_out = work.documents(ledger, ledger.recipe.eval_docs, "heldout", step="held-out")
             show.say(f"run {ledger.run_id}")
             work.train(ledger, passages, held_out, show, shown)
-        return _end(self.output, ledger.folder, {"measure": f"selfedit eval --policy {ledger.run_id}"})
+            trained = ledger.recipe.algorithm.type != "archive"
+        return _end(self.output, ledger.folder, {"measure": f"selfedit eval --policy {ledger.run_id}"} if trained else {})
 
 
 @dataclass(frozen=True)

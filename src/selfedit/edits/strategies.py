@@ -106,14 +106,14 @@ _ALL = (
 STRATEGIES: Mapping[str, Strategy] = MappingProxyType({strategy.name: strategy for strategy in _ALL})
 
 
-def prompts_for(strategy: str, title: str, context: str, chat: bool, seed: int) -> tuple[Prompt, ...]:
+def prompts_for(strategy: str | Strategy, title: str, context: str, chat: bool, seed: int) -> tuple[Prompt, ...]:
     """What the policy is asked, one prompt for each turn; none where nothing is to be written."""
-    return find(strategy).ask(Source(title, context, chat, seed))
+    return _known(strategy).ask(Source(title, context, chat, seed))
 
 
-def build(strategy: str, title: str, context: str, turns: Sequence[Turn]) -> SelfEdit:
+def build(strategy: str | Strategy, title: str, context: str, turns: Sequence[Turn]) -> SelfEdit:
     """Make training examples of what was written; the passage is the last one (SEAL section 4.1). What is left out is recorded with the reason."""
-    known = find(strategy)
+    known = _known(strategy)
     pieces, cut = [], []
     for turn in turns:
         text, broken = finished(piece) if (piece := known.piece(turn)) == turn.completion and turn.finish_reason == "length" else (piece, "")
@@ -122,6 +122,10 @@ def build(strategy: str, title: str, context: str, turns: Sequence[Turn]) -> Sel
     parsed = known.parse(Draft(title, context, turns[0].prompt.text if turns else "", "\n".join(pieces)))
     examples = (*parsed.examples, Example(f"{title}\n{context}"))
     return SelfEdit(known.name, tuple(turns), examples, (*parsed.dropped, *cut))
+
+
+def _known(strategy: str | Strategy) -> Strategy:
+    return strategy if isinstance(strategy, Strategy) else find(strategy)
 
 
 def find(name: str) -> Strategy:

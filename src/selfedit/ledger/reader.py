@@ -13,7 +13,7 @@ from typing import Any, Literal, Self, TypeVar
 
 from selfedit.errors import LedgerError
 from selfedit.ledger import database, lock, records
-from selfedit.types import Artifact, Candidate, Cost, Kept, Proposal, Rating, Result, Task, Verdict
+from selfedit.types import Artifact, Candidate, Cost, Kept, Proposal, Rating, Result, Task, Update, Variant, Verdict
 
 R = TypeVar("R")
 _COSTS = tuple(field.name for field in fields(Cost))
@@ -142,6 +142,14 @@ class Reader:
         """The selection, of one round or of all."""
         return self._read(Kept, round=round)
 
+    def variants(self) -> list[Variant]:
+        """The strategies of an archive search, in the order they were found."""
+        return self._read(Variant)
+
+    def updates(self) -> list[Update]:
+        """What was done to the policy, round by round."""
+        return self._read(Update)
+
     def results(self, arm: str | None = None, role: Literal["report", "reward"] = "report") -> list[Result]:
         """Answers to report questions, of one arm or of all; or the base's to reward questions, which are no result to be shown."""
         return self._read(Result, arm=arm, role=role)
@@ -180,9 +188,12 @@ class Reader:
 
 
 def final_arm(arms: Sequence[str]) -> str | None:
-    """The arm that a run is about: `after`, the last round of a policy, or untrained self-edits. `arms` are in the order of their recording."""
+    """The arm that a run is about: `after`, the best strategy of a search, the last round of a policy, or untrained self-edits.
+
+    `arms` are in the order of their recording.
+    """
     rounds = [arm for arm in arms if arm.startswith("round-")]
-    return next((arm for arm in ("after", *rounds[-1:], "untrained") if arm in arms), None)
+    return next((arm for arm in ("after", "best_strategy", *rounds[-1:], "untrained") if arm in arms), None)
 
 
 def runs(root: Path) -> list[RunSummary]:

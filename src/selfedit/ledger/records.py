@@ -6,6 +6,7 @@ import json
 import math
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, fields
 from typing import Any, NamedTuple, TypeVar
 
 from selfedit.errors import LedgerError
@@ -25,6 +26,8 @@ from selfedit.types import (
     SelfEdit,
     Task,
     Turn,
+    Update,
+    Variant,
     Verdict,
 )
 
@@ -242,11 +245,31 @@ def _read_rating(_: Db, row: Row) -> Rating:
 
 
 def _write_kept(db: Db, step: int, position: int, kept: Kept) -> None:
-    insert(db, "kept", step=step, position=position, task_id=kept.task_id, round=kept.round, idx=kept.index)
+    insert(db, "kept", step=step, position=position, task_id=kept.task_id, round=kept.round, idx=kept.index, advantage=kept.advantage)
 
 
 def _read_kept(_: Db, row: Row) -> Kept:
-    return Kept(row["task_id"], row["round"], row["idx"])
+    return Kept(row["task_id"], row["round"], row["idx"], row["advantage"])
+
+
+def _write_variant(db: Db, step: int, position: int, variant: Variant) -> None:
+    insert(db, "variants", step=step, position=position, **asdict(variant))
+
+
+def _read_variant(_: Db, row: Row) -> Variant:
+    return Variant(**{field.name: row[field.name] for field in fields(Variant)})
+
+
+def _write_update(db: Db, step: int, position: int, update: Update) -> None:
+    columns = {"round": update.round, "algorithm": update.algorithm, "groups": update.groups, "skipped": update.skipped}
+    row_id = insert(db, "updates", step=step, position=position, **columns, losses=_dump_floats(update.losses))
+    for name, value in update.metrics.items():
+        insert(db, "metrics", update_id=row_id, name=name, value=value)
+
+
+def _read_update(db: Db, row: Row) -> Update:
+    metrics = {metric["name"]: metric["value"] for metric in _rows(db, "metrics", {"update_id": row["id"]})}
+    return Update(row["round"], row["algorithm"], row["groups"], row["skipped"], _load_floats(row["losses"]), metrics)
 
 
 def _write_artifact(db: Db, step: int, position: int, artifact: Artifact) -> None:
@@ -263,6 +286,8 @@ _CODECS: dict[type[Any], _Codec] = {
     Candidate: _Codec("candidates", _write_candidate, _read_candidate),
     Rating: _Codec("ratings", _write_rating, _read_rating),
     Kept: _Codec("kept", _write_kept, _read_kept),
+    Variant: _Codec("variants", _write_variant, _read_variant),
+    Update: _Codec("updates", _write_update, _read_update),
     Result: _Codec("results", _write_result, _read_result),
     Verdict: _Codec("verdicts", _write_verdict, _read_verdict),
     Artifact: _Codec("artifacts", _write_artifact, _read_artifact),

@@ -115,7 +115,42 @@ CREATE TABLE kept (
     task_id  TEXT NOT NULL,
     round    INTEGER NOT NULL,
     idx      INTEGER NOT NULL,
+    advantage REAL NOT NULL,              -- how much it is learned from, and with which sign; 1: imitated
     FOREIGN KEY (task_id, round, idx) REFERENCES proposals (task_id, round, idx)
+) STRICT;
+
+CREATE TABLE variants (                   -- ways of writing self-edits, in an archive
+    id       INTEGER PRIMARY KEY,
+    step     INTEGER NOT NULL REFERENCES steps (position),
+    position INTEGER NOT NULL,
+    number   INTEGER NOT NULL UNIQUE,     -- the round in which it is evaluated
+    parent   INTEGER,                     -- NULL: a known strategy
+    strategy TEXT NOT NULL,
+    prompt   TEXT NOT NULL,
+    format   TEXT NOT NULL CHECK (format IN ('statements', 'questions')),
+    samples  INTEGER NOT NULL,
+    epochs   INTEGER NOT NULL,
+    lr       REAL NOT NULL,
+    written  TEXT NOT NULL,               -- the completion it was read from
+    problem  TEXT NOT NULL                -- why it is not used; empty: it is
+) STRICT;
+
+CREATE TABLE updates (                    -- of the policy
+    id        INTEGER PRIMARY KEY,
+    step      INTEGER NOT NULL REFERENCES steps (position),
+    position  INTEGER NOT NULL,
+    round     INTEGER NOT NULL,
+    algorithm TEXT NOT NULL,
+    groups    INTEGER NOT NULL,           -- tasks with scored self-edits
+    skipped   INTEGER NOT NULL,           -- those of them that taught nothing
+    losses    TEXT NOT NULL               -- JSON: one a step of the optimizer
+) STRICT;
+
+CREATE TABLE metrics (                    -- of an update, means over its steps
+    id        INTEGER PRIMARY KEY,
+    update_id INTEGER NOT NULL REFERENCES updates (id),
+    name      TEXT NOT NULL,
+    value     REAL NOT NULL
 ) STRICT;
 
 CREATE TABLE results (

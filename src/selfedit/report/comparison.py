@@ -28,6 +28,7 @@ ARMS = {
     "all_edits": ("All K self-edits", "an adapter for each document, on all K together, none of them evaluated"),
     "oracle": ("Oracle", "an adapter for each document, on the very questions with their answers, in other wordings than those asked"),
     "cold_start": ("After the cold start", "the policy that was shown good self-edits, with an adapter for each document on one that it wrote"),
+    "best_strategy": ("Best strategy found", "an adapter for each document, on a self-edit written in the way that did best in the search"),
     "more_edits": ("Untrained self-edits, same tokens", "as many of the model's first self-edits as make up the tokens of the trained policy's"),
 }
 EACH = {
@@ -167,7 +168,7 @@ def compare(tasks: Sequence[Task], results: Sequence[Result], notes: Mapping[str
 
 
 def _trains(arms: Iterable[str]) -> bool:
-    return any(arm == UNTRAINED or _round(arm) for arm in arms)
+    return any(arm in (UNTRAINED, "best_strategy") or _round(arm) for arm in arms)
 
 
 def _round(arm: str) -> int:
@@ -268,7 +269,8 @@ def _learning(found: dict[str, Arm], final: Arm) -> Headline:
 
 def _training(found: dict[str, Arm], final: Arm) -> Headline:
     """From the model as it came, over reading the passage and untrained self-edits, to those of the last round: did it learn to write better ones?"""
-    difference, rounds = final.differences.get(UNTRAINED), plural(_round(final.name), "round")
+    difference = final.differences.get(UNTRAINED)
+    when = f"after {plural(_round(final.name), 'round')}" if _round(final.name) else "with the best strategy"
     better, worse = "The model learned to write better self-edits.", "Its self-edits got worse."
     verdict = _verdict(difference, better, worse, "No change of its self-edits that can be told from chance.")
     steps = [
@@ -276,7 +278,7 @@ def _training(found: dict[str, Arm], final: Arm) -> Headline:
         ("passage_only", "passage only", "after training on the passage alone"),
         (UNTRAINED, "untrained self-edits", "after training on the self-edits it writes as it came"),
         (COLD_START, "cold start", "on those it writes after it was shown good ones"),
-        (final.name, f"after {rounds}", f"on those it writes after {rounds} of training"),
+        (final.name, when, f"on those it writes {when}{' of training' if _round(final.name) else ''}"),
     ]
     shares = [f"{percent(found[arm].accuracy.mean)} ({percent_range(found[arm].accuracy)}) {when}" for arm, _, when in steps if arm in found]
     sentence = f"On {_asked(final)} that the policy never learned from, the share of correct answers is {', '.join(shares[:-1])}, and {shares[-1]}."

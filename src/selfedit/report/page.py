@@ -39,6 +39,16 @@ _PARTS = {
 """Parts of a run in words, by the first part of the names of their steps."""
 
 
+_METRICS = [
+    ("kl", "Divergence, nats a token"),
+    ("kl_coefficient", "Its weight"),
+    ("clip_fraction", "Share clipped"),
+    ("margin", "Margin of pairs"),
+    ("accuracy", "Pairs in order"),
+]
+"""Metrics of an update, and what they are called."""
+
+
 @dataclass(frozen=True, slots=True)
 class Part:
     """What one part of a run cost: the steps whose names begin alike."""
@@ -84,6 +94,9 @@ def render(folder: Path) -> str:
             "tasks": tasks,
             "comparison": comparison,
             "edits": edits,
+            "updates": reader.updates(),
+            "variants": reader.variants(),
+            "update_metrics": _METRICS,
             "missing": _missing(info, steps, comparison, edits),
             "parts": _parts(steps),
             "steps": steps,

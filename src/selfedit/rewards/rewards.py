@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Sequence
-from typing import get_args
 
-from selfedit.config import Correctness, Judge, Likelihood, Majority, Mix, Perplexity, PythonFunction, RewardSettings
+from selfedit.config import UNIONS, Correctness, Judge, Likelihood, Majority, Mix, Perplexity, PythonFunction, RewardSettings
 from selfedit.rewards import judge as llm
 from selfedit.rewards import python as own
 from selfedit.rewards.answers import correctness, likelihood, mix
@@ -15,7 +14,7 @@ from selfedit.rewards.majority import majority
 from selfedit.rewards.perplexity import perplexity, withheld, without
 from selfedit.types import Example, Reward, SelfEdit, Task
 
-REWARDS = {kind.model_fields["type"].default: inspect.cleandoc(kind.__doc__ or "") for kind in get_args(get_args(RewardSettings)[0])}
+REWARDS = {name: inspect.cleandoc(kind.__doc__ or "") for name, kind in UNIONS["reward"].items()}
 """Every reward, with what it is."""
 
 

@@ -15,19 +15,21 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.unit.cli.house import CORPUS, QUICK, House
 
-from selfedit import arms, cells, stats
+from selfedit import arms, cells, outer, stats
 from selfedit.algorithms import rest_em
 from selfedit.config import ARMS
 from selfedit.domains.knowledge import bundled_corpus, divide
 from selfedit.ledger import Reader
+from selfedit.policy import Policy
 from selfedit.report import comparison
-from selfedit.types import Kept, Proposal, Question, Result, Task, TrainJob
+from selfedit.types import Kept, Proposal, Question, Result, Task, TrainJob, Turn
 
 ALL = ("--eval.arms", *ARMS)
 
@@ -228,16 +230,14 @@ def test_the_cold_start_is_an_arm(house: House, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_the_policy_learns_what_is_shown(house: House, monkeypatch: pytest.MonkeyPatch) -> None:  # promise 9
-    from selfedit.policy import Policy
+    taught: list[str] = []
+    job = outer.cold_start_job
 
-    taught: list[tuple[str, str]] = []
-    outer = Policy.outer_job
+    def watched(policy: Policy, turns: Sequence[Turn]) -> TrainJob:
+        taught.extend(turn.completion for turn in turns)
+        return job(policy, turns)
 
-    def watched(self: Policy, turns: Any, *rest: Any) -> TrainJob:
-        taught.extend((turn.prompt.text[:30], turn.completion) for turn in turns)
-        return outer(self, turns, *rest)
-
-    monkeypatch.setattr(Policy, "outer_job", watched)
+    monkeypatch.setattr(outer, "cold_start_job", watched)
     one = {"title": "Corve Mill", "context": "Corve Mill was built by Edda Stannis in 1688. Its wheel is of larch."}
     lines = [
         {**one, "completion": "1. Edda Stannis built it."},
@@ -246,8 +246,8 @@ def test_the_policy_learns_what_is_shown(house: House, monkeypatch: pytest.Monke
     Path("shown.jsonl").write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
     show = ("--cold-start.enabled", "--cold-start.examples", "shown.jsonl")
     compared(house, "train", *show, "--rounds", "1", "--propose.strategies", "key-facts", "self-qa")
-    said = [completion for _, completion in taught[:2]]  # a list of facts is no example for one who is to ask questions
-    assert said == ["1. Edda Stannis built it.", "Question: Who built Corve Mill?\nAnswer: Edda Stannis"]
+    # a list of facts is no example for one who is to ask questions
+    assert taught == ["1. Edda Stannis built it.", "Question: Who built Corve Mill?\nAnswer: Edda Stannis"]
     assert "no good self-edit for rewrite" in house.refused("train", *QUICK, *COLD, "--propose.strategies", "rewrite")
     assert "the rounds have none left" in house.refused("train", *QUICK, "--cold-start.enabled", "--cold-start.passages", "33")
     Path("shown.jsonl").write_text(json.dumps(one), encoding="utf-8")

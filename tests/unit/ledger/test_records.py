@@ -40,6 +40,8 @@ from selfedit.types import (
     SelfEdit,
     Task,
     Turn,
+    Update,
+    Variant,
     Verdict,
 )
 
@@ -76,15 +78,19 @@ def answers_to(questions: tuple[Question, ...]) -> st.SearchStrategy[tuple[Answe
     verdicts=verdicts,
     artifact=st.builds(Artifact, text, text, text),
     arm=text,
+    advantage=st.floats(allow_nan=False),
+    metrics=st.dictionaries(text, st.floats(allow_nan=False), max_size=3),
 )
-def test_round_trip_of_every_record(task, edit, round, index, reward, data, losses, verdicts, artifact, arm):
+def test_round_trip_of_every_record(task, edit, round, index, reward, data, losses, verdicts, artifact, arm, advantage, metrics):
     rewarded, reported = data.draw(answers_to(task.reward_questions)), data.draw(answers_to(task.report_questions))
     proposal = Proposal(task.id, round, index, 3, edit)
     written = {
         Task: [task],
         Proposal: [proposal],
         Candidate: [Candidate(proposal, reward, rewarded, losses, 5, verdicts)],
-        Kept: [Kept(task.id, round, index)],
+        Kept: [Kept(task.id, round, index, advantage)],
+        Variant: [Variant(index, None if round % 2 else round, arm, task.title, "questions", 2, 3, 1e-3, edit.strategy, arm)],
+        Update: [Update(round, arm, index, index, losses, metrics)],
         Result: [Result(arm, task.id, reported, 7, seed=2), Result(arm, task.id, (), 0), Result(arm, task.id, rewarded, 0, "reward")],
         Verdict: list(verdicts),
         Artifact: [artifact],
@@ -98,7 +104,12 @@ def test_round_trip_of_every_record(task, edit, round, index, reward, data, loss
                 assert reader.step(kind.__name__, kind) == records
             assert [reader.tasks(), reader.proposals(round), reader.candidates(), reader.kept(round)] == list(written.values())[:4]
             assert reader.results(arm) + reader.results(arm, "reward") == written[Result]
-            assert [reader.verdicts(), reader.artifacts()] == list(written.values())[5:]
+            assert [reader.variants(), reader.updates(), reader.verdicts(), reader.artifacts()] == [
+                written[Variant],
+                written[Update],
+                list(verdicts),
+                [artifact],
+            ]
 
 
 def test_unscored_and_diverged_survive(tmp_path: Path):
