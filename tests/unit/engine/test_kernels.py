@@ -6,6 +6,9 @@
 3. LinearCrossEntropy is weighted cross-entropy: value, each loss, gradient; with and without a soft cap; for more rows than a chunk, and for none.
 4. A loss stays finite where the probability underflows.
 5. BatchedLora is W x + b + scale B A x of each adapter's rows: forward, gradients of x, A and B, added up over passes; other rows untouched.
+6. The fused norm and rotary embedding are what plain torch makes of their formulas: forward and gradient. In fp32 every family's model runs with
+   them, and computes what it did with its own parts.
+7. The grouped products for GPUs are those of one adapter after another; the same kernel runs on a CPU here.
 """
 
 from __future__ import annotations
@@ -16,12 +19,16 @@ from itertools import accumulate
 import pytest
 import torch
 import torch.nn.functional as F
+from tests.unit.engine.tiny_engine import FAMILIES, engine, reference
 from torch import Tensor
 
 from selfedit.engine.torch.attention import FlatAttend
 from selfedit.engine.torch.cache import Cache, Decode, Prefill
-from selfedit.engine.torch.lora import Bank, BatchedLora, Weights, blocks
-from selfedit.engine.torch.loss import CHUNK, LinearCrossEntropy, logprobs
+from selfedit.engine.torch.fused import Attention, Norm, Rotate
+from selfedit.engine.torch.grouped import grouped
+from selfedit.engine.torch.lora import Bank, BatchedLora, Solo, Weights, blocks
+from selfedit.engine.torch.loss import CHUNK, LinearCrossEntropy, capped, logprobs
+from selfedit.models import Family
 
 RAGGED = [7, 1, 12, 11, 30, 2, 12]
 CPU = torch.device("cpu")
@@ -37,20 +44,20 @@ def randn(*shape: int, grad: bool = True) -> Tensor:
 
 
 def plain_attention(q: Tensor, k: Tensor, v: Tensor, lengths: list[int], scale: float, window: int | None, softcap: float | None) -> Tensor:
-    """q (H, N, D), k and v (G, N, D) → (N, H, D), one sequence and one head at a time."""
-    H, _, _ = q.shape
+    """q (N, H, D), k and v (N, G, D) → (N, H, D), one sequence and one head at a time."""
+    _, H, _ = q.shape
     outputs = []
     for end, n in zip(accumulate(lengths), lengths, strict=True):
         rows = slice(end - n, end)
         heads = []
         for h in range(H):
-            g = h // (H // k.shape[0])
-            logits = q[h, rows] @ k[g, rows].T * scale
+            g = h // (H // k.shape[1])
+            logits = q[rows, h] @ k[rows, g].T * scale
             if softcap:
                 logits = torch.tanh(logits / softcap) * softcap
             age = torch.arange(n)[:, None] - torch.arange(n)[None]
             unseen = (age < 0) | (age >= (window or n))
-            heads.append(logits.masked_fill(unseen, -math.inf).softmax(-1) @ v[g, rows])
+            heads.append(logits.masked_fill(unseen, -math.inf).softmax(-1) @ v[rows, g])
         outputs.append(torch.stack(heads, 1))
     return torch.cat(outputs)
 
@@ -61,7 +68,8 @@ def plain_attention(q: Tensor, k: Tensor, v: Tensor, lengths: list[int], scale: 
 @pytest.mark.parametrize("lengths", [RAGGED, [5, 5, 5], [1], [9]])
 def test_attention(lengths: list[int], heads: tuple[int, int], window: int | None, softcap: float | None) -> None:  # promise 1
     H, G = heads
-    q, k, v = randn(H, sum(lengths), 8), randn(G, sum(lengths), 8), randn(G, sum(lengths), 8)
+    N = sum(lengths)
+    q, k, v = randn(N, H, 8), randn(N, G, 8), randn(N, G, 8)
     out = FlatAttend(lengths, CPU)(0, q, k, v, 0.3, window, softcap)
     expected = plain_attention(q, k, v, lengths, 0.3, window, softcap)
     up = torch.randn_like(out)
@@ -73,7 +81,7 @@ def test_attention(lengths: list[int], heads: tuple[int, int], window: int | Non
 
 def test_attention_gradcheck() -> None:  # promise 1
     attend = FlatAttend([3, 1, 4], CPU)
-    assert torch.autograd.gradcheck(lambda q, k, v: attend(0, q, k, v, 0.5, 2, None), (randn(4, 8, 3), randn(2, 8, 3), randn(2, 8, 3)))
+    assert torch.autograd.gradcheck(lambda q, k, v: attend(0, q, k, v, 0.5, 2, None), (randn(8, 4, 3), randn(8, 2, 3), randn(8, 2, 3)))
 
 
 @pytest.mark.parametrize("softcap", [None, 2.0])
@@ -81,20 +89,21 @@ def test_attention_gradcheck() -> None:  # promise 1
 def test_decoding_continues_prefill(window: int | None, softcap: float | None) -> None:  # promise 2
     lengths, new, H, G, D = [5, 1, 9], 3, 4, 2, 8
     whole = [n + new for n in lengths]
-    q, k, v = randn(H, sum(whole), D, grad=False), randn(G, sum(whole), D, grad=False), randn(G, sum(whole), D, grad=False)
+    N = sum(whole)
+    q, k, v = randn(N, H, D, grad=False), randn(N, G, D, grad=False), randn(N, G, D, grad=False)
     expected = plain_attention(q, k, v, whole, 0.3, window, softcap).split(whole)
     starts = [end - n for end, n in zip(accumulate(whole), whole, strict=True)]
     cache = Cache(rows=4)
     cache.reserve(20)
     prompt = torch.tensor([s + i for s, n in zip(starts, lengths, strict=True) for i in range(n)])
     places = [2, 0, 1]
-    out = Prefill(cache, places, lengths, [0] * len(lengths), CPU)(0, q[:, prompt], k[:, prompt], v[:, prompt], 0.3, window, softcap)
+    out = Prefill(cache, places, lengths, [0] * len(lengths), CPU)(0, q[prompt], k[prompt], v[prompt], 0.3, window, softcap)
     torch.testing.assert_close(out, torch.cat([e[:n] for e, n in zip(expected, lengths, strict=True)]), rtol=0, atol=1e-12)
     order = torch.tensor(places)
     for step in range(new):
         at = torch.tensor([n + step for n in lengths])
         flat = torch.tensor(starts) + at
-        out = Decode(cache, order, at)(0, q[:, flat], k[:, flat], v[:, flat], 0.3, window, softcap)
+        out = Decode(cache, order, at)(0, q[flat], k[flat], v[flat], 0.3, window, softcap)
         torch.testing.assert_close(out, torch.stack([e[n + step] for e, n in zip(expected, lengths, strict=True)]), rtol=0, atol=1e-12)
 
 
@@ -157,3 +166,45 @@ def test_batched_lora(with_bias: bool, runs: list[tuple[int, int]]) -> None:  # 
             for mine, his in ((bank.down_grad[0][k], down), (bank.up_grad[0][k], up)):
                 torch.testing.assert_close(mine[: ranks[k]], his)
                 assert not mine[ranks[k] :].any()  # above its rank an adapter stays exactly zero
+
+
+@pytest.mark.parametrize("runs", [[(0, 4), (1, 4)], [(2, 1), (0, 9), (1, 3)], [(1, 5)]])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_grouped_products(runs: list[tuple[int, int]], dtype: torch.dtype) -> None:  # promise 7
+    i, o, start, total = 16, 24, 2, sum(n for _, n in runs)
+    x, dy = torch.randn(total + 3, i).to(dtype), torch.randn(total + 3, o).to(dtype)
+    down, up, scale = torch.randn(3, 8, i).to(dtype), torch.randn(3, 8, o).to(dtype), torch.tensor([0.5, 2.0, 1.0]).to(dtype)[:, None, None]
+    ends = list(accumulate((n for _, n in runs), initial=start))
+    for fresh in (True, False):
+        found = []
+        for ways in ([grouped(runs, start, CPU, fresh)], [Solo(at, at + n, k, fresh) for at, (k, n) in zip(ends, runs, strict=False)]):
+            y, dx, into = dy.clone(), x.clone(), (torch.ones(3, 8, i), torch.ones(3, 8, o))
+            for block in ways:
+                block.pull(dx, dy, x, block.add(y, x, down, up, scale), down, up, scale, into)
+            found.append((y, dx, *into))
+        for mine, theirs in zip(*found, strict=True):
+            torch.testing.assert_close(mine, theirs, rtol=0.05 if dtype == torch.bfloat16 else 1e-5, atol=0.3 if dtype == torch.bfloat16 else 1e-4)
+
+
+def test_norm() -> None:  # promise 6
+    x, weight = randn(5, 8), randn(8, grad=False)
+    expected = x * (x.square().mean(-1, keepdim=True) + 1e-5).rsqrt() * weight
+    torch.testing.assert_close(Norm(weight, 1e-5)(x), expected)
+    assert torch.autograd.gradcheck(Norm(weight, 1e-5), (x,))
+
+
+def test_rotary_embedding() -> None:  # promise 6
+    x, angle = randn(5, 3, 8), randn(5, 1, 4, grad=False)
+    turned = torch.polar(torch.ones_like(angle), angle) * torch.complex(x[..., :4], x[..., 4:])
+    torch.testing.assert_close(Rotate.apply(x, angle.cos(), angle.sin()), torch.cat([turned.real, turned.imag], -1))
+    assert torch.autograd.gradcheck(lambda x: Rotate.apply(x, angle.cos(), angle.sin()), (x,))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_models_run_with_fused_parts(family: Family) -> None:  # promise 6
+    tokens = torch.arange(40)
+    expected = reference(family, torch.float32)(tokens[None]).logits[0]
+    base = engine(family, torch.float32).base
+    assert {type(m) for m in base.backbone.modules()} >= {Norm, Attention}
+    hidden = base.forward(tokens, torch.arange(40), FlatAttend([40], CPU))
+    torch.testing.assert_close(capped(F.linear(hidden, base.head), base.softcap), expected, rtol=0, atol=1e-4)

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.optim.adamw import adamw
 
 from selfedit.engine.torch.base import Base
-from selfedit.engine.torch.lora import Bank, Weights
+from selfedit.engine.torch.lora import Bank, Weights, widest
 from selfedit.types import LoraShape, Optimizer
 
 
@@ -21,7 +21,7 @@ class Arena:
     """Weights, gradients and both moments of AdamW as (K, P) tensors of at least fp32, and the weights again in the base's type."""
 
     def __init__(self, base: Base, slots: int, shapes: Sequence[LoraShape]) -> None:
-        self.base, self.rank = base, max(shape.rank for shape in shapes)
+        self.base, self.rank = base, widest((shape.rank for shape in shapes), base.device)
         self.targets = sorted({site for shape in shapes for site in base.targeted(shape)})
         size = sum(self.rank * (base.sites[i].in_features + base.sites[i].out_features) for i in self.targets)
         wide = torch.promote_types(base.dtype, torch.float32)

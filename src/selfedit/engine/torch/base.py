@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from selfedit.engine.torch.attention import NAME, Attend, FlatAttend, attention
+from selfedit.engine.torch.fused import attention_like, norm_like
 from selfedit.engine.torch.lora import Bank, Block, Current, LoraLinear, Weights
 from selfedit.engine.torch.loss import capped
 from selfedit.errors import ConfigError, EngineError
@@ -32,7 +33,8 @@ class Base:
     def __init__(self, model: Any) -> None:
         from transformers import AttentionInterface
 
-        probe = torch.arange(16, device=model.device)[None] % model.config.vocab_size
+        draw = torch.Generator().manual_seed(0)  # special tokens, which come first, make bf16 logits that hardly any two ways of rounding share
+        probe = torch.randint(model.config.vocab_size, (1, 32), generator=draw).to(model.device)
         with torch.no_grad():
             wanted = model(input_ids=probe).logits[0]
         AttentionInterface.register(NAME, attention)
@@ -56,6 +58,8 @@ class Base:
             self.sites.append(Site(name, module.in_features, module.out_features))
             self._linears.append(replacement)
         self._check(probe[0], wanted)
+        if self.dtype != torch.float64:  # in which transformers' own norms round to fp32: it serves proofs, and they compare with those
+            self._fuse(model, probe[0])
 
     @torch.no_grad()
     def _check(self, tokens: Tensor, wanted: Tensor) -> None:
@@ -67,6 +71,29 @@ class Base:
             raise EngineError(
                 f"{type(self.config).__name__} computes its logits in a way this engine does not know (relative difference {error:.2g})"
             )
+
+    @torch.no_grad()
+    def _fuse(self, model: Any, tokens: Tensor) -> None:
+        """Put `fused` parts in the place of the model's own, and take them out again where that changes its logits."""
+        options: dict[int, tuple[float, int | None, float | None]] = {}
+        plain = FlatAttend([len(tokens)], self.device)
+
+        def attend(layer: int, q: Tensor, k: Tensor, v: Tensor, scale: float, window: int | None, softcap: float | None) -> Tensor:
+            options[layer] = scale, window, softcap
+            return plain(layer, q, k, v, scale, window, softcap)
+
+        positions = torch.arange(len(tokens), device=self.device)
+        before = self.forward(tokens, positions, attend)
+        replaced: list[tuple[str, nn.Module]] = []
+        for name, module in list(model.named_modules()):
+            new = norm_like(module) or attention_like(module, options)
+            if new is not None:
+                replaced.append((name, module))
+                model.set_submodule(name, new)
+        after = self.forward(tokens, positions, plain)
+        if not (after - before).norm() <= (0.1 if self.dtype.itemsize < 4 else 1e-4) * before.norm():
+            for name, module in replaced:
+                model.set_submodule(name, module)
 
     @property
     def device(self) -> torch.device:

@@ -25,9 +25,9 @@ class Cache:
         self.layers: dict[int, tuple[Tensor, Tensor]] = {}
 
     def layer(self, index: int, like: Tensor) -> tuple[Tensor, Tensor]:
-        """Keys and values (R, G, C, D) of a layer; `like` (G, N, D) gives heads, size, type and device."""
+        """Keys and values (R, G, C, D) of a layer; `like` (N, G, D) gives heads, size, type and device."""
         if index not in self.layers:
-            G, _, D = like.shape
+            _, G, D = like.shape
             shape = (self.rows, G, self.capacity, D)
             self.layers[index] = (like.new_zeros(shape), like.new_zeros(shape))
         return self.layers[index]
@@ -44,13 +44,13 @@ class Cache:
             self.layers[index] = grown  # type: ignore[assignment]
 
     def write(self, layer: int, places: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        """Put k and v (G, N, D) at `places` (N,) = row · C + position; returns the layer's keys and values."""
+        """Put k and v (N, G, D) at `places` (N,) = row · C + position; returns the layer's keys and values."""
         keys, values = self.layer(layer, k)
-        G, _, D = k.shape
+        _, G, D = k.shape
         C = self.capacity
         at = (places // C * (G * C) + places % C)[:, None] + torch.arange(G, device=places.device) * C  # (N, G)
         for z, new in ((keys, k), (values, v)):
-            z.view(-1, D).index_copy_(0, at.view(-1), new.transpose(0, 1).reshape(-1, D))
+            z.view(-1, D).index_copy_(0, at.view(-1), new.reshape(-1, D))
         return keys, values
 
     def copy(self, sources: Sequence[int], targets: Sequence[int], length: int | None = None) -> None:
@@ -78,16 +78,16 @@ class Prefill(FlatAttend):
         self._seen: dict[tuple[int, int | None], Tensor] = {}
 
     def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor, scale: float, window: int | None, softcap: float | None) -> Tensor:
-        """q (H, N, D), k and v (G, N, D) → (N, H, D)."""
+        """q (N, H, D), k and v (N, G, D) → (N, H, D)."""
         keys, values = self.cache.write(layer, self.places, k, v)
         if not self.after:
             return super().__call__(layer, q, k, v, scale, window, softcap)
-        q, out = q.transpose(0, 1), q.new_empty(q.shape[1], q.shape[0], q.shape[2])
+        out = q.new_empty(q.shape)
         for i, b in enumerate(self.buckets):
             S, T = b.shape
             longest = min(int(self.prefixes[b.members].max()) + T, self.cache.capacity)
             ks, vs = (z[self.rows[b.members], :, :longest].flatten(0, 1) for z in (keys, values))
-            qs = b.fold(q, k.shape[0])
+            qs = b.fold(q, k.shape[1])
             logits = capped(wide(torch.bmm(qs, ks.transpose(1, 2))).mul_(scale), softcap)
             p = logits.view(S, -1, T, longest).add_(self.seen(i, longest, window)).softmax(-1).to(q.dtype)
             b.unfold(torch.bmm(p.view(len(qs), -1, longest), vs), out)
@@ -122,12 +122,11 @@ class Decode:
         return self._masks[window]
 
     def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor, scale: float, window: int | None, softcap: float | None) -> Tensor:
-        """q (H, n, D), k and v (G, n, D) → (n, H, D)."""
-        H, n, D = q.shape
-        G = k.shape[0]
+        """q (n, H, D), k and v (n, G, D) → (n, H, D)."""
+        n, H, D = q.shape
+        G = k.shape[1]
         keys, values = (z[:n].flatten(0, 1) for z in self.cache.write(layer, self.places, k, v))  # (n · G, C, D)
-        qs = q.transpose(0, 1)
-        qs = (qs if self.order is None else qs[self.back]).reshape(n * G, H // G, D)
+        qs = (q if self.order is None else q[self.back]).reshape(n * G, H // G, D)
         logits = capped(wide(torch.bmm(qs, keys.transpose(1, 2))).mul_(scale), softcap)
         p = logits.view(n, H, -1).add_(self.mask(window)).softmax(-1).to(q.dtype)
         out = torch.bmm(p.view(n * G, H // G, -1), values).view(n, H, D)

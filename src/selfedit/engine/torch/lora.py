@@ -5,6 +5,7 @@ Shapes: N flat tokens, i and o the layer's input and output size, K adapters in 
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from selfedit.engine.torch.grouped import ALIGNED, Grouped, fits, grouped
 from selfedit.types import Adapter
 
 
@@ -49,7 +51,8 @@ class Bank:
         """Finished adapters side by side, for passes without gradient."""
         down: list[Tensor | None] = []
         up: list[Tensor | None] = []
-        rank = max(d.shape[0] for w in adapters for d in w.down if d is not None)
+        device = next(d.device for w in adapters for d in w.down if d is not None)
+        rank = widest((d.shape[0] for w in adapters for d in w.down if d is not None), device)
         for site in range(len(adapters[0].down)):
             for stacked, parts in ((down, [w.down[site] for w in adapters]), (up, [w.up[site] for w in adapters])):
                 like = next((p for p in parts if p is not None), None)
@@ -63,6 +66,12 @@ class Bank:
                 stacked.append(whole)
         scale = next(d for w in adapters for d in w.down if d is not None).new_tensor([w.scale for w in adapters])
         return cls(down, up, scale[:, None, None])
+
+
+def widest(ranks: Iterable[int], device: torch.device) -> int:
+    """The rank that a bank's matrices have."""
+    rank = max(ranks)
+    return rank if device.type == "cpu" else -(-rank // ALIGNED) * ALIGNED
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,9 +151,9 @@ class Stack:
             dx[self.start : self.end] += self._unpad(torch.bmm(dh, down[self.who]))
 
 
-Block = Solo | Stack
+Block = Solo | Stack | Grouped
 SPREAD = 16
-"""The longest of a stack has at most this many rows more than the shortest: more padding costs more than a product of its own."""
+"""On a CPU the longest of a stack has at most this many rows more than the shortest: more padding costs more than a product of its own."""
 
 
 def blocks(rows: Sequence[tuple[int, int]], like: Tensor, start: int = 0, fresh: Sequence[bool] = ()) -> list[Block]:
@@ -154,18 +163,24 @@ def blocks(rows: Sequence[tuple[int, int]], like: Tensor, start: int = 0, fresh:
     the runs of a block agree in it.
     """
     fresh = fresh or [True] * len(rows)
+    spread = SPREAD if like.device.type == "cpu" else math.inf
     cuts = [0]
     for j in range(1, len(rows)):
         lengths = [n for _, n in rows[cuts[-1] : j + 1]]
         seen = {k for k, _ in rows[cuts[-1] : j]}
-        if max(lengths) - min(lengths) > SPREAD or fresh[j] != fresh[cuts[-1]] or rows[j][0] in seen:
+        if max(lengths) - min(lengths) > spread or fresh[j] != fresh[cuts[-1]] or rows[j][0] in seen:
             cuts.append(j)
     made: list[Block] = []
     for low, high in pairwise([*cuts, len(rows)]):
         if low == high:
             continue
         end = start + sum(n for _, n in rows[low:high])
-        made.append(Solo(start, end, rows[low][0], fresh[low]) if high == low + 1 else _stack(rows[low:high], start, end, like, fresh[low]))
+        if fits(like):
+            made.append(grouped(rows[low:high], start, like.device, fresh[low]))
+        elif high == low + 1:
+            made.append(Solo(start, end, rows[low][0], fresh[low]))
+        else:
+            made.append(_stack(rows[low:high], start, end, like, fresh[low]))
         start = end
     return made
 
