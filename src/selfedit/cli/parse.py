@@ -79,5 +79,5 @@ def _one_line(box: str) -> str:
     if refused:
         parent, key, message, kind, value = refused.groups()
         flag = f"--{parent.strip('-').removeprefix('settings.')}.{key}".replace("_", "-")
-        return f"{flag}: {message}" if kind == "value_error" else f"{flag}: {message} (got {value})"  # as in config.py
+        return f"{flag}: {message}" if kind == "value_error" else f"{flag}: {message} (got {value})"  # as in config/recipe.py
     return body.removeprefix("Error parsing ").strip() or "cannot be understood"

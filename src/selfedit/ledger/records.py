@@ -1,4 +1,4 @@
-"""The records of types.py as rows and back: what is read equals what was written, floats to the last bit."""
+"""The records of selfedit.types as rows and back: what is read equals what was written, floats to the last bit."""
 
 from __future__ import annotations
 
