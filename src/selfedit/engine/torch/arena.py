@@ -47,7 +47,7 @@ class Slot:
     """One row of the arena, with the job's own optimizer."""
 
     def __init__(self, arena: Arena, index: int) -> None:
-        self.arena, self.index = arena, index
+        self.arena, self.index, self.used = arena, index, False
         self.master, self.gradient, self.shadow = arena.master[index], arena.gradient[index], arena.shadow[index]
         self.moment1, self.moment2 = arena.moment1[index], arena.moment2[index]
 
@@ -55,13 +55,15 @@ class Slot:
         """Initialise as PEFT does: A uniform in ±1/√i, B zero, drawn site by site from the job's own generator."""
         base = self.arena.base
         self.optimizer, self.updates = optimizer, torch.zeros((), dtype=torch.float32)
-        for buffer in (self.master, self.gradient, self.moment1, self.moment2):
-            buffer.zero_()
+        if self.used:  # a new arena is all zeros
+            for buffer in (self.master, self.gradient, self.moment1, self.moment2):
+                buffer.zero_()
+        self.used = True
         down, _ = self.arena.views(self.arena.master)
         for i in base.targeted(shape):
             bound = 1 / math.sqrt(base.sites[i].in_features)
-            draw = torch.rand(shape.rank, base.sites[i].in_features, generator=generator, dtype=torch.float32)
-            down[i][self.index, : shape.rank].copy_(draw * (2 * bound) - bound)  # type: ignore[index]
+            draw = torch.empty(shape.rank, base.sites[i].in_features).uniform_(-bound, bound, generator=generator)
+            down[i][self.index, : shape.rank].copy_(draw)  # type: ignore[index]
         self.arena.scale[self.index] = shape.alpha / shape.rank
         self._refresh()
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from typing import Any, Protocol
 
 import torch
@@ -42,6 +42,10 @@ WASTE = 3000
 a hundred times as many."""
 
 
+PIECE = 150
+"""Queries of a long sequence that are taken together, about."""
+
+
 @dataclass(frozen=True, slots=True)
 class Bucket:
     """S sequences (`members`, by their number in the batch) of similar length T as a padded view of the flat tokens.
@@ -56,6 +60,15 @@ class Bucket:
     rows: slice | Tensor
     take: Tensor | None = None
     real: Tensor | None = None
+
+    def parts(self) -> list[tuple[Bucket, int]]:
+        """The queries of one long sequence in pieces, the last one first, and how many keys each sees: later ones would only be masked."""
+        S, T = self.shape
+        pieces = max(1, round(T / PIECE))
+        if S > 1 or pieces == 1 or not isinstance(self.rows, slice):
+            return [(self, T)]
+        cuts, start = [T * i // pieces for i in range(pieces + 1)], self.rows.start
+        return [(Bucket(self.members, (1, end - begin), slice(start + begin, start + end)), end) for begin, end in reversed(list(pairwise(cuts)))]
 
     def fold(self, z: Tensor, groups: int) -> Tensor:
         """(N, H, D) → (S · G, r · T, D): the r query heads of a group stand below each other."""
@@ -150,12 +163,15 @@ class _FlatAttention(torch.autograd.Function):
         G, out = k.shape[1], q.new_empty(q.shape)
         saved = []
         for b in plan.buckets:
-            T = b.shape[1]
-            qs, ks, vs = b.fold(q, G), b.fold(k, G), b.fold(v, G)
-            logits = plan.mask(T, window, q.dtype).repeat(len(qs), qs.shape[1] // T, 1)
-            p = wide(logits.baddbmm_(qs, ks.transpose(1, 2), alpha=scale)).softmax(-1).to(q.dtype)
-            b.unfold(torch.bmm(p, vs), out)
-            saved += [qs, ks, vs, p]
+            ks, vs = b.fold(k, G), b.fold(v, G)
+            saved += [ks, vs]
+            for part, end in b.parts():
+                qs, T = part.fold(q, G), part.shape[1]
+                mask = plan.mask(end, window, q.dtype)[end - T :]
+                logits = mask.repeat(len(qs), qs.shape[1] // T, 1).baddbmm_(qs, ks[:, :end].transpose(1, 2), alpha=scale)
+                p = wide(logits).softmax(-1).to(q.dtype)
+                part.unfold(torch.bmm(p, vs[:, :end]), out)
+                saved += [qs, p]
         ctx.save_for_backward(*saved)
         ctx.plan, ctx.scale, ctx.groups = plan, scale, G
         return out
@@ -163,17 +179,25 @@ class _FlatAttention(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, dout: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None, None]:
         """Dao et al. 2022 (FlashAttention), appendix B.2, without the tiling."""
-        saved = ctx.saved_tensors
+        saved = iter(ctx.saved_tensors)
         dq = dout.new_empty(dout.shape)
         dk, dv = dout.new_empty(2, dout.shape[0], ctx.groups, dout.shape[2])
-        for i, b in enumerate(ctx.plan.buckets):
-            qs, ks, vs, p = saved[4 * i : 4 * i + 4]
-            dos = b.fold(dout, ctx.groups)
-            if b.real is not None:
-                S, T = b.shape
-                dos.view(S, ctx.groups, -1, T, dos.shape[2]).mul_(b.real.view(S, 1, 1, T, 1))
-            ds = torch._softmax_backward_data(torch.bmm(dos, vs.transpose(1, 2)), p, -1, p.dtype).mul_(ctx.scale)
-            b.unfold(torch.bmm(ds, ks), dq)
-            b.unfold(torch.bmm(ds.transpose(1, 2), qs), dk)
-            b.unfold(torch.bmm(p.transpose(1, 2), dos), dv)
+        for b in ctx.plan.buckets:
+            ks, vs = next(saved), next(saved)
+            dks, dvs = torch.empty_like(ks), torch.empty_like(vs)
+            for part, end in b.parts():
+                qs, p = next(saved), next(saved)
+                dos = part.fold(dout, ctx.groups)
+                if part.real is not None:
+                    S, T = part.shape
+                    dos.view(S, ctx.groups, -1, T, dos.shape[2]).mul_(part.real.view(S, 1, 1, T, 1))
+                ds = torch._softmax_backward_data(torch.bmm(dos, vs[:, :end].transpose(1, 2)), p, -1, p.dtype).mul_(ctx.scale)
+                part.unfold(torch.bmm(ds, ks[:, :end]), dq)
+                for total, share in ((dks, torch.bmm(ds.transpose(1, 2), qs)), (dvs, torch.bmm(p.transpose(1, 2), dos))):
+                    if end == b.shape[1]:  # the first part, whose queries see all keys
+                        total.copy_(share)
+                    else:
+                        total[:, :end] += share
+            b.unfold(dks, dk)
+            b.unfold(dvs, dv)
         return dq, dk, dv, None, None, None
