@@ -188,12 +188,12 @@ class Reader:
 
 
 def final_arm(arms: Sequence[str]) -> str | None:
-    """The arm that a run is about: `after`, the best strategy of a search, the last round of a policy, or untrained self-edits.
+    """The arm that a run is about: `after`, the best strategy of a search, the last round of a policy, its cold start, or untrained self-edits.
 
     `arms` are in the order of their recording.
     """
     rounds = [arm for arm in arms if arm.startswith("round-")]
-    return next((arm for arm in ("after", "best_strategy", *rounds[-1:], "untrained") if arm in arms), None)
+    return next((arm for arm in ("after", "best_strategy", *rounds[-1:], "cold_start", "untrained") if arm in arms), None)
 
 
 def runs(root: Path) -> list[RunSummary]:

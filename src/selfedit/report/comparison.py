@@ -278,8 +278,9 @@ def _training(found: dict[str, Arm], final: Arm) -> Headline:
         ("passage_only", "passage only", "after training on the passage alone"),
         (UNTRAINED, "untrained self-edits", "after training on the self-edits it writes as it came"),
         (COLD_START, "cold start", "on those it writes after it was shown good ones"),
-        (final.name, when, f"on those it writes {when}{' of training' if _round(final.name) else ''}"),
     ]
+    if final.name != COLD_START:
+        steps.append((final.name, when, f"on those it writes {when}{' of training' if _round(final.name) else ''}"))
     shares = [f"{percent(found[arm].accuracy.mean)} ({percent_range(found[arm].accuracy)}) {when}" for arm, _, when in steps if arm in found]
     sentence = f"On {_asked(final)} that the policy never learned from, the share of correct answers is {', '.join(shares[:-1])}, and {shares[-1]}."
     if difference is not None:
