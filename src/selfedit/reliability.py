@@ -113,7 +113,11 @@ def best_of(groups: Sequence[Group], seeds: int, scored: Sequence[Group] | None 
     """Selected on every choice of `seeds` seeds and scored on the rest, by the same reward or another one of the same shapes (`scored`)."""
     pairs = [_selected(group, by, seeds) for group, by in zip(groups, groups if scored is None else scored, strict=True) if len(group) > 1]
     true = [gain for _, gain in pairs if gain is not None]
-    return BestOf(seeds, stats.interval([[gain] for gain, _ in pairs]), stats.interval([[gain] for gain in true]) if true else None)
+    return BestOf(seeds, _gain([gain for gain, _ in pairs]), _gain(true) if true else None)
+
+
+def _gain(gains_T: Sequence[float]) -> Interval:
+    return stats.interval([[gain] for gain in gains_T], shares=False)
 
 
 def _selected(group: Group, by: Group, seeds: int) -> tuple[float, float | None]:
@@ -169,7 +173,7 @@ def screened(pairs: Sequence[Sequence[tuple[Array, Array]]]) -> Screened:
     every = [pair for found in tasks for pair in found]
     most = max((len(full) for full, _ in every), default=1)
     return Screened(
-        within=stats.interval(rhos) if any(rhos) else None,
+        within=stats.interval(rhos, shares=False) if any(rhos) else None,
         overall=spearman(np.concatenate([f for f, _ in every]), np.concatenate([s for _, s in every])) if every else None,
         survivors=tuple(_survivors(tasks, keep) for keep in range(1, most)),
     )

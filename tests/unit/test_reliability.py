@@ -89,6 +89,8 @@ def test_best_of_by_hand() -> None:  # promise 5
     assert found.apparent.mean == pytest.approx(3 / 8) and found.true is not None and found.true.mean == pytest.approx(-3 / 8)
     whole = best_of([np.array([[1.0, 0.0], [0.0, 0.5]])], 2)
     assert whole.apparent.mean == pytest.approx(1 / 8) and whole.true is None
+    nothing = best_of([np.ones((2, 2))] * 5, 1).apparent  # gains are no shares: no gain anywhere is none
+    assert (nothing.mean, nothing.low, nothing.high) == (0, 0, 0)
     other = best_of([np.array([[1.0, 0.0], [0.0, 0.5]])], 1, scored=[np.array([[4.0, 4.0], [0.0, 0.0]])])
     assert other.true is not None and other.true.mean == pytest.approx(0)  # A once and B once: +2 and -2
 
