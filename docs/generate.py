@@ -24,19 +24,20 @@ from pydantic import BaseModel
 from selfedit import config, errors, models
 from selfedit.edits import STRATEGIES
 from selfedit.report import comparison
+from selfedit.rewards import REWARDS
 
 PAGE = Path(__file__).with_name("reference.md")
 
 HEAD = """# Reference
 
 Written from the code by `make docs`; `make check` fails when it is out of date.
-[Commands](#commands) · [recipe](#recipe) · [strategies](#strategies) · [arms of a table](#arms-of-a-table) ·
+[Commands](#commands) · [recipe](#recipe) · [strategies](#strategies) · [rewards](#rewards) · [arms of a table](#arms-of-a-table) ·
 [packaged models](#packaged-models) · [exit codes](#exit-codes)
 """
 
 
 def page() -> str:
-    parts = (HEAD, commands(), recipe(), strategies(), arms(), packaged_models(), exit_codes())
+    parts = (HEAD, commands(), recipe(), strategies(), rewards(), arms(), packaged_models(), exit_codes())
     return "\n".join(part.strip() + "\n" for part in parts)
 
 
@@ -67,7 +68,7 @@ def command(name: str) -> str:
     ]
     settings = False
     for title, panel in zip(panels[::2], panels[1::2], strict=True):
-        if title.split(".")[0].removesuffix(" options") in config.Recipe.model_fields:
+        if title.split(".")[0].removesuffix(" options").replace("-", "_") in config.Recipe.model_fields:
             settings = True
         else:
             lines += [f"| `{argument}` | {meaning} |" for argument, meaning in arguments(panel)]
@@ -158,7 +159,7 @@ def words(annotation: Any, metadata: list[Any]) -> str:
     if origin is Literal:
         return " or ".join(f'`"{choice}"`' for choice in args)
     if origin is tuple:
-        return "list of " + {str: "texts", Path: "paths"}[args[0]]
+        return "list of " + {str: "texts", Path: "paths", int: "whole numbers"}[args[0]]
     if origin in (Union, UnionType):
         return " or ".join(words(arg, []) for arg in args)
     limits = [f"{sign} {getattr(m, name):,}" for m in metadata for name, sign in LIMITS.items() if getattr(m, name, None) is not None]
@@ -193,6 +194,11 @@ def one_line(text: str) -> str:
 def strategies() -> str:
     lines = ["## Strategies", "", "`propose.strategies` of a recipe; see [strategies.md](strategies.md).", "", "| name | writes |", "|---|---|"]
     return "\n".join(lines + [f"| `{s.name}` | {s.description} |" for s in STRATEGIES.values()])
+
+
+def rewards() -> str:
+    lines = ["## Rewards", "", "`reward.type` of a recipe; see [rewards.md](rewards.md).", "", "| name | is |", "|---|---|"]
+    return "\n".join(lines + [f"| `{name}` | {one_line(what)} |" for name, what in REWARDS.items()])
 
 
 def arms() -> str:

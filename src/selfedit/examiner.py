@@ -7,14 +7,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
-from selfedit.config import Recipe
+from selfedit.config import Recipe, Selective
 from selfedit.domains.exam import agree, cloze, open_book, parse_questions, writing_prompts
-from selfedit.domains.knowledge import bundled_corpus, divide, read_documents
+from selfedit.domains.knowledge import bundled_corpus, divide, read_demonstrations, read_documents
+from selfedit.edits import demonstrate
 from selfedit.engine.base import Progress
 from selfedit.errors import DataError
 from selfedit.policy import Policy, derive
-from selfedit.rewards import correct
-from selfedit.types import Passage, Prompt, Question, SampleRequest, Sampling, Task
+from selfedit.rewards import correct, needs
+from selfedit.types import Demonstration, Passage, Prompt, Question, SampleRequest, Sampling, Task
 
 
 def read(recipe: Recipe, docs: Sequence[Path], split: Literal["train", "heldout"]) -> list[Passage]:
@@ -23,16 +24,45 @@ def read(recipe: Recipe, docs: Sequence[Path], split: Literal["train", "heldout"
     return found[: recipe.limit or None]
 
 
-def examine(policy: Policy, passages: Sequence[Passage], progress: Progress | None = None) -> list[Task]:
-    """A task for every passage that has at least two facts to ask about. Raises DataError where none has."""
+def shown(recipe: Recipe, examples: Sequence[Path]) -> list[Demonstration]:
+    """What the cold start shows: the user's examples, or the last passages of the bundled corpus' training part. Needs no model.
+
+    Raises DataError where nothing can be made of it for any strategy of the recipe.
+    """
+    settings = recipe.cold_start
+    passages = [] if examples else bundled_corpus("train")[-settings.passages :]
+    found = read_demonstrations(examples, recipe.documents) if examples else [Demonstration(p) for p in passages]
+    if not any(demonstrate(one, strategy, chat=False) for strategy in recipe.propose.strategies for one in found):
+        asked = " or ".join(recipe.propose.strategies)
+        raise DataError(f"no good self-edit for {asked} can be made of these examples; give completions for it in cold_start.examples")
+    return found
+
+
+def examine(policy: Policy, passages: Sequence[Passage], progress: Progress | None = None, gold: bool = False) -> list[Task]:
+    """A task for every passage that has at least two facts to ask about, or questions to which nobody knows the answer.
+
+    Raises DataError where none has, and where answers that nobody knows are needed: by the reward, by the screen, or (`gold`) in any case.
+    """
     bare = [p for p in passages if not p.questions]
     written = dict(zip([p.id for p in bare], write_exams(policy, bare, progress), strict=True)) if bare else {}
     settings, seed = policy.recipe.questions, policy.recipe.seed
     tasks = [divide(replace(p, questions=p.questions or written[p.id]), settings.report_share, seed) for p in passages]
-    asked = [t for t in tasks if t.report_questions and t.reward_questions]
+    unknown = {t.id: sum(not q.answer for q in t.reward_questions) for t in tasks}
+    gold = gold or needs(policy.recipe.reward).gold or isinstance(policy.recipe.screening, Selective)
+    if gold and (n := sum(unknown.values())):
+        who = f"reward {policy.recipe.reward.type} needs" if needs(policy.recipe.reward).gold else "rating self-edits by right answers needs"
+        raise DataError(f"{n} questions have no answer, which {who}; use reward majority without a screen, or leave them out")
+    asked = [t for t in tasks if t.reward_questions and (t.report_questions or unknown[t.id])]
     if not asked:
         raise DataError("nothing to ask about: no passage gave two questions on different facts; use longer documents, or JSONL with questions")
     return asked
+
+
+def held_out_exams(policy: Policy, passages: Sequence[Passage], progress: Progress | None = None) -> list[Task]:
+    """As `examine`, for documents that are there to be measured on. Raises DataError where nobody knows the answer to any question about them."""
+    if exams := [task for task in examine(policy, passages, progress) if task.report_questions]:
+        return exams
+    raise DataError("nothing can be measured: the held-out documents have no question with a known answer; give others (eval_docs)")
 
 
 def write_exams(policy: Policy, passages: Sequence[Passage], progress: Progress | None = None) -> list[tuple[Question, ...]]:

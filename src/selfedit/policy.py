@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from dataclasses import replace
+from pathlib import Path
 
-from selfedit.config import Propose, Recipe, RestEM
-from selfedit.edits import build, prompts_for
+from selfedit.config import Propose, Recipe
+from selfedit.edits import Strategy, build, prompts_for
 from selfedit.engine.base import Engine, Progress
 from selfedit.rewards import correct
 from selfedit.text import ask
@@ -22,6 +24,7 @@ from selfedit.types import (
     Question,
     SampleRequest,
     Sampling,
+    Score,
     ScoreRequest,
     Task,
     Tokens,
@@ -38,11 +41,24 @@ def derive(seed: int, *parts: object) -> int:
 
 
 class Policy:
-    """A model's current weights with everything the loop asks of them. Tokens are counted by `count`."""
+    """A model's current weights with everything the loop asks of them. Tokens are counted by `count`.
+
+    `written` are strategies beside the known ones; `merged` is what was added to the model as it came, `start` those of it that were there when
+    learning from rewards began.
+    """
 
     def __init__(self, engine: Engine, recipe: Recipe, count: Callable[[int, int], None] = lambda train, sample: None) -> None:
         self.engine, self.recipe, self.count = engine, recipe, count
         self.chat = engine.tokenizer.has_chat_template
+        self.written: Mapping[str, Strategy] = {}
+        self.merged: list[Path] = []
+        self.start: tuple[Path, ...] = ()
+
+    def like(self, recipe: Recipe, written: Mapping[str, Strategy]) -> Policy:
+        """The same weights under another recipe, with strategies of its own."""
+        other = copy(self)
+        other.recipe, other.written = recipe, written
+        return other
 
     # ------------------------------------------------------------ words to tokens
 
@@ -50,9 +66,10 @@ class Policy:
         """A user's turn in the chat template, or a text to continue."""
         return self.engine.tokenizer.encode(prompt.text) if prompt.continued else self.engine.tokenizer.chat(prompt.text)
 
-    def question(self, title: str, question: str) -> Tokens:
-        """How a question is put: without the passage (SEAL section 4.1). An empty title leaves the topic out."""
+    def question(self, title: str, question: str, shown: str = "") -> Tokens:
+        """How a question is put: without the passage (SEAL section 4.1), or after a text. An empty title leaves the topic out."""
         tokenizer, text = self.engine.tokenizer, ask(title, question) if title else question
+        text = f"{shown}\n\n{text}" if shown else text
         return tokenizer.chat(text) if self.in_chat else tokenizer.encode(f"{text}\nAnswer:")
 
     @property
@@ -77,26 +94,26 @@ class Policy:
 
     # ------------------------------------------------------------ write
 
-    def propose(self, tasks: Sequence[Task], round_: int, settings: Propose, progress: Progress | None = None) -> list[Proposal]:
-        """K self-edits of every task, all in one call; the strategies take turns."""
+    def propose(self, tasks: Sequence[Task], round_: int, settings: Propose, progress: Progress | None = None, first: int = 0) -> list[Proposal]:
+        """K self-edits of every task, numbered from `first`, all in one call; the strategies take turns."""
         plans: list[tuple[Task, int, int, str, tuple[Prompt, ...]]] = []
         requests: list[SampleRequest] = []
         for task in tasks:
-            for index in range(settings.candidates):
-                strategy = settings.strategies[index % len(settings.strategies)]
+            for index in range(first, first + settings.candidates):
+                strategy = settings.strategies[(index - first) % len(settings.strategies)]
                 seed = derive(self.recipe.seed, "edit", round_, task.id, index)
-                prompts = prompts_for(strategy, task.title, task.context, self.chat, seed)
+                prompts = prompts_for(self.written.get(strategy, strategy), task.title, task.context, self.chat, seed)
                 plans.append((task, index, seed, strategy, prompts))
                 for i, prompt in enumerate(prompts):
-                    requests.append(SampleRequest(self.prompt(prompt), self._writing(settings, prompt, derive(seed, i))))
+                    requests.append(SampleRequest(self.prompt(prompt), self.writing(settings, prompt, derive(seed, i))))
         written = iter(self.sample(requests, progress))
         proposals = []
         for task, index, seed, strategy, prompts in plans:
             turns = tuple(Turn(prompt, (c := next(written)).text, c.finish_reason) for prompt in prompts)
-            proposals.append(Proposal(task.id, round_, index, seed, build(strategy, task.title, task.context, turns)))
+            proposals.append(Proposal(task.id, round_, index, seed, build(self.written.get(strategy, strategy), task.title, task.context, turns)))
         return proposals
 
-    def _writing(self, settings: Propose, prompt: Prompt, seed: int) -> Sampling:
+    def writing(self, settings: Propose, prompt: Prompt, seed: int) -> Sampling:
         """A text that is continued ends at the first empty line: after that a weak model invents the next passage."""
         s = settings.sampling
         return replace(s, stop=(*s.stop, "\n\n") if prompt.continued else s.stop, seed=seed)
@@ -109,21 +126,51 @@ class Policy:
         data = tuple(self.datum(e) for e in examples)
         return TrainJob(data, inner.lora, inner.optimizer, epochs or inner.epochs, inner.batch_size, seed)
 
-    def outer_job(self, turns: Sequence[Turn], seed: int, algorithm: RestEM) -> TrainJob:
-        """SFT of the policy on what it was asked and wrote (SEAL section 3.1); a completion that was cut off is not taught to end there."""
+    def inner_seed(self, proposal: Proposal, number: int) -> int:
+        """Seed `number` of the inner loop (from 0): the same for all candidates of a group, so that chance does not tell them apart."""
+        return derive(self.recipe.seed, "inner", proposal.round, proposal.task_id, number)
+
+    def wrote(self, turn: Turn) -> tuple[Tokens, Tokens]:
+        """What the policy was asked and what it wrote; a completion that was cut off is not taught to end there."""
         tokenizer = self.engine.tokenizer
-        data = []
-        for turn in turns:
-            prompt = self.prompt(turn.prompt)
-            reply = tokenizer.encode_more(turn.completion) + (tokenizer.end if turn.finish_reason == "stop" else ())
-            data.append(Datum(prompt + reply, (0.0,) * len(prompt) + (1.0,) * len(reply)))
-        return TrainJob(tuple(data), algorithm.lora, algorithm.optimizer, algorithm.epochs, algorithm.batch_size, seed)
+        return self.prompt(turn.prompt), tokenizer.encode_more(turn.completion) + (tokenizer.end if turn.finish_reason == "stop" else ())
 
     def train(self, jobs: Sequence[TrainJob], progress: Progress | None = None) -> list[Trained]:
         """Train many adapters in one call."""
         trained = self.engine.train(jobs, progress)
         self.count(sum(t.tokens for t in trained), 0)
         return trained
+
+    def merge(self, folder: Path) -> None:
+        """Add an exported adapter to the current weights."""
+        adapter = self.engine.load(folder)
+        self.engine.merge(adapter)
+        self.engine.drop(adapter)
+        self.merged.append(folder)
+
+    def begin(self) -> None:
+        """Learning from rewards begins here, after a cold start: these weights are the reference that divergence is measured from."""
+        self.start = tuple(self.merged)
+
+    def reset(self) -> None:
+        """The starting weights again."""
+        self._become(self.start)
+
+    def reference(self, requests: Sequence[ScoreRequest], current: Sequence[Score]) -> list[Score]:
+        """Scores under the starting weights, given those under the current ones: undo every later merge, score, merge again."""
+        now = tuple(self.merged)
+        if now == self.start:
+            return list(current)
+        self.reset()
+        scores = self.engine.score(requests)
+        self._become(now)
+        return scores
+
+    def _become(self, folders: Sequence[Path]) -> None:
+        self.engine.reset()
+        self.merged.clear()
+        for folder in folders:
+            self.merge(folder)
 
     # ------------------------------------------------------------ answer
 
@@ -136,11 +183,50 @@ class Policy:
     def answer(self, exams: Sequence[tuple[Adapter | None, Task, Sequence[Question]]], progress: Progress | None = None) -> list[tuple[Answer, ...]]:
         """Put questions to adapters without the passage: a greedy answer, judged, and the log-likelihood of the gold one. One call for all."""
         asked = [(adapter, task, question) for adapter, task, questions in exams for question in questions]
-        limit = self.recipe.questions.max_tokens
-        stop = () if self.in_chat else ("\n",)
-        completions = self.sample([SampleRequest(self.question(t.title, q.question), Sampling(limit, stop=stop), a) for a, t, q in asked], progress)
-        scores = self.engine.score([ScoreRequest(self.question(t.title, q.question), self._reply(q.answer), a) for a, t, q in asked], progress)
-        answers = iter(
-            Answer(q, c.text.strip(), correct(c.text, q.answer), s.mean) for (_, _, q), c, s in zip(asked, completions, scores, strict=True)
-        )
+        completions = self.sample([self._asking(t, q, a) for a, t, q in asked], progress)
+        golds = [value for values in self.gold(exams, progress=progress) for value in values]
+        answers = iter(_answer(q, c, gold) for (_, _, q), c, gold in zip(asked, completions, golds, strict=True))
         return [tuple(next(answers) for _ in questions) for _, _, questions in exams]
+
+    def draw(
+        self, exams: Sequence[tuple[Adapter, Task, Sequence[Question], int]], n: int, temperature: float, progress: Progress | None = None
+    ) -> list[tuple[Answer, ...]]:
+        """As `answer`, but `n` answers to each question, drawn with the exam's seed."""
+        asked = [(adapter, task, q, derive(seed, "draw", q.question, i)) for adapter, task, qs, seed in exams for q in qs for i in range(n)]
+        completions = self.sample([self._asking(t, q, a, temperature, seed) for a, t, q, seed in asked], progress)
+        answers = iter(_answer(q, c) for (_, _, q, _), c in zip(asked, completions, strict=True))
+        return [tuple(next(answers) for _ in range(n * len(questions))) for _, _, questions, _ in exams]
+
+    def _asking(self, task: Task, question: Question, adapter: Adapter | None, temperature: float = 0.0, seed: int = 0) -> SampleRequest:
+        sampling = Sampling(self.recipe.questions.max_tokens, temperature, stop=() if self.in_chat else ("\n",), seed=seed)
+        return SampleRequest(self.question(task.title, question.question), sampling, adapter)
+
+    def gold(
+        self, exams: Sequence[tuple[Adapter | None, Task, Sequence[Question]]], shown: Sequence[str] = (), progress: Progress | None = None
+    ) -> list[tuple[float | None, ...]]:
+        """The log-likelihood a token of the gold answers, nats, None where nobody knows one. Nothing is written: cheaper than answers.
+
+        `shown` is a text in view for each exam.
+        """
+        requests = [
+            ScoreRequest(self.question(task.title, question.question, text), self._reply(question.answer), adapter)
+            for (adapter, task, questions), text in zip(exams, shown or [""] * len(exams), strict=True)
+            for question in questions
+            if question.answer
+        ]
+        values = iter([score.mean for score in self.engine.score(requests, progress)])
+        return [tuple(next(values) if question.answer else None for question in questions) for _, _, questions in exams]
+
+    def expect(self, texts: Sequence[tuple[Adapter | None, Task, Sequence[str]]], progress: Progress | None = None) -> list[tuple[Score, ...]]:
+        """The log-likelihood of texts about tasks, each after its task's title. One call for all."""
+        tokenizer = self.engine.tokenizer
+        requests = [
+            ScoreRequest(tokenizer.encode(f"{task.title}\n"), tokenizer.encode_more(text), adapter) for adapter, task, some in texts for text in some
+        ]
+        scores = iter(self.engine.score(requests, progress))
+        return [tuple(next(scores) for _ in some) for _, _, some in texts]
+
+
+def _answer(question: Question, completion: Completion, gold_logprob: float | None = None) -> Answer:
+    said = completion.text.strip()
+    return Answer(question, said, correct(said, question.answer) if question.answer else None, gold_logprob)

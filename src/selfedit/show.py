@@ -171,10 +171,20 @@ _KINDS = {"given": "given with the documents", "written": "written by the model,
 
 def comparison(show: Show, found: Comparison) -> None:
     """The arms of a run side by side, what that says in a sentence, and the kinds of questions where they did not all come with the documents."""
-    rows = [[arm.label, share(arm.accuracy.mean), _range(arm.accuracy), str(arm.accuracy.n), arm.tokens] for arm in found.arms]
+    several = max((arm.seeds for arm in found.arms), default=1) > 1
+    rows = [
+        [arm.label, share(arm.accuracy.mean), _range(arm.accuracy), str(arm.accuracy.n), *([str(arm.seeds)] if several else []), arm.tokens]
+        for arm in found.arms
+    ]
     final = next((number for number, arm in enumerate(found.arms) if arm.name == found.final), None)
     show.line()
-    show.table(["held-out questions", "correct", "95 % interval", "number", "tokens trained on"], rows, bold=final)
+    show.table(["held-out questions", "correct", "95 % interval", "number", *(["seeds"] if several else []), "tokens trained on"], rows, bold=final)
+    for left in found.left_out:
+        show.line(f"{left.label}: left out, {left.why}", "dim")
+    if gained := found.gains:
+        show.line()
+        gains = [[d.over.label, f"{100 * d.interval.mean:+.1f}", f"{100 * d.interval.low:+.1f} to {100 * d.interval.high:+.1f}"] for d in gained]
+        show.table([f"“{gained[0].of.label}” over", "points", "95 % interval"], gains)
     if any(kind != "given" for kind, _, _ in found.kinds):
         shares = [[_KINDS.get(kind, kind), str(n), *(share(by_arm.get(arm.name)) for arm in found.arms)] for kind, n, by_arm in found.kinds]
         show.line()

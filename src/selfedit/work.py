@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol, TypeVar
 
 from selfedit.config import FakeEngine, Recipe
 from selfedit.engine.base import Progress
 from selfedit.errors import DataError, LedgerError
-from selfedit.examiner import read
+from selfedit.examiner import read, shown
 from selfedit.ledger import Head, Heads, Ledger, Reader
-from selfedit.types import Passage
+from selfedit.rewards import NAME, check
+from selfedit.types import Demonstration, Passage
 
 if TYPE_CHECKING:
     from selfedit.policy import Policy
 
 Split = Literal["train", "heldout"]
+D = TypeVar("D")
 
 
 class Watcher(Protocol):
@@ -33,7 +35,7 @@ class Watcher(Protocol):
         ...
 
 
-# ------------------------------------------------------------ the three kinds of work
+# ------------------------------------------------------------ the kinds of work
 
 
 def learn(ledger: Ledger, passages: Sequence[Passage], watcher: Watcher) -> None:
@@ -41,25 +43,39 @@ def learn(ledger: Ledger, passages: Sequence[Passage], watcher: Watcher) -> None
     from selfedit.loop import Loop
 
     if not is_finished(ledger):
+        ledger.note("reward", check(ledger.recipe.reward))
         Loop(open_model(ledger, watcher), ledger, watcher.stage).learn(passages)
         ledger.finish()
 
 
-def train(ledger: Ledger, passages: Sequence[Passage], held_out: Sequence[Passage], watcher: Watcher) -> None:
-    """Train the policy to write better self-edits."""
+def train(ledger: Ledger, passages: Sequence[Passage], held_out: Sequence[Passage], watcher: Watcher, shown: Sequence[Demonstration] = ()) -> None:
+    """Train the policy to write better self-edits; `shown` are the good ones of its cold start."""
     from selfedit.loop import Loop
 
     if not is_finished(ledger):
-        Loop(open_model(ledger, watcher), ledger, watcher.stage).train(passages, held_out)
+        ledger.note("reward", check(ledger.recipe.reward))
+        Loop(open_model(ledger, watcher), ledger, watcher.stage).train(passages, held_out, shown)
         ledger.finish()
 
 
 def evaluate(ledger: Ledger, held_out: Sequence[Passage], rounds: Sequence[Path], watcher: Watcher) -> None:
-    """Measure each strategy of the recipe with the model as it came, or with the policy that these adapters, merged in order, make of it."""
+    """Measure the arms of the recipe, and the policies that these adapters, merged in order, make of the model."""
     from selfedit.loop import Loop
 
     if not is_finished(ledger):
+        if "best_of_k" in ledger.recipe.eval.arms:
+            ledger.note("reward", check(ledger.recipe.reward))
         Loop(open_model(ledger, watcher), ledger, watcher.stage).measure(held_out, rounds)
+        ledger.finish()
+
+
+def assess(ledger: Ledger, passages: Sequence[Passage], watcher: Watcher) -> None:
+    """Measure how far rewards and screens can be trusted."""
+    from selfedit.loop import Loop
+
+    if not is_finished(ledger):
+        ledger.note("reward", check(ledger.recipe.reward))
+        Loop(open_model(ledger, watcher), ledger, watcher.stage).assess(passages)
         ledger.finish()
 
 
@@ -71,12 +87,32 @@ def documents(ledger: Ledger, docs: Sequence[Path], split: Split, step: str = "t
 
     Relative paths count from where the run was begun. Raises DataError where they are no longer what the run began with.
     """
+    return _as_before(ledger, docs, step, lambda paths: read(ledger.recipe, paths, split))
+
+
+def demonstrations(ledger: Ledger) -> list[Demonstration]:
+    """What the cold start of a run shows, as `documents`; nothing where there is none."""
+    settings = ledger.recipe.cold_start
+    return _as_before(ledger, settings.examples, "cold-start", lambda paths: shown(ledger.recipe, paths)) if settings.enabled else []
+
+
+def without(passages: Sequence[Passage], shown: Sequence[Demonstration]) -> list[Passage]:
+    """The passages that the rounds can use: what was shown with its answers is known. Raises DataError where none is left."""
+    known = {one.passage.context for one in shown}
+    left = [passage for passage in passages if passage.context not in known]
+    if passages and not left:
+        raise DataError("the cold start shows every training document, and the rounds have none left; lower cold_start.passages or give more docs")
+    return left
+
+
+def _as_before(ledger: Ledger, docs: Sequence[Path], step: str, read_all: Callable[[list[Path]], list[D]]) -> list[D]:
+    """What documents say, which is what they said when the run was begun; nothing once the step that needs them is finished."""
     if ledger.is_finished(step):
         return []
     with Reader(ledger.folder) as reader:
         before = Path(reader.info().environment.get("folder", "."))
         known = reader.notes().get(f"documents for {step}")
-    passages = read(ledger.recipe, [path if before == Path.cwd() else before / path for path in docs], split)
+    passages = read_all([path if before == Path.cwd() else before / path for path in docs])
     found = {"passages": len(passages), "sha256": _digest(passages)}
     if known not in (None, found):
         raise DataError(f"the documents have changed since run {ledger.run_id} was begun; restore them, or start a new run")
@@ -84,7 +120,7 @@ def documents(ledger: Ledger, docs: Sequence[Path], split: Split, step: str = "t
     return passages
 
 
-def _digest(passages: Iterable[Passage]) -> str:
+def _digest(passages: Iterable[object]) -> str:
     return hashlib.sha256("\n".join(map(repr, passages)).encode()).hexdigest()
 
 
@@ -94,6 +130,7 @@ def _digest(passages: Iterable[Passage]) -> str:
 def open_model(ledger: Ledger, watcher: Watcher) -> Policy:
     """The policy of a run; its tokens are counted in the ledger. Raises LedgerError where the model is another than the run began with."""
     recipe = ledger.recipe
+    ledger.note("judge", NAME)
     with watcher.stage(opening(recipe)):
         from selfedit.opening import open_policy
 
@@ -146,6 +183,14 @@ def is_finished(ledger: Ledger) -> bool:
         return reader.info().status == "finished"
 
 
+def is_about_reliability(ledger: Ledger, asked: bool) -> bool:
+    """Whether a run of `eval` measures rewards in place of a policy; noted at its beginning, and found again."""
+    if asked:
+        ledger.note("measures", "reliability")
+    with Reader(ledger.folder) as reader:
+        return reader.notes().get("measures") == "reliability"
+
+
 def policy_of(ledger: Ledger, policy: Path | None) -> list[Path]:
     """The rounds of the policy that a run of `eval` measures, none for the model as it came; noted at its beginning, and found again."""
     with Reader(ledger.folder) as reader:
@@ -154,14 +199,19 @@ def policy_of(ledger: Ledger, policy: Path | None) -> list[Path]:
     if folder is None:
         return []
     rounds = rounds_of(folder)
-    ledger.note("policy", {"run": folder.name, "folder": str(folder.resolve()), "rounds": len(rounds)})
+    ledger.note("policy", {"run": folder.name, "folder": str(folder.resolve()), "updates": len(rounds)})
     return rounds
 
 
 def rounds_of(folder: Path) -> list[Path]:
-    """The adapters that a run of `train` made of its policy, one a round. Raises DataError where it has none."""
+    """The adapters that a run of `train` made of its policy: of the cold start, and one a round; the last round of `evolve` stands alone.
+
+    Raises DataError without any.
+    """
     with Reader(folder) as reader:
+        recipe = reader.info().recipe
         found = [folder / artifact.path for artifact in reader.artifacts() if artifact.path.startswith("policy/")]
     if not found:
         raise DataError(f"run {folder.name} has trained no policy; `selfedit runs` shows which command made a run")
-    return found
+    alone = recipe["algorithm"]["type"] == "evolve" and found[-1].name == f"round-{recipe['rounds']}"
+    return [path for path in found[:-1] if not (alone and path.name.startswith("round-"))] + found[-1:]

@@ -107,3 +107,29 @@ def test_coverage(monkeypatch: pytest.MonkeyPatch, tasks: int, kind: str) -> Non
         of = interval(groups, seed)
         held += of.low <= truth <= of.high
     assert 0.87 <= held / 200 <= 1
+
+
+def test_seeds_make_a_question_surer_not_more() -> None:
+    assert stats.over_seeds([[1, 0, 1], [1, 0, 0]]) == [1, 0, 0.5]
+    assert stats.over_seeds([]) == []
+    with pytest.raises(ValueError, match="shorter"):
+        stats.over_seeds([[1, 0], [1]])
+    alike = [[1, 0, 1, 0], [0, 0, 1, 0]]
+    assert interval([stats.over_seeds([group] * 3) for group in alike]) == interval(alike)
+
+
+@pytest.mark.parametrize("tasks", [6, 30])
+def test_coverage_of_differences_over_seeds(monkeypatch: pytest.MonkeyPatch, tasks: int) -> None:
+    """Two arms with three questions a task; what an arm gains differs by task, and every seed writes and trains anew."""
+    monkeypatch.setattr(stats, "RESAMPLES", 400)
+    rng = np.random.default_rng(3)
+    hits, widths = {1: 0, 3: 0}, {1: 0.0, 3: 0.0}
+    for _ in range(RUNS := 300):
+        of_T = np.clip(0.5 + 0.15 * rng.standard_normal(tasks), 0.02, 0.98)
+        for seeds in hits:
+            arms = [[stats.over_seeds((rng.random((seeds, 3)) < p).astype(float).tolist()) for p in p_T] for p_T in (of_T, np.full(tasks, 0.3))]
+            found = paired_difference(arms[0], arms[1])
+            hits[seeds] += found.low <= 0.2 <= found.high
+            widths[seeds] += (found.high - found.low) / RUNS
+    assert all(hit / RUNS >= 0.91 for hit in hits.values()), hits
+    assert widths[3] < 0.8 * widths[1]

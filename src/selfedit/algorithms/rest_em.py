@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Sequence
 
+from selfedit.algorithms.groups import groups
 from selfedit.types import Candidate, Kept
-
-TIE = 9
-"""Decimals to which rewards are compared, so that the order of a sum never decides."""
 
 
 def select(candidates: Sequence[Candidate], keep: int) -> list[Kept]:
@@ -18,9 +15,10 @@ def select(candidates: Sequence[Candidate], keep: int) -> list[Kept]:
     when the reward is theirs: the mean over three seeds of the adapter's accuracy, each rounded to four decimals (`adapter_mean`). Their rounding
     decides two ties among ninths ("Egypt", "Greece"); without it two rows differ.
     """
-    groups: dict[tuple[int, str], list[tuple[float, int]]] = defaultdict(list)
-    for candidate in candidates:
-        proposal, value = candidate.proposal, candidate.reward.value
-        if value is not None and all(verdict.decision == "accept" for verdict in candidate.verdicts):
-            groups[proposal.round, proposal.task_id].append((-round(value, TIE), proposal.index))
-    return [Kept(task_id, round_, index) for (round_, task_id), ranked in groups.items() for _, index in sorted(ranked)[:keep]]
+    ranked = {key: sorted(group, key=lambda member: -member[1]) for key, group in groups(candidates).items()}
+    return [Kept(task_id, round_, index) for (round_, task_id), group in ranked.items() for index, _ in group[:keep]]
+
+
+def above(candidates: Sequence[Candidate], threshold: float) -> list[Kept]:
+    """Every candidate whose reward exceeds the threshold (ReST-EM's own filter, section 3)."""
+    return [Kept(task_id, round_, index) for (round_, task_id), group in groups(candidates).items() for index, value in group if value > threshold]

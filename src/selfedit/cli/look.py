@@ -89,19 +89,21 @@ class Show:
       selfedit show latest                     a run: its result, cost, files, content hash
       selfedit show latest --candidate corpus-0003:0:1
       selfedit show strategies                 how self-edits can be written
+      selfedit show rewards                    what a self-edit can be worth
+      selfedit show algorithms                 how the policy can learn from rewards
       selfedit show models                     packaged models
       selfedit show recipe > recipe.toml       every setting with its default
     """
 
-    what: Positional[Annotated[str, arg(metavar="RUN|strategies|models|recipe")]]
-    """A run, or one of the three lists."""
+    what: Positional[Annotated[str, arg(metavar="RUN|strategies|rewards|algorithms|models|recipe")]]
+    """A run, or one of the lists."""
     candidate: Annotated[str | None, arg(metavar="TASK:ROUND:INDEX", help_behavior_hint="")] = None
     """Print this self-edit of the run in full: what was asked, what came back, what was learned from it, how it was scored."""
     where: Annotated[Where, arg(name="")] = field(default_factory=Where)
 
     def run(self, args: Sequence[str]) -> int:
         """Print it."""
-        lists = {"strategies": _strategies, "models": _models, "recipe": _recipe}
+        lists = {"strategies": _strategies, "rewards": _rewards, "algorithms": _algorithms, "models": _models, "recipe": _recipe}
         printer = Printer()
         if self.what in lists:
             if self.candidate:
@@ -118,6 +120,18 @@ def _strategies(printer: Printer) -> None:
     from selfedit.edits.strategies import STRATEGIES
 
     printer.table(["strategy", "what is written"], [[s.name, s.description] for s in STRATEGIES.values()], words=(0, 1))
+
+
+def _rewards(printer: Printer) -> None:
+    from selfedit.rewards import REWARDS
+
+    printer.table(["reward", "what it is"], [[name, what] for name, what in REWARDS.items()], words=(0, 1))
+
+
+def _algorithms(printer: Printer) -> None:
+    from selfedit.config import UNIONS
+
+    printer.table(["algorithm", "how the policy learns"], [[name, kind.__doc__ or ""] for name, kind in UNIONS["algorithm"].items()], words=(0, 1))
 
 
 def _models(printer: Printer) -> None:
@@ -185,6 +199,8 @@ def _print_edit(printer: Printer, proposal: Proposal, candidate: Candidate | Non
     if candidate:
         reward = candidate.reward
         printer.fact("reward", f"{reward.value:+.4f} ({reward.kind})" if reward.value is not None else f"unscored: {reward.reason}")
+        if reward.parts:
+            printer.fact("made of", ", ".join(f"{name} {figure:.4f}" for name, figure in reward.parts))
         losses = f", loss {candidate.losses[0]:.3f} to {candidate.losses[-1]:.3f}" if candidate.losses else ""
         printer.fact("trained", f"{candidate.tokens:,} tokens{losses}")
     for number, turn in enumerate(edit.turns, start=1):
@@ -204,4 +220,5 @@ def _print_edit(printer: Printer, proposal: Proposal, candidate: Candidate | Non
         printer.line("answers to the questions it was chosen by", "dim")
         for answer in candidate.answers:
             asked = answer.question
-            printer.line(f"{'right' if answer.correct else 'wrong'}: {asked.question} → {answer.prediction} (gold: {asked.answer})")
+            mark = {True: "right", False: "wrong", None: "said"}[answer.correct]
+            printer.line(f"{mark}: {asked.question} → {answer.prediction} (gold: {asked.answer or 'unknown'})")

@@ -73,8 +73,11 @@ def _one_line(box: str) -> str:
         elif text:
             sections[-1].append(text)
     body = " ".join(sections[1] if len(sections) > 1 else sections[0])
-    refused = re.match(r"Error parsing (\S+): \d+ validation errors? for \S+ (\S+) (.*?) \[type=\w+, input_value=(.*?), input_type=", body)
+    refused = re.match(
+        r"Error parsing (\S+): \d+ validation errors? for \S+ (\S+) (?:Value error, )?(.*?) \[type=(\w+), input_value=(.*?), input_type=", body
+    )
     if refused:
-        parent, key, message, value = refused.groups()
-        return f"--{parent.strip('-').removeprefix('settings.')}.{key}: {message} (got {value})".replace("_", "-")
+        parent, key, message, kind, value = refused.groups()
+        flag = f"--{parent.strip('-').removeprefix('settings.')}.{key}".replace("_", "-")
+        return f"{flag}: {message}" if kind == "value_error" else f"{flag}: {message} (got {value})"  # as in config/recipe.py
     return body.removeprefix("Error parsing ").strip() or "cannot be understood"

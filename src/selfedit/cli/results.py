@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from selfedit.ledger import Reader
-from selfedit.report import write
+from selfedit.report import write, write_results
 from selfedit.report.comparison import Comparison, compare
 from selfedit.show import Show, comparison
 from selfedit.text import duration
@@ -18,18 +18,20 @@ from selfedit.types import Cost
 def compared(folder: Path) -> Comparison:
     """The arms of a run."""
     with Reader(folder) as reader:
-        return compare(reader.tasks(), reader.results())
+        return compare(reader.tasks(), reader.results(), reader.notes())
 
 
 def print_results(show: Show, folder: Path) -> Path:
-    """Everything that is said at the end of any run; writes the report and returns where it is."""
+    """Everything that is said at the end of any run; writes `results.json` and the report, and returns where that is."""
     with show.stage("Writing the report"):
+        write_results(folder)
         report = write(folder)
         found = compared(folder)
     with Reader(folder) as reader:
-        verdicts, cost = reader.verdicts(), reader.cost()
+        verdicts, cost, notes = reader.verdicts(), reader.cost(), reader.notes()
     comparison(show, found)
     show.line()
+    show.fact("judge", notes.get("judge", "unknown"))
     for verdict in verdicts:
         show.fact("guard", f"{verdict.guard}: {verdict.decision}; {verdict.reason}")
     show.fact("cost", in_words(cost))
@@ -47,5 +49,6 @@ def as_json(folder: Path, **more: Any) -> str:
     arms = {"before" if arm.name == "base" else arm.name: asdict(arm.accuracy) for arm in compared(folder).arms}
     with Reader(folder) as reader:
         verdicts, cost, content = [asdict(verdict) for verdict in reader.verdicts()], asdict(reader.cost()), reader.content_hash()
-    found = {"run": folder.name, "folder": str(folder), **more, **arms, "guards": verdicts, "cost": cost, "content_hash": content}
+        judge = reader.notes().get("judge")
+    found = {"run": folder.name, "folder": str(folder), **more, **arms, "judge": judge, "guards": verdicts, "cost": cost, "content_hash": content}
     return json.dumps(found, ensure_ascii=False, allow_nan=False)

@@ -19,6 +19,7 @@ from selfedit.config import Recipe, load_recipe, parse_recipe
 from selfedit.edits import find as find_strategy
 from selfedit.errors import ConfigError, DataError
 from selfedit.ledger import Ledger, Reader
+from selfedit.rewards import check, needs
 
 File = Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="")]
 Options = Annotated[Output, arg(name="")]
@@ -85,13 +86,15 @@ class Demo:
 
 @dataclass(frozen=True)
 class Train:
-    """Train the model to write better self-edits (ReST-EM). Each round it writes some, learns from those that helped most, and is measured on
-    documents that it never learns from.
+    """Train the model to write better self-edits. Each round it writes some, learns from what helped and what did not, and is measured on documents
+    that it never learns from.
 
     Examples:
       selfedit train                           the bundled documents, two rounds
       selfedit train recipe.toml --rounds 3
+      selfedit train --algorithm grpo --reward likelihood
       selfedit train --docs train/ --eval-docs test/ --propose.candidates 8
+      selfedit train --cold-start.enabled      first shown good self-edits, for a model that writes badly
       selfedit train --resume latest
     """
 
@@ -101,7 +104,7 @@ class Train:
     settings: Annotated[AnyRecipe, arg(name="")] = field(default_factory=AnyRecipe)
 
     def run(self, args: Sequence[str]) -> int:
-        """Rounds of ReST-EM."""
+        """Rounds of the recipe's algorithm."""
         if self.output.resume:
             _nothing_else(self, "train", AnyRecipe(), self.recipe)
             held = runs.taken_up(self.output.root, self.output.resume, "train")
@@ -109,41 +112,58 @@ class Train:
             held = runs.begun(self.output.root, "train", _recipe(self, "train", args))
         show = self.output.show
         with held as ledger:
-            passages = work.documents(ledger, ledger.recipe.docs, "train")
+            shown = work.demonstrations(ledger)
+            passages = work.without(work.documents(ledger, ledger.recipe.docs, "train"), shown)
             held_out = work.documents(ledger, ledger.recipe.eval_docs, "heldout", step="held-out")
             show.say(f"run {ledger.run_id}")
-            work.train(ledger, passages, held_out, show)
-        return _end(self.output, ledger.folder, {"measure": f"selfedit eval --policy {ledger.run_id}"})
+            work.train(ledger, passages, held_out, show, shown)
+            trained = ledger.recipe.algorithm.type != "archive"
+        return _end(self.output, ledger.folder, {"measure": f"selfedit eval --policy {ledger.run_id}"} if trained else {})
 
 
 @dataclass(frozen=True)
 class Eval:
-    """Measure, on documents that nobody trained on: the model as it came, trained on each passage alone, and on one self-edit of each strategy.
+    """Compare, on documents that nobody trained on: the model as it came, trained on each passage alone, on self-edits, and on what else
+    `--eval.arms` names; with `--policy`, the policy after each round too. Or, with `--reliability`, on documents to train on: how far rewards can be
+    trusted, and what cheaper rounds would lose.
 
     Examples:
       selfedit eval --propose.strategies self-qa span-qa implications
-      selfedit eval recipe.toml --eval-docs test/ --limit 20
-      selfedit eval --policy latest            the policy that the last `selfedit train` made, in place of untrained strategies
+      selfedit eval recipe.toml --eval-docs test/ --limit 20 --eval.seeds 3
+      selfedit eval --eval.arms base passage_only untrained best_of_k all_edits
+      selfedit eval --policy latest            with the policy that the last `selfedit train` made
+      selfedit eval --reliability --limit 12 --propose.candidates 4 --trials.seeds 3
     """
 
     recipe: Positional[File] = None
     """Settings from a TOML file; flags override it."""
     policy: Annotated[str | None, arg(metavar="RUN", help_behavior_hint="")] = None
-    """A run of `train`: its policy is measured, with its settings (flags override them)."""
+    """A run of `train`: its policy is measured beside the model as it came, with its settings (flags override them)."""
+    reliability: bool = False
+    """Train the same self-edits with several seeds: the reliability of each reward, and of each screen (docs/reliability.md)."""
     output: Options = field(default_factory=Output)
     settings: Annotated[EvalRecipe, arg(name="")] = field(default_factory=EvalRecipe)
 
     def run(self, args: Sequence[str]) -> int:
-        """One self-edit a document, without selection."""
+        """The arms of the recipe and, where a policy is given, those of its rounds."""
         policy = None
         if self.output.resume:
-            _nothing_else(self, "eval", EvalRecipe(), self.policy, self.recipe)
+            _nothing_else(self, "eval", EvalRecipe(), self.policy, self.recipe, self.reliability)
             held = runs.taken_up(self.output.root, self.output.resume, "eval")
+        elif self.reliability and self.policy:
+            raise ConfigError("--reliability is measured with the model as it came: leave out --policy")
         else:
             policy = runs.find(self.output.root, self.policy, ("train",)) if self.policy else None
             held = runs.begun(self.output.root, "eval", _recipe(self, "eval", args, policy))
         show = self.output.show
         with held as ledger:
+            if work.is_about_reliability(ledger, self.reliability):
+                passages = work.documents(ledger, ledger.recipe.docs, "train")
+                show.say(f"run {ledger.run_id}")
+                work.assess(ledger, passages, show)
+                from selfedit.cli.trials import end_of_trials
+
+                return end_of_trials(self.output, ledger.folder)
             held_out = work.documents(ledger, ledger.recipe.eval_docs, "heldout", step="held-out")
             rounds = work.policy_of(ledger, policy)
             show.say(f"run {ledger.run_id}")
@@ -171,6 +191,12 @@ def _recipe(command: Any, name: str, args: Sequence[str], policy: Path | None = 
     recipe = as_recipe(command.settings)
     for strategy in recipe.propose.strategies:
         find_strategy(strategy)
+    if name == "eval" and command.reliability and not needs(recipe.reward).answers:
+        raise ConfigError(
+            f"--reliability compares rewards of answers that are written once, which {recipe.reward.type} is not; choose another reward"
+        )
+    if name != "eval" or command.reliability or "best_of_k" in recipe.eval.arms:  # the only arm that asks for a reward
+        check(recipe.reward)
     return recipe
 
 

@@ -15,7 +15,7 @@ from typing import Any
 from selfedit.config import Documents
 from selfedit.domains.cutting import cut_markdown, cut_text, size
 from selfedit.errors import DataError
-from selfedit.types import Passage, Question
+from selfedit.types import Demonstration, Passage, Question
 
 MARKDOWN = (".md", ".markdown")
 SUFFIXES = (".txt", *MARKDOWN, ".jsonl")
@@ -126,13 +126,32 @@ def _cut(file: Path, text: str, settings: Documents) -> Iterator[Cut]:
         yield title, context, ()
 
 
+def read_demonstrations(paths: Sequence[Path], settings: Documents) -> list[Demonstration]:
+    """Good self-edits from JSON Lines: title and context with a `completion` (and its `strategy`) or with questions. Raises DataError."""
+    found: list[Demonstration] = []
+    for path in paths:
+        for row, where in _rows(path, _read(path, settings.max_bytes)):
+            title, context, questions = read_row(row, where)
+            completion, strategy = (_text(row, key, where) if key in row else "" for key in ("completion", "strategy"))
+            if not completion and not questions:
+                raise DataError(f"{where}: neither a 'completion' to learn from nor 'questions' to make one of")
+            passage = Passage(f"shown-{len(found) + 1:04d}", title, context, questions)
+            found.append(Demonstration(passage, completion, strategy))
+    return found
+
+
+def _rows(file: Path, text: str) -> Iterator[tuple[Any, str]]:
+    """Each line's value, and where it stands."""
+    for number, line in enumerate(text.split("\n"), start=1):
+        if line.strip():
+            where = f"{file}, line {number}"
+            yield _parse(line, where), where
+
+
 def _cut_jsonl(file: Path, text: str, settings: Documents) -> Iterator[Cut]:
     """One document a line. With questions it stays whole; without, it is cut like a text."""
-    for number, line in enumerate(text.split("\n"), start=1):
-        if not line.strip():
-            continue
-        where = f"{file}, line {number}"
-        title, context, questions = read_row(_parse(line, where), where)
+    for row, where in _rows(file, text):
+        title, context, questions = read_row(row, where)
         if questions or size(context) <= settings.passage_words * 1.25:
             yield title, context, questions
         else:
@@ -150,7 +169,10 @@ def _parse(line: str, where: str) -> Any:
 
 
 def read_row(row: Any, where: str) -> Cut:
-    """A `{title, context, questions: [{question, answer, fact?}]}` object; other keys are ignored. Raises DataError naming `where` and the key."""
+    """A `{title, context, questions: [{question, answer, fact?}]}` object; other keys are ignored, an answer may be null where nobody knows it.
+
+    Raises DataError naming `where` and the key.
+    """
     if not isinstance(row, dict):
         raise DataError(f"{where}: expected an object with title and context, got {_what(row)}")
     questions = row.get("questions")
@@ -168,7 +190,8 @@ def _question(entry: Any, where: str) -> Question:
         raise DataError(f"{where}: 'fact' has to be a number or a text, got {_what(fact)}")
     if "answer" not in entry and "answers" in entry:
         entry = {**entry, "answer": _first(entry["answers"])}
-    return Question(_text(entry, "question", where), _text(entry, "answer", where), fact=None if fact is None else str(fact))
+    answer = "" if "answer" in entry and entry["answer"] is None else _text(entry, "answer", where)  # null: nobody knows it
+    return Question(_text(entry, "question", where), answer, fact=None if fact is None else str(fact))
 
 
 def _first(answers: Any) -> Any:

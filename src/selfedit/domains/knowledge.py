@@ -8,12 +8,12 @@ from functools import cache
 from importlib import resources
 from typing import Literal
 
-from selfedit.domains.documents import read_documents, read_row
+from selfedit.domains.documents import read_demonstrations, read_documents, read_row
 from selfedit.errors import DataError
 from selfedit.text import ask, normalise
 from selfedit.types import Passage, Question, Task
 
-__all__ = ["ask", "bundled_corpus", "divide", "read_documents"]
+__all__ = ["ask", "bundled_corpus", "divide", "read_demonstrations", "read_documents"]
 
 
 def bundled_corpus(split: Literal["train", "heldout"]) -> list[Passage]:
@@ -41,9 +41,10 @@ def divide(passage: Passage, report_share: float, seed: int) -> Task:
     """Divide a passage's questions by fact between reward and report.
 
     The questions of one fact stay together, and so do questions of the same words; a question without a fact is its own. Each side gets at
-    least one of two or more facts; a lone fact goes to the report. Depends on the seed and this passage alone.
+    least one of two or more facts; a lone fact goes to the report, and one to which nobody knows the answer never does. Depends on the seed and this
+    passage alone.
     """
-    groups = _by_fact(passage.questions)
+    groups = [group for group in _by_fact(passage.questions) if all(question.answer for question in group)]
     order = sorted(groups, key=lambda group: _shuffle(seed, passage.id, group[0]))
     report = round(len(order) * report_share)
     report = max(1, min(report, len(order) - 1))

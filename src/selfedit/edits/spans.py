@@ -37,7 +37,7 @@ class Span:
 def spans(title: str, context: str, wanted: int, seed: int) -> tuple[Span, ...]:
     """At most `wanted` spans in the order of the text: each sentence before seconds of one, telling ones more often, none twice or in the title."""
     rng = random.Random(seed)
-    found = [(span, weight) for sentence in _pieces(context) for span, weight in _of(sentence) if not contains(title, span.answer)]
+    found = [(span, weight) for sentence in pieces(context) for span, weight in _of(sentence) if not contains(title, span.answer)]
     chosen: dict[str, Span] = {}
     used: dict[str, int] = {}
     while len(chosen) < wanted and (left := [(s, w) for s, w in found if normalise(s.answer) not in chosen]):
@@ -49,7 +49,7 @@ def spans(title: str, context: str, wanted: int, seed: int) -> tuple[Span, ...]:
     return tuple(s for s, _ in found if chosen.get(normalise(s.answer)) is s)
 
 
-def _pieces(context: str) -> list[str]:
+def pieces(context: str) -> list[str]:
     """Sentences of prose, lines of everything else."""
     return [s for line in context.splitlines() for s in sentences(line) if len(s.split()) > 2]
 

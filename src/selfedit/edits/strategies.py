@@ -9,7 +9,7 @@ from types import MappingProxyType
 
 from selfedit.edits import prompts
 from selfedit.edits.parsing import LINES, Draft, Parsed, grounded_questions, nothing, questions, statements
-from selfedit.edits.spans import spans
+from selfedit.edits.spans import Span, spans
 from selfedit.errors import ConfigError
 from selfedit.text import finished
 from selfedit.types import Dropped, Example, Prompt, SelfEdit, Turn
@@ -54,16 +54,15 @@ def _ask_for_spans(whole: bool) -> Callable[[Source], tuple[Prompt, ...]]:
 
     def ask(source: Source) -> tuple[Prompt, ...]:
         found = spans(source.title, source.context, LINES // 2, source.seed)
-        return tuple(
-            Prompt(
-                prompts.SPAN_QA.format(title=source.title, sentence=span.sentence, answer=span.answer),
-                continued=True,
-                given=span.sentence if whole else span.answer,
-            )
-            for span in found
-        )
+        return tuple(span_prompt(source.title, span, whole) for span in found)
 
     return ask
+
+
+def span_prompt(title: str, span: Span, whole: bool) -> Prompt:
+    """Asks for the question whose answer is the span, or the `whole` sentence it stands in."""
+    text = prompts.SPAN_QA.format(title=title, sentence=span.sentence, answer=span.answer)
+    return Prompt(text, continued=True, given=span.sentence if whole else span.answer)
 
 
 def _question_for_answer(turn: Turn) -> str:
@@ -107,14 +106,14 @@ _ALL = (
 STRATEGIES: Mapping[str, Strategy] = MappingProxyType({strategy.name: strategy for strategy in _ALL})
 
 
-def prompts_for(strategy: str, title: str, context: str, chat: bool, seed: int) -> tuple[Prompt, ...]:
+def prompts_for(strategy: str | Strategy, title: str, context: str, chat: bool, seed: int) -> tuple[Prompt, ...]:
     """What the policy is asked, one prompt for each turn; none where nothing is to be written."""
-    return find(strategy).ask(Source(title, context, chat, seed))
+    return _known(strategy).ask(Source(title, context, chat, seed))
 
 
-def build(strategy: str, title: str, context: str, turns: Sequence[Turn]) -> SelfEdit:
+def build(strategy: str | Strategy, title: str, context: str, turns: Sequence[Turn]) -> SelfEdit:
     """Make training examples of what was written; the passage is the last one (SEAL section 4.1). What is left out is recorded with the reason."""
-    known = find(strategy)
+    known = _known(strategy)
     pieces, cut = [], []
     for turn in turns:
         text, broken = finished(piece) if (piece := known.piece(turn)) == turn.completion and turn.finish_reason == "length" else (piece, "")
@@ -123,6 +122,10 @@ def build(strategy: str, title: str, context: str, turns: Sequence[Turn]) -> Sel
     parsed = known.parse(Draft(title, context, turns[0].prompt.text if turns else "", "\n".join(pieces)))
     examples = (*parsed.examples, Example(f"{title}\n{context}"))
     return SelfEdit(known.name, tuple(turns), examples, (*parsed.dropped, *cut))
+
+
+def _known(strategy: str | Strategy) -> Strategy:
+    return strategy if isinstance(strategy, Strategy) else find(strategy)
 
 
 def find(name: str) -> Strategy:

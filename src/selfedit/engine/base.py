@@ -2,14 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
+from selfedit.errors import ConfigError, EngineError
 from selfedit.types import Adapter, Completion, SampleRequest, Score, ScoreRequest, Tokens, Trained, TrainJob
 
 Progress = Callable[[int, int], None]
 """Called now and then with (units done, units in all) of the running call."""
+
+LOSSES: Mapping[str, Mapping[str, float]] = {
+    "cross_entropy": {},
+    "reinforce": {"kl": 0.0},
+    "ppo": {"clip": 0.2, "clip_high": 0.2, "kl": 0.0},
+    "grpo": {"clip": 0.2, "clip_high": 0.2, "kl": 0.0, "token_mean": 0.0, "max_tokens": 0.0},
+    "dpo": {"beta": 0.1},
+}
+"""The losses that every engine has, and the options of each with their defaults. `kl` is the weight of the divergence from the reference."""
+
+
+def loss_options(job: TrainJob) -> dict[str, float]:
+    """Every option of a job's loss."""
+    return {**LOSSES[job.loss], **job.loss_options}
+
+
+def check_loss(job: TrainJob) -> None:
+    """Raises ConfigError for a loss or an option that does not exist, EngineError for data that lack what the loss needs."""
+    if job.loss not in LOSSES:
+        raise ConfigError(f"there is no loss {job.loss!r}; the losses are {', '.join(LOSSES)}")
+    if unknown := set(job.loss_options) - set(LOSSES[job.loss]):
+        raise ConfigError(f"the loss {job.loss} has no option {sorted(unknown)[0]!r}; it has {', '.join(LOSSES[job.loss]) or 'none'}")
+    if job.groups and (sum(job.groups) != len(job.data) or min(job.groups) < 1):
+        raise EngineError(f"groups of {sum(job.groups)} sequences in all do not divide {len(job.data)}; each has at least one")
+    needed = {"reference_logprobs"} if job.loss != "cross_entropy" else set()
+    needed |= {"old_logprobs"} if job.loss in ("ppo", "grpo") else set()
+    for name in sorted(needed):
+        if any(len(getattr(d, name)) != len(d.tokens) for d in job.data):
+            raise EngineError(f"the loss {job.loss} needs {name} for every token of its sequences")
 
 
 class Tokenizer(Protocol):

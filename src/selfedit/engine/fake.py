@@ -15,8 +15,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from selfedit.engine.base import Progress
-from selfedit.errors import ConfigError, EngineError, ModelError
+from selfedit.engine.base import Progress, check_loss
+from selfedit.errors import EngineError, ModelError
 from selfedit.text import contains, sentences, words
 from selfedit.types import Adapter, Completion, Datum, SampleRequest, Score, ScoreRequest, Tokens, Trained, TrainJob
 
@@ -83,8 +83,7 @@ class Fake:
     def train(self, jobs: Sequence[TrainJob], progress: Progress | None = None) -> list[Trained]:
         """Train one adapter for each job, in their order."""
         for job in jobs:
-            if job.loss != "cross_entropy":
-                raise ConfigError(f"this engine has no loss {job.loss!r}; it has 'cross_entropy'")
+            check_loss(job)
             self._fits(max((len(d.tokens) for d in job.data), default=0))
         return _each(jobs, self._train, progress)
 
@@ -153,13 +152,15 @@ class Fake:
     def _train(self, job: TrainJob) -> Trained:
         if not any(w for d in job.data for w in d.weights[1:]):
             return Trained(None, (), 0, "nothing to train on: no token carries weight")
-        steps, tokens = math.ceil(len(job.data) / job.batch_size), sum(len(d.tokens) for d in job.data)
+        steps, tokens = math.ceil(len(job.groups or job.data) / job.batch_size), sum(len(d.tokens) for d in job.data)
         if self.diverges(job):
             return Trained(None, (3.5, math.nan), tokens, f"diverged at step 2 of {job.epochs * steps}; lower the learning rate ({job.optimizer.lr})")
         rng = random.Random(job.seed)
         losses = tuple(3.5 * 0.7**epoch * rng.uniform(0.9, 1.0) for epoch in range(job.epochs) for _ in range(steps))
-        memory = sum((self._seen(d) for d in job.data), Memory())
-        return Trained(self._add(memory), losses, job.epochs * tokens)
+        memory = sum((self._seen(d) for d in job.data if d.advantage >= 0), Memory())
+        named = {} if job.loss == "cross_entropy" else {"kl": 0.1, "clip_fraction": 0.2} if job.loss in ("ppo", "grpo") else {"kl": 0.1}
+        metrics = {name: tuple(most * rng.uniform(0.5, 1.0) for _ in losses) for name, most in named.items()}
+        return Trained(self._add(memory), losses, job.epochs * tokens, metrics=metrics)
 
     def _seen(self, datum: Datum) -> Memory:
         """An answer after its question counts twice; other text is remembered by sentences, its first line being their title."""
@@ -203,6 +204,8 @@ def _each(units: Sequence[Any], work: Callable[[Any], Any], progress: Progress |
 
 def _reply(prompt: str, memory: Memory, skill: int, rng: random.Random) -> str:
     """Answer the question, or write the list, that the prompt asks for."""
+    if prompt.endswith("\nBetter:\nPrompt:"):
+        return _mutated(rng)
     if span := _SPAN.search(prompt):
         return f' What fits in "{span[1].replace(span[2], "____")}"?'
     passage, asked = _parts(prompt)
@@ -218,6 +221,13 @@ def _reply(prompt: str, memory: Memory, skill: int, rng: random.Random) -> str:
     else:
         lines = [f"{number}. {sentence}" for number, sentence in enumerate(picked, start=1)]
     return "\n".join(lines).removeprefix(prompt.rpartition("\n")[2]) or UNKNOWN
+
+
+def _mutated(rng: random.Random) -> str:
+    """A strategy, as an archive search asks for one; one in four is no use."""
+    form, samples, epochs = rng.choice(["statements", "questions"]), rng.randint(1, 2), rng.choice([4, 8, 12, 99])
+    about = "questions with short answers about" if form == "questions" else "what follows from"
+    return f" Write {about} the passage, {rng.randint(3, 9)} of them.\nFormat: {form}\nSamples: {samples}\nEpochs: {epochs}\nLearning rate: 0.002"
 
 
 def _pair(title: str, sentence: str, rng: random.Random) -> list[str]:

@@ -15,11 +15,11 @@ from selfedit.errors import LedgerError
 
 FILE = "ledger.db"
 APPLICATION_ID = 0x5EA1ED17
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 _NOT_CONTENT = {
     "run": {"run_id", "command", "environment", "version", "status", "created_at", "finished_at"},
-    "steps": {"finished_at", "wall_s", "cpu_s"},
+    "steps": {"finished_at", "wall_s", "cpu_s", "train_cpu_s", "sample_cpu_s"},
     "artifacts": {"path"},
 }
 """Columns of when, where and how fast: they differ between two runs that did and found the same."""

@@ -6,16 +6,18 @@ import json
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self, TypeVar
 
 from selfedit.errors import LedgerError
 from selfedit.ledger import database, lock, records
-from selfedit.types import Artifact, Candidate, Cost, Kept, Proposal, Result, Task, Verdict
+from selfedit.types import Artifact, Candidate, Cost, Kept, Proposal, Rating, Result, Task, Update, Variant, Verdict
 
 R = TypeVar("R")
+_COSTS = tuple(field.name for field in fields(Cost))
+"""The columns of a step that make up its cost."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,13 +105,13 @@ class Reader:
 
     def steps(self) -> list[Step]:
         """The finished steps, in order."""
-        described, costs = "position, name, kind, records, finished_at", "wall_s, cpu_s, train_tokens, sample_tokens"
-        rows = self._select(f"SELECT {described}, {costs} FROM steps ORDER BY position")
+        described = "position, name, kind, records, finished_at"
+        rows = self._select(f"SELECT {described}, {', '.join(_COSTS)} FROM steps ORDER BY position")
         return [Step(position, name, kind, records, at, Cost(*cost)) for position, name, kind, records, at, *cost in rows]
 
     def cost(self) -> Cost:
         """Of all finished steps together."""
-        sums = ", ".join(f"coalesce(sum({column}), 0)" for column in ("wall_s", "cpu_s", "train_tokens", "sample_tokens"))
+        sums = ", ".join(f"coalesce(sum({column}), 0)" for column in _COSTS)
         return Cost(*self._select(f"SELECT {sums} FROM steps")[0])
 
     def step(self, name: str, kind: type[R]) -> list[R]:
@@ -132,9 +134,21 @@ class Reader:
         """The self-edits as trained and scored, of one round or of all."""
         return self._read(Candidate, round=round)
 
+    def ratings(self, round: int | None = None) -> list[Rating]:
+        """What screens said of self-edits, of one round or of all."""
+        return self._read(Rating, round=round)
+
     def kept(self, round: int | None = None) -> list[Kept]:
         """The selection, of one round or of all."""
         return self._read(Kept, round=round)
+
+    def variants(self) -> list[Variant]:
+        """The strategies of an archive search, in the order they were found."""
+        return self._read(Variant)
+
+    def updates(self) -> list[Update]:
+        """What was done to the policy, round by round."""
+        return self._read(Update)
 
     def results(self, arm: str | None = None, role: Literal["report", "reward"] = "report") -> list[Result]:
         """Answers to report questions, of one arm or of all; or the base's to reward questions, which are no result to be shown."""
@@ -174,9 +188,12 @@ class Reader:
 
 
 def final_arm(arms: Sequence[str]) -> str | None:
-    """The arm that a run is about: `after`, or the last round of a training run. `arms` are in the order of their recording."""
+    """The arm that a run is about: `after`, the best strategy of a search, the last round of a policy, its cold start, or untrained self-edits.
+
+    `arms` are in the order of their recording.
+    """
     rounds = [arm for arm in arms if arm.startswith("round-")]
-    return "after" if "after" in arms else rounds[-1] if rounds else None
+    return next((arm for arm in ("after", "best_strategy", *rounds[-1:], "cold_start", "untrained") if arm in arms), None)
 
 
 def runs(root: Path) -> list[RunSummary]:

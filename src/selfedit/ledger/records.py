@@ -1,4 +1,4 @@
-"""The records of types.py as rows and back: what is read equals what was written, floats to the last bit."""
+"""The records of selfedit.types as rows and back: what is read equals what was written, floats to the last bit."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import math
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, fields
 from typing import Any, NamedTuple, TypeVar
 
 from selfedit.errors import LedgerError
@@ -19,11 +20,14 @@ from selfedit.types import (
     Prompt,
     Proposal,
     Question,
+    Rating,
     Result,
     Reward,
     SelfEdit,
     Task,
     Turn,
+    Update,
+    Variant,
     Verdict,
 )
 
@@ -175,6 +179,7 @@ def _write_candidate(db: Db, step: int, position: int, candidate: Candidate) -> 
         reward=reward.value,
         reward_kind=reward.kind,
         reward_reason=reward.reason,
+        reward_parts=_dump(reward.parts),
         losses=_dump_floats(candidate.losses),
         tokens=candidate.tokens,
     )
@@ -185,20 +190,21 @@ def _write_candidate(db: Db, step: int, position: int, candidate: Candidate) -> 
 
 def _read_candidate(db: Db, row: Row) -> Candidate:
     [proposal] = read(db, Proposal, {"task_id": row["task_id"], "round": row["round"], "idx": row["idx"]})
-    reward = Reward(row["reward"], row["reward_kind"], row["reward_reason"])
+    parts = tuple((name, figure) for name, figure in json.loads(row["reward_parts"]))
+    reward = Reward(row["reward"], row["reward_kind"], row["reward_reason"], parts)
     answers = _read_answers(db, {"candidate_id": row["id"]})
     verdicts = tuple(read(db, Verdict, {"candidate_id": row["id"]}))
     return Candidate(proposal, reward, answers, _load_floats(row["losses"]), row["tokens"], verdicts)
 
 
 def _write_result(db: Db, step: int, position: int, result: Result) -> None:
-    columns = {"arm": result.arm, "task_id": result.task_id, "role": result.role, "tokens": result.tokens}
+    columns = {"arm": result.arm, "task_id": result.task_id, "role": result.role, "tokens": result.tokens, "seed": result.seed}
     row_id = insert(db, "results", step=step, position=position, **columns)
     _write_answers(db, result.task_id, result.role, result.answers, result_id=row_id)
 
 
 def _read_result(db: Db, row: Row) -> Result:
-    return Result(row["arm"], row["task_id"], _read_answers(db, {"result_id": row["id"]}), row["tokens"], row["role"])
+    return Result(row["arm"], row["task_id"], _read_answers(db, {"result_id": row["id"]}), row["tokens"], row["role"], row["seed"])
 
 
 def _write_answers(db: Db, task_id: str, role: str, answers: Sequence[Answer], **owner: int) -> None:
@@ -213,7 +219,11 @@ def _write_answers(db: Db, task_id: str, role: str, answers: Sequence[Answer], *
 
 def _read_answers(db: Db, owner: Filter) -> tuple[Answer, ...]:
     rows = _rows(db, "answers", owner)
-    return tuple(Answer(_read_question(row), row["prediction"], bool(row["correct"]), row["gold_logprob"]) for row in rows)
+    return tuple(Answer(_read_question(row), row["prediction"], _read_mark(row["correct"]), row["gold_logprob"]) for row in rows)
+
+
+def _read_mark(correct: int | None) -> bool | None:
+    return None if correct is None else bool(correct)
 
 
 def _write_verdict(db: Db, step: int, position: int, verdict: Verdict, candidate_id: int | None = None) -> None:
@@ -225,12 +235,41 @@ def _read_verdict(_: Db, row: Row) -> Verdict:
     return Verdict(row["guard"], row["decision"], row["reason"])
 
 
+def _write_rating(db: Db, step: int, position: int, rating: Rating) -> None:
+    edit = {"task_id": rating.task_id, "round": rating.round, "idx": rating.index}
+    insert(db, "ratings", step=step, position=position, **edit, screen=rating.screen, rung=rating.rung, value=rating.value)
+
+
+def _read_rating(_: Db, row: Row) -> Rating:
+    return Rating(row["task_id"], row["round"], row["idx"], row["screen"], row["rung"], row["value"])
+
+
 def _write_kept(db: Db, step: int, position: int, kept: Kept) -> None:
-    insert(db, "kept", step=step, position=position, task_id=kept.task_id, round=kept.round, idx=kept.index)
+    insert(db, "kept", step=step, position=position, task_id=kept.task_id, round=kept.round, idx=kept.index, advantage=kept.advantage)
 
 
 def _read_kept(_: Db, row: Row) -> Kept:
-    return Kept(row["task_id"], row["round"], row["idx"])
+    return Kept(row["task_id"], row["round"], row["idx"], row["advantage"])
+
+
+def _write_variant(db: Db, step: int, position: int, variant: Variant) -> None:
+    insert(db, "variants", step=step, position=position, **asdict(variant))
+
+
+def _read_variant(_: Db, row: Row) -> Variant:
+    return Variant(**{field.name: row[field.name] for field in fields(Variant)})
+
+
+def _write_update(db: Db, step: int, position: int, update: Update) -> None:
+    columns = {"round": update.round, "algorithm": update.algorithm, "groups": update.groups, "skipped": update.skipped}
+    row_id = insert(db, "updates", step=step, position=position, **columns, losses=_dump_floats(update.losses))
+    for name, value in update.metrics.items():
+        insert(db, "metrics", update_id=row_id, name=name, value=value)
+
+
+def _read_update(db: Db, row: Row) -> Update:
+    metrics = {metric["name"]: metric["value"] for metric in _rows(db, "metrics", {"update_id": row["id"]})}
+    return Update(row["round"], row["algorithm"], row["groups"], row["skipped"], _load_floats(row["losses"]), metrics)
 
 
 def _write_artifact(db: Db, step: int, position: int, artifact: Artifact) -> None:
@@ -245,7 +284,10 @@ _CODECS: dict[type[Any], _Codec] = {
     Task: _Codec("tasks", _write_task, _read_task),
     Proposal: _Codec("proposals", _write_proposal, _read_proposal),
     Candidate: _Codec("candidates", _write_candidate, _read_candidate),
+    Rating: _Codec("ratings", _write_rating, _read_rating),
     Kept: _Codec("kept", _write_kept, _read_kept),
+    Variant: _Codec("variants", _write_variant, _read_variant),
+    Update: _Codec("updates", _write_update, _read_update),
     Result: _Codec("results", _write_result, _read_result),
     Verdict: _Codec("verdicts", _write_verdict, _read_verdict),
     Artifact: _Codec("artifacts", _write_artifact, _read_artifact),

@@ -27,7 +27,9 @@ CREATE TABLE steps (
     wall_s        REAL NOT NULL,
     cpu_s         REAL NOT NULL,          -- of all threads
     train_tokens  INTEGER NOT NULL,
-    sample_tokens INTEGER NOT NULL
+    sample_tokens INTEGER NOT NULL,
+    train_cpu_s   REAL NOT NULL,          -- of cpu_s, in training
+    sample_cpu_s  REAL NOT NULL           -- of cpu_s, in writing
 ) STRICT;
 
 CREATE TABLE tasks (
@@ -85,9 +87,24 @@ CREATE TABLE candidates (
     reward        REAL,                   -- NULL: unscored, see reward_reason
     reward_kind   TEXT NOT NULL,
     reward_reason TEXT NOT NULL,
+    reward_parts  TEXT NOT NULL,          -- JSON: [[name, figure]], what the reward was made of
     losses        TEXT NOT NULL,          -- JSON: one a step of the optimizer; "nan", "inf", "-inf" are strings
     tokens        INTEGER NOT NULL,       -- trained on
     UNIQUE (task_id, round, idx),
+    FOREIGN KEY (task_id, round, idx) REFERENCES proposals (task_id, round, idx)
+) STRICT;
+
+CREATE TABLE ratings (                    -- of screens, before a self-edit is trained in full
+    id       INTEGER PRIMARY KEY,
+    step     INTEGER NOT NULL REFERENCES steps (position),
+    position INTEGER NOT NULL,
+    task_id  TEXT NOT NULL,
+    round    INTEGER NOT NULL,
+    idx      INTEGER NOT NULL,
+    screen   TEXT NOT NULL,
+    rung     INTEGER NOT NULL,            -- of a screen in several, from 0
+    value    REAL,                        -- NULL: not measured
+    UNIQUE (task_id, round, idx, screen, rung),
     FOREIGN KEY (task_id, round, idx) REFERENCES proposals (task_id, round, idx)
 ) STRICT;
 
@@ -98,7 +115,42 @@ CREATE TABLE kept (
     task_id  TEXT NOT NULL,
     round    INTEGER NOT NULL,
     idx      INTEGER NOT NULL,
+    advantage REAL NOT NULL,              -- how much it is learned from, and with which sign; 1: imitated
     FOREIGN KEY (task_id, round, idx) REFERENCES proposals (task_id, round, idx)
+) STRICT;
+
+CREATE TABLE variants (                   -- ways of writing self-edits, in an archive
+    id       INTEGER PRIMARY KEY,
+    step     INTEGER NOT NULL REFERENCES steps (position),
+    position INTEGER NOT NULL,
+    number   INTEGER NOT NULL UNIQUE,     -- the round in which it is evaluated
+    parent   INTEGER,                     -- NULL: a known strategy
+    strategy TEXT NOT NULL,
+    prompt   TEXT NOT NULL,
+    format   TEXT NOT NULL CHECK (format IN ('statements', 'questions')),
+    samples  INTEGER NOT NULL,
+    epochs   INTEGER NOT NULL,
+    lr       REAL NOT NULL,
+    written  TEXT NOT NULL,               -- the completion it was read from
+    problem  TEXT NOT NULL                -- why it is not used; empty: it is
+) STRICT;
+
+CREATE TABLE updates (                    -- of the policy
+    id        INTEGER PRIMARY KEY,
+    step      INTEGER NOT NULL REFERENCES steps (position),
+    position  INTEGER NOT NULL,
+    round     INTEGER NOT NULL,
+    algorithm TEXT NOT NULL,
+    groups    INTEGER NOT NULL,           -- tasks with scored self-edits
+    skipped   INTEGER NOT NULL,           -- those of them that taught nothing
+    losses    TEXT NOT NULL               -- JSON: one a step of the optimizer
+) STRICT;
+
+CREATE TABLE metrics (                    -- of an update, means over its steps
+    id        INTEGER PRIMARY KEY,
+    update_id INTEGER NOT NULL REFERENCES updates (id),
+    name      TEXT NOT NULL,
+    value     REAL NOT NULL
 ) STRICT;
 
 CREATE TABLE results (
@@ -108,7 +160,8 @@ CREATE TABLE results (
     arm      TEXT NOT NULL,
     task_id  TEXT NOT NULL REFERENCES tasks (task_id),
     role     TEXT NOT NULL CHECK (role IN ('reward', 'report')),   -- of the questions; only 'report' is a result to be shown
-    tokens   INTEGER NOT NULL             -- trained on in all
+    tokens   INTEGER NOT NULL,            -- trained on in all
+    seed     INTEGER NOT NULL             -- of the comparison, from 0: arms are paired by it
 ) STRICT;
 
 CREATE TABLE answers (                    -- of a candidate to reward questions (once for each inner seed), or of a result to questions of its role
@@ -117,11 +170,11 @@ CREATE TABLE answers (                    -- of a candidate to reward questions 
     result_id    INTEGER REFERENCES results (id),
     position     INTEGER NOT NULL,
     question     TEXT NOT NULL,
-    gold         TEXT NOT NULL,
+    gold         TEXT NOT NULL,          -- empty: nobody knows it
     kind         TEXT NOT NULL,
     fact         TEXT,
     prediction   TEXT NOT NULL,
-    correct      INTEGER NOT NULL CHECK (correct IN (0, 1)),
+    correct      INTEGER CHECK (correct IN (0, 1)),   -- by the local judge; NULL: nobody knows the right answer
     gold_logprob REAL,                    -- nats a token; NULL: not measured
     CHECK ((candidate_id IS NULL) <> (result_id IS NULL))
 ) STRICT;
@@ -134,6 +187,14 @@ CREATE TABLE verdicts (
     guard        TEXT NOT NULL,
     decision     TEXT NOT NULL CHECK (decision IN ('accept', 'reject', 'stop')),
     reason       TEXT NOT NULL
+) STRICT;
+
+CREATE TABLE replies (                    -- of a judge, kept as they come, so that a resumed run asks nothing twice
+    key    TEXT PRIMARY KEY,              -- SHA-256 of who was asked and what
+    judge  TEXT NOT NULL,
+    served TEXT NOT NULL,                 -- the model that the server says has answered
+    prompt TEXT NOT NULL,
+    reply  TEXT NOT NULL
 ) STRICT;
 
 CREATE TABLE artifacts (

@@ -7,6 +7,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -18,6 +19,7 @@ from filelock import BaseFileLock
 from selfedit.config import Recipe, parse_recipe
 from selfedit.errors import Interrupted, LedgerError
 from selfedit.ledger import database, lock, records
+from selfedit.types import JudgeReply
 
 R = TypeVar("R")
 Status = Literal["running", "finished", "failed", "interrupted"]
@@ -34,7 +36,8 @@ class Ledger:
         self.folder = folder
         self._db = db
         self._lock = held
-        self._tokens = {"train_tokens": 0, "sample_tokens": 0}
+        self._counted: dict[str, float] = {}
+        self._last = 0.0
 
     # ------------------------------------------------------------ opening
 
@@ -106,7 +109,7 @@ class Ledger:
     def step(self, name: str, kind: type[R], compute: Callable[[], Sequence[R]]) -> list[R]:
         """The records of step `name`: from the ledger if it is finished, otherwise computed, recorded in one transaction and read back.
 
-        `kind` is one of Task, Proposal, Candidate, Kept, Result, Verdict, Artifact.
+        `kind` is one of Task, Proposal, Rating, Candidate, Kept, Variant, Update, Result, Verdict, Artifact.
         """
         with database.explained(self.folder):
             done = self._db.execute("SELECT position, kind FROM steps WHERE name = ?", (name,)).fetchone()
@@ -120,9 +123,16 @@ class Ledger:
         return self._read(kind, self._compute(name, kind, compute))
 
     def count(self, *, train_tokens: int = 0, sample_tokens: int = 0) -> None:
-        """Add to the tokens of the step that is being computed: called from within its `compute`."""
-        self._tokens["train_tokens"] += train_tokens
-        self._tokens["sample_tokens"] += sample_tokens
+        """Add to the tokens of the step that is being computed, right after they were trained on or written: called from within its `compute`.
+
+        The CPU's time since the last count went into them.
+        """
+        now = time.process_time()
+        for kind, tokens in (("train", train_tokens), ("sample", sample_tokens)):
+            if tokens:
+                self._counted[f"{kind}_tokens"] += tokens
+                self._counted[f"{kind}_cpu_s"] += now - self._last
+        self._last = now
 
     def is_finished(self, name: str) -> bool:
         """Whether step `name` is recorded."""
@@ -138,6 +148,22 @@ class Ledger:
         if recorded != text:
             raise LedgerError(f"note {key!r} of run {self.run_id} is already {recorded}, and now {text}: start a new run")
 
+    def recall(self, key: str) -> JudgeReply | None:
+        """A judge's reply that was remembered under this key."""
+        with database.explained(self.folder):
+            row = self._db.execute("SELECT key, judge, served, prompt, reply FROM replies WHERE key = ?", (key,)).fetchone()
+        return JudgeReply(*row) if row else None
+
+    def remember(self, reply: JudgeReply) -> None:
+        """Keep a judge's reply, committed at once. Raises LedgerError where another judge, or another model behind its name, has replied before."""
+        with database.explained(self.folder):
+            before = self._db.execute("SELECT judge, served FROM replies LIMIT 1").fetchone()
+            if before not in (None, (reply.judge, reply.served)):
+                one, other = (f"{judge} ({served or 'model not named'})" for judge, served in (before, (reply.judge, reply.served)))
+                raise LedgerError(f"run {self.run_id} was judged by {one} and now would be by {other}: two judges are never mixed; start a new run")
+            with database.transaction(self._db):
+                records.insert(self._db, "replies", **asdict(reply))
+
     def finish(self, status: Literal["finished", "failed", "interrupted"] = "finished") -> None:
         """Say how the run ended. A run that ended otherwise than `finished` can be resumed."""
         with database.explained(self.folder):
@@ -151,13 +177,13 @@ class Ledger:
     # ------------------------------------------------------------ inside a step
 
     def _compute(self, name: str, kind: type[R], compute: Callable[[], Sequence[R]]) -> int:
-        self._tokens = {"train_tokens": 0, "sample_tokens": 0}
+        self._begin_count()
         wall_s, cpu_s = time.perf_counter(), time.process_time()
         made = compute()
         wall_s, cpu_s = time.perf_counter() - wall_s, time.process_time() - cpu_s
         with database.explained(self.folder), database.transaction(self._db):
             position: int = self._db.execute("SELECT count(*) FROM steps").fetchone()[0]
-            cost = {"wall_s": wall_s, "cpu_s": cpu_s, **self._tokens}
+            cost = {"wall_s": wall_s, "cpu_s": cpu_s, **self._counted}
             records.insert(self._db, "steps", position=position, name=name, kind=kind.__name__, records=len(made), finished_at=_now(), **cost)
             try:
                 records.write(self._db, position, kind, made)
@@ -165,6 +191,10 @@ class Ledger:
                 trouble = f"a {kind.__name__} that is recorded already, or whose task or proposal is not"
                 raise LedgerError(f"step {name!r} holds {trouble} ({error})") from error
         return position
+
+    def _begin_count(self) -> None:
+        self._counted = {"train_tokens": 0, "sample_tokens": 0, "train_cpu_s": 0.0, "sample_cpu_s": 0.0}
+        self._last = time.process_time()
 
     def _read(self, kind: type[R], position: int) -> list[R]:
         with database.explained(self.folder):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from types import MappingProxyType
 
 from selfedit import stats
 from selfedit.ledger import final_arm
@@ -12,32 +13,69 @@ from selfedit.types import Answer, Interval, Result, Task
 
 BASE = "base"
 UNTRAINED = "untrained"
-BASELINES = (BASE, "passage_only", "passage_only_matched", UNTRAINED)
+COLD_START = "cold_start"
+BASELINES = (BASE, "passage_only", "token_matched", UNTRAINED, COLD_START)
 """What the other arms are compared with, question by question."""
 
 ARMS = {
     "base": ("Before", "the model as it came"),
     "passage_only": ("Passages only", "trained on the passages alone, as many epochs"),
-    "passage_only_matched": ("Passages only, same tokens", "trained on the passages alone, on as many tokens as the result"),
+    "token_matched": ("Passages only, same tokens", "trained on the passages alone, on as many tokens as the result"),
     "after": ("After", "trained on the self-edits that were kept"),
-    "best_per_document": ("Best per document", "an adapter of its own for each document, on its best self-edit"),
-    "untrained": ("Untrained self-edits", "an adapter for each document, on a self-edit that the model wrote as it came"),
+    "untrained": ("Untrained self-edits", "an adapter for each document, on a self-edit that the model wrote as it came, with its best strategy"),
+    "random_edit": ("One of K at random", "an adapter for each document, on one of K self-edits that the model wrote as it came"),
+    "best_of_k": ("Best of K", "the one of K self-edits that is best by the reward, as a round chooses"),
+    "all_edits": ("All K self-edits", "an adapter for each document, on all K together, none of them evaluated"),
+    "oracle": ("Oracle", "an adapter for each document, on the very questions with their answers, in other wordings than those asked"),
+    "cold_start": ("After the cold start", "the policy that was shown good self-edits, with an adapter for each document on one that it wrote"),
+    "best_strategy": ("Best strategy found", "an adapter for each document, on a self-edit written in the way that did best in the search"),
+    "more_edits": ("Untrained self-edits, same tokens", "as many of the model's first self-edits as make up the tokens of the trained policy's"),
 }
+EACH = {
+    "passage_only": ("Passage only", "an adapter for each document, on the passage alone"),
+    "token_matched": ("Passage only, same tokens", "an adapter for each document, on the passage alone, for as many tokens as the result's"),
+}
+"""What these are where every document has an adapter of its own."""
+LEFT_OUT = "left out: "
+"""How the notes begin that say why an arm is not there."""
 
 
 @dataclass(frozen=True, slots=True)
 class Arm:
-    """One arm. `differences` has a paired difference for each baseline there is, None where the questions are not the same."""
+    """One arm. `differences` has a paired difference for each baseline there is, None where the questions are not the same.
+
+    `accuracy` counts questions, each with its mean over `seeds`; `mean_tokens` is what one adapter was trained on.
+    """
 
     name: str
     label: str
     meaning: str
     tokens: str
     tokens_each: bool
+    mean_tokens: int
+    seeds: int
     tasks: int
     accuracy: Interval
     gold_logprob: Interval | None
     differences: dict[str, Interval | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """What one arm has more of right answers than another, as shares of the same questions."""
+
+    of: Arm
+    over: Arm
+    interval: Interval
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """An arm that was asked for and could not be measured."""
+
+    name: str
+    label: str
+    why: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +115,10 @@ class Changed:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Everything that the results of a run say. `trains`: its rounds train the policy, and the results are on documents it never learned from."""
+    """Everything that the results of a run say. `trains`: the results are of adapters for each document, on documents no policy learned from.
+
+    `differences` are each arm's over the baselines, and the final one's over every other. `left_out` has arms that could not be measured, and why.
+    """
 
     trains: bool
     arms: list[Arm]
@@ -88,19 +129,28 @@ class Comparison:
     gained: list[Changed]
     lost: list[Changed]
     kinds: list[tuple[str, int, dict[str, float]]]
+    differences: list[Difference]
+    left_out: list[LeftOut]
+
+    @property
+    def gains(self) -> list[Difference]:
+        """What the final arm has over each other."""
+        return [difference for difference in self.differences if difference.of.name == self.final]
 
 
-ByTask = dict[str, tuple[Answer, ...]]
+Seeds = list[tuple[Answer, ...]]
+"""A task's answers, under each seed."""
+ByTask = dict[str, Seeds]
 
 
-def compare(tasks: Sequence[Task], results: Sequence[Result]) -> Comparison:
-    """`results` are answers to report questions; arms stay in the order they were recorded."""
+def compare(tasks: Sequence[Task], results: Sequence[Result], notes: Mapping[str, str] = MappingProxyType({})) -> Comparison:
+    """`results` are answers to report questions; arms stay in the order they were recorded. `notes` of the run say which were left out."""
     answers = _by_arm(results)
-    arms = [_arm(name, [result for result in results if result.arm == name], answers) for name in answers]
     final = final_arm(list(answers))
+    arms = [_arm(name, [result for result in results if result.arm == name], answers, final) for name in answers]
     before, after = answers.get(BASE, {}), answers.get(final or "", {})
     titles = {task.id: task.title for task in tasks}
-    pairs = [(titles[task_id], pair) for task_id in before if task_id in after for pair in _pair(before[task_id], after[task_id])]
+    pairs = [(titles[task_id], pair) for task_id in before if task_id in after for pair in _pair(before[task_id][0], after[task_id][0])]
     changed = [Changed(title, *pair) for title, pair in pairs if pair[0].correct != pair[1].correct]
     return Comparison(
         trains=_trains(answers),
@@ -108,15 +158,17 @@ def compare(tasks: Sequence[Task], results: Sequence[Result]) -> Comparison:
         baselines=[arm for arm in arms if arm.name in BASELINES],
         final=final,
         headline=_headline(arms, final),
-        documents=[_document(task, before.get(task.id, ()), after.get(task.id, ())) for task in tasks if task.id in before or task.id in after],
+        documents=[_document(task, before.get(task.id, []), after.get(task.id, [])) for task in tasks if task.id in before or task.id in after],
         gained=[change for change in changed if change.after.correct],
         lost=[change for change in changed if change.before.correct],
         kinds=_kinds(answers),
+        differences=[Difference(arm, over, found) for arm in arms for over in arms if (found := arm.differences.get(over.name))],
+        left_out=[LeftOut(arm, _words(arm, True)[0], why) for note, why in notes.items() if (arm := note.removeprefix(LEFT_OUT)) != note],
     )
 
 
 def _trains(arms: Iterable[str]) -> bool:
-    return any(arm == UNTRAINED or _round(arm) for arm in arms)
+    return any(arm in (UNTRAINED, "best_strategy") or _round(arm) for arm in arms)
 
 
 def _round(arm: str) -> int:
@@ -130,34 +182,37 @@ def _words(arm: str, trains: bool) -> tuple[str, str]:
     if number := _round(arm):
         rounds = plural(number, "round")
         return f"After {rounds}", f"the policy after {rounds} of training, with an adapter for each document on a self-edit that it wrote"
-    if arm == "passage_only" and trains:
-        return "Passage only", "an adapter for each document, on the passage alone"
+    if arm in EACH and trains:
+        return EACH[arm]
     return ARMS.get(arm, (arm.replace("_", " ").capitalize(), ""))
 
 
 def _by_arm(results: Iterable[Result]) -> dict[str, ByTask]:
-    answers: dict[str, ByTask] = {}
+    seeds: dict[str, dict[str, dict[int, tuple[Answer, ...]]]] = {}
     for result in results:
         if result.answers:
-            of_arm = answers.setdefault(result.arm, {})
-            of_arm[result.task_id] = (*of_arm.get(result.task_id, ()), *result.answers)
-    return answers
+            of_task = seeds.setdefault(result.arm, {}).setdefault(result.task_id, {})
+            of_task[result.seed] = (*of_task.get(result.seed, ()), *result.answers)
+    return {arm: {task: [of_task[seed] for seed in sorted(of_task)] for task, of_task in tasks.items()} for arm, tasks in seeds.items()}
 
 
-def _arm(name: str, results: list[Result], answers: dict[str, ByTask]) -> Arm:
-    own = answers[name]
+def _arm(name: str, results: list[Result], answers: dict[str, ByTask], final: str | None) -> Arm:
+    own, tokens = answers[name], [result.tokens for result in results]
     label, meaning = _words(name, _trains(answers))
-    logprobs = [[a.gold_logprob for a in group if a.gold_logprob is not None] for group in own.values()]
+    logprobs = [[a.gold_logprob for group in seeds for a in group if a.gold_logprob is not None] for seeds in own.values()]
+    others = [*_baselines(name), *(other for other in answers if name == final and other not in (*BASELINES, name))]
     return Arm(
         name=name,
         label=label,
         meaning=meaning,
-        tokens=_tokens([result.tokens for result in results]),
-        tokens_each=len({result.tokens for result in results}) > 1,
+        tokens=count(tokens[0]) if len(set(tokens)) == 1 else f"{count(min(tokens))} to {count(max(tokens))}",
+        tokens_each=len(set(tokens)) > 1,
+        mean_tokens=round(sum(tokens) / len(tokens)),
+        seeds=max(map(len, own.values())),
         tasks=len(own),
-        accuracy=stats.interval([_marks(group) for group in own.values()]),
+        accuracy=_within(0.0, stats.interval([_marks(seeds) for seeds in own.values()])),
         gold_logprob=stats.interval(logprobs) if any(logprobs) else None,
-        differences={other: _difference(own, answers[other]) for other in _baselines(name) if other in answers},
+        differences={other: _difference(own, answers[other]) for other in others if other in answers},
     )
 
 
@@ -166,21 +221,22 @@ def _baselines(arm: str) -> Sequence[str]:
     return BASELINES[: BASELINES.index(arm)] if arm in BASELINES else BASELINES
 
 
-def _marks(answers: Iterable[Answer]) -> list[float]:
-    return [float(answer.correct) for answer in answers]
+def _marks(seeds: Seeds) -> list[float]:
+    """How often each question was answered correctly: the share of its seeds."""
+    return stats.over_seeds([[float(answer.correct) for answer in group if answer.correct is not None] for group in seeds])
 
 
-def _tokens(tokens: list[int]) -> str:
-    least, most = min(tokens), max(tokens)
-    return count(most) if least == most else f"{count(least)} to {count(most)}"
+def _within(low: float, interval: Interval) -> Interval:
+    """A share lies between `low` (0, or -1 for differences) and 1, whatever a bound for any number says."""
+    return replace(interval, low=max(low, interval.low), high=min(1.0, interval.high))
 
 
 def _difference(of: ByTask, over: ByTask) -> Interval | None:
     """Over the tasks both arms answered, and only if they answered the same questions."""
     shared = [task_id for task_id in of if task_id in over]
-    if not shared or any(_questions(of[task_id]) != _questions(over[task_id]) for task_id in shared):
+    if not shared or any(_questions(of[task_id][0]) != _questions(over[task_id][0]) for task_id in shared):
         return None
-    return stats.paired_difference([_marks(of[task_id]) for task_id in shared], [_marks(over[task_id]) for task_id in shared])
+    return _within(-1.0, stats.paired_difference([_marks(of[task_id]) for task_id in shared], [_marks(over[task_id]) for task_id in shared]))
 
 
 def _questions(answers: Sequence[Answer]) -> list[tuple[str, str]]:
@@ -195,7 +251,7 @@ def _headline(arms: list[Arm], final: str | None) -> Headline | None:
     found = {arm.name: arm for arm in arms}
     if BASE not in found or final not in found:
         return None
-    return (_training if UNTRAINED in found else _learning)(found, found[final])
+    return (_training if UNTRAINED in found and final != UNTRAINED else _learning)(found, found[final])
 
 
 def _learning(found: dict[str, Arm], final: Arm) -> Headline:
@@ -213,23 +269,26 @@ def _learning(found: dict[str, Arm], final: Arm) -> Headline:
 
 def _training(found: dict[str, Arm], final: Arm) -> Headline:
     """From the model as it came, over reading the passage and untrained self-edits, to those of the last round: did it learn to write better ones?"""
-    difference, rounds = final.differences.get(UNTRAINED), plural(_round(final.name), "round")
+    difference = final.differences.get(UNTRAINED)
+    when = f"after {plural(_round(final.name), 'round')}" if _round(final.name) else "with the best strategy"
     better, worse = "The model learned to write better self-edits.", "Its self-edits got worse."
     verdict = _verdict(difference, better, worse, "No change of its self-edits that can be told from chance.")
     steps = [
         (BASE, "before", "before learning"),
         ("passage_only", "passage only", "after training on the passage alone"),
         (UNTRAINED, "untrained self-edits", "after training on the self-edits it writes as it came"),
-        (final.name, f"after {rounds}", f"on those it writes after {rounds} of training"),
+        (COLD_START, "cold start", "on those it writes after it was shown good ones"),
     ]
+    if final.name != COLD_START:
+        steps.append((final.name, when, f"on those it writes {when}{' of training' if _round(final.name) else ''}"))
     shares = [f"{percent(found[arm].accuracy.mean)} ({percent_range(found[arm].accuracy)}) {when}" for arm, _, when in steps if arm in found]
     sentence = f"On {_asked(final)} that the policy never learned from, the share of correct answers is {', '.join(shares[:-1])}, and {shares[-1]}."
     if difference is not None:
         sentence += f" Over the untrained self-edits that is {points(difference.mean)} points, 95 % interval {points_range(difference)}."
     stages = [(name, found[arm].accuracy) for arm, name, _ in steps if arm in found]
-    alone = final.differences.get("passage_only")
-    control = f"Over training on the passage alone, {_made(alone)}" if alone else ""
-    return Headline(verdict, sentence, control, stages, difference, "untrained self-edits")
+    taught = final.differences.get(COLD_START)
+    control = f"Over the cold start alone, {_made(taught)} {_control(found, final)}" if taught else _control(found, final)
+    return Headline(verdict, sentence, control.strip(), stages, difference, "untrained self-edits")
 
 
 def _asked(arm: Arm) -> str:
@@ -244,7 +303,7 @@ def _verdict(difference: Interval | None, better: str, worse: str, neither: str)
 
 def _control(found: dict[str, Arm], final: Arm) -> str:
     """How much of the gain is the self-edits': the strictest control that was measured."""
-    for name, how in (("passage_only_matched", ", for as many tokens,"), ("passage_only", "")):
+    for name, how in (("token_matched", ", for as many tokens,"), ("passage_only", "")):
         difference = final.differences.get(name)
         if difference is not None:
             return f"Training on the passages alone{how} reaches {percent(found[name].accuracy.mean)}; {_made(difference)}"
@@ -256,18 +315,20 @@ def _made(difference: Interval) -> str:
     return f"the self-edits make {points(difference.mean)} points of difference ({points_range(difference)}){told}."
 
 
-def _document(task: Task, before: Sequence[Answer], after: Sequence[Answer]) -> Document:
-    return Document(task.id, task.title, len(after or before), _share(before), _share(after))
+def _document(task: Task, before: Seeds, after: Seeds) -> Document:
+    return Document(task.id, task.title, len((after or before)[0]), _share(before), _share(after))
 
 
-def _share(answers: Sequence[Answer]) -> float | None:
-    return sum(_marks(answers)) / len(answers) if answers else None
+def _share(seeds: Seeds) -> float | None:
+    marks = _marks(seeds)
+    return sum(marks) / len(marks) if marks else None
 
 
 def _kinds(answers: dict[str, ByTask]) -> list[tuple[str, int, dict[str, float]]]:
     """For each kind of question how many there are and the share each arm answers correctly."""
     table: dict[str, dict[str, list[float]]] = {}
     for arm, by_task in answers.items():
-        for answer in (answer for group in by_task.values() for answer in group):
-            table.setdefault(answer.question.kind, {}).setdefault(arm, []).append(float(answer.correct))
+        for seeds in by_task.values():
+            for answer, mark in zip((a for a in seeds[0] if a.correct is not None), _marks(seeds), strict=True):
+                table.setdefault(answer.question.kind, {}).setdefault(arm, []).append(mark)
     return [(kind, max(map(len, row.values())), {arm: sum(marks) / len(marks) for arm, marks in row.items()}) for kind, row in sorted(table.items())]

@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from selfedit import stats
+from selfedit.errors import LedgerError
 from selfedit.report.words import signed
-from selfedit.types import Answer, Candidate, Interval, Kept, Question, Task, Verdict
+from selfedit.types import Answer, Candidate, Interval, Kept, Question, Reward, Task, Verdict
 
 SHOWN = 3
 """Best and worst self-edits in the gallery."""
@@ -17,7 +18,23 @@ SHOWN = 3
 _MEANINGS = {
     "correctness": "The reward is the share of its document's reward questions that it answered correctly.",
     "likelihood": "The reward is what the right answers to its document's reward questions gained in log-likelihood, in nats a token.",
+    "mix": "The reward is a weighted sum: the share of reward questions it answered correctly, and what the right answers gained in likelihood.",
+    "perplexity": "The reward is what sentences of its document that were withheld from training gained in log-likelihood, in nats a token.",
+    "majority": "The reward is the share of its answers that agree with the majority of all answers to its document's reward questions.",
+    "judge": "The reward is the share of its document's reward questions that it answered correctly, as a language model judged.",
+    "python": "The reward is what a function of the user returned.",
 }
+
+_PARTS = {
+    "correctness": "Correct",
+    "likelihood": "Gain, nats a token",
+    "text_after": "Withheld text, nats a token",
+    "text_before": "Withheld text before",
+    "vote_share": "Vote share",
+    "decided": "Questions with a majority",
+    "readable": "Readable answers",
+}
+"""What a reward was made of, in words."""
 
 MOST_VERDICTS = 100
 """Refusals that are listed; all are counted."""
@@ -34,11 +51,12 @@ class Card:
     cut: int
     asked: list[tuple[Question, list[Answer]]]
     correct: int
+    parts: dict[str, float]
 
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """Rewards of a round: over all scored candidates, and over the best of each task."""
+    """Rewards of a round: over all scored candidates, and over the best of each task; `parts` are means of what the rewards were made of."""
 
     round: int
     candidates: int
@@ -46,6 +64,7 @@ class Round:
     mean: Interval | None
     best: Interval | None
     kept: int
+    parts: dict[str, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +77,10 @@ class Judgement:
 
 @dataclass(frozen=True, slots=True)
 class Edits:
-    """Everything that the candidates and guards of a run say. `by_task` is in the order of the tasks; `refusals` are of the run as a whole."""
+    """Everything that the candidates and guards of a run say. `by_task` is in the order of the tasks; `refusals` are of the run as a whole.
+
+    `parts` are the names of what rewards were made of, `unscored` the most frequent reasons for having none.
+    """
 
     reward_kind: str
     reward_meaning: str
@@ -71,10 +93,12 @@ class Edits:
     refusals: list[Verdict]
     judgements: list[Judgement]
     left_off: int
+    parts: list[str]
+    unscored: list[tuple[str, int]]
 
 
 def review(tasks: Sequence[Task], candidates: Sequence[Candidate], kept: Sequence[Kept], verdicts: Sequence[Verdict]) -> Edits:
-    """`verdicts` are those about the run; those about a candidate come with it."""
+    """`verdicts` are those about the run; those about a candidate come with it. Raises LedgerError for rewards of different kinds."""
     chosen = {(one.task_id, one.round, one.index) for one in kept}
     best, worst = _gallery({task.id: task for task in tasks}, candidates, chosen)
     by_task = [(task, [c for c in candidates if c.proposal.task_id == task.id]) for task in tasks]
@@ -82,6 +106,8 @@ def review(tasks: Sequence[Task], candidates: Sequence[Candidate], kept: Sequenc
     judged = [Judgement("the run", verdict) for verdict in verdicts]
     judged += [Judgement(f"{titles[c.proposal.task_id]}, {_place(c)}", verdict) for c in candidates for verdict in c.verdicts]
     kinds = sorted({candidate.reward.kind for candidate in candidates})
+    if len(kinds) > 1:
+        raise LedgerError(f"the self-edits of this run have rewards of different kinds ({', '.join(kinds)}): they are not shown in one table")
     refused = [judgement for judgement in judged if judgement.verdict.decision != "accept" or judgement.about == "the run"]
     return Edits(
         reward_kind=", ".join(kinds),
@@ -95,6 +121,8 @@ def review(tasks: Sequence[Task], candidates: Sequence[Candidate], kept: Sequenc
         refusals=[verdict for verdict in verdicts if verdict.decision != "accept"],
         judgements=refused[:MOST_VERDICTS],
         left_off=max(0, len(refused) - MOST_VERDICTS),
+        parts=list(_parts([candidate.reward for candidate in candidates])),
+        unscored=Counter(candidate.reward.reason for candidate in candidates if candidate.reward.value is None).most_common(SHOWN),
     )
 
 
@@ -121,7 +149,16 @@ def _round(number: int, candidates: Sequence[Candidate], chosen: set[tuple[str, 
         mean=stats.interval(list(groups.values())) if scored else None,
         best=stats.interval([[max(group)] for group in groups.values()]) if scored else None,
         kept=sum(key(candidate) in chosen for candidate in members),
+        parts=_parts([candidate.reward for candidate in members]),
     )
+
+
+def _parts(rewards: Sequence[Reward]) -> dict[str, float]:
+    """The mean of each part, by its name in words."""
+    found: dict[str, list[float]] = {}
+    for name, figure in (part for reward in rewards for part in reward.parts):
+        found.setdefault(_PARTS.get(name, name), []).append(figure)
+    return {name: sum(figures) / len(figures) for name, figures in found.items()}
 
 
 def _gallery(tasks: dict[str, Task], candidates: Sequence[Candidate], chosen: set[tuple[str, int, int]]) -> tuple[list[Card], list[Card]]:
@@ -135,7 +172,8 @@ def _gallery(tasks: dict[str, Task], candidates: Sequence[Candidate], chosen: se
             loss=_loss(candidate.losses),
             cut=sum(turn.finish_reason == "length" for turn in candidate.proposal.edit.turns),
             asked=_asked(candidate.answers),
-            correct=sum(answer.correct for answer in candidate.answers),
+            correct=sum(answer.correct is True for answer in candidate.answers),
+            parts=_parts([candidate.reward]),
         )
 
     scored = [(candidate.reward.value, candidate) for candidate in candidates if candidate.reward.value is not None]

@@ -8,12 +8,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from html import escape
+from itertools import cycle
 from typing import Any
 
-from selfedit.report.comparison import Arm, Document
+from selfedit.report.comparison import Arm, Difference, Document
 from selfedit.report.edits import Edits, Round, key
-from selfedit.report.words import short, signed
-from selfedit.types import Candidate, Task
+from selfedit.report.reliability import RewardTrust, ScreenTrust
+from selfedit.report.words import LABELS, short, signed
+from selfedit.types import Candidate, Interval, Task
 
 Figure = dict[str, Any]
 
@@ -23,26 +25,42 @@ LABELLED = 40
 
 def arms(arms: Sequence[Arm], final: str | None) -> Figure:
     """Accuracy of each arm, %, with its 95 % interval."""
-    means = [100 * arm.accuracy.mean for arm in arms]
-    trace = {
+    dots = _intervals([arm.label for arm in arms], [arm.accuracy for arm in arms]) | {
+        "marker": {"size": 13, "color": ["$accent" if arm.name == final else "$muted" for arm in arms]},
+        "hovertemplate": "%{y}: %{x:.1f} % of %{customdata}<extra></extra>",
+    }
+    y = {"autorange": "reversed", "showgrid": False}
+    return _figure([dots], 70 + 44 * len(arms), x={"title": {"text": "correct, %"}, "rangemode": "tozero"}, y=y)
+
+
+def gains(gains: Sequence[Difference]) -> Figure:
+    """What one arm has over each other, percentage points, with its 95 % interval; full dots are told from zero."""
+    told = [gain.interval.low > 0 or gain.interval.high < 0 for gain in gains]
+    dots = _intervals([gain.over.label for gain in gains], [gain.interval for gain in gains]) | {
+        "marker": {"size": 13, "color": "$accent", "symbol": ["circle" if sure else "circle-open" for sure in told]},
+        "hovertemplate": "%{y}: %{x:+.1f} points on %{customdata}<extra></extra>",
+    }
+    y = {"autorange": "reversed", "showgrid": False}
+    return _figure([dots], 70 + 44 * len(gains), x={"title": {"text": "points more correct"}, "zeroline": True}, y=y)
+
+
+def _intervals(names: Sequence[str], intervals: Sequence[Interval]) -> Figure:
+    """Shares, %, with their intervals, a line for each name."""
+    return {
         "type": "scatter",
         "mode": "markers",
-        "x": means,
-        "y": [arm.label for arm in arms],
+        "x": [100 * i.mean for i in intervals],
+        "y": list(names),
         "error_x": {
             "type": "data",
-            "array": [100 * arm.accuracy.high - mean for arm, mean in zip(arms, means, strict=True)],
-            "arrayminus": [mean - 100 * arm.accuracy.low for arm, mean in zip(arms, means, strict=True)],
+            "array": [100 * (i.high - i.mean) for i in intervals],
+            "arrayminus": [100 * (i.mean - i.low) for i in intervals],
             "color": "$muted",
             "thickness": 1.5,
             "width": 5,
         },
-        "marker": {"size": 13, "color": ["$accent" if arm.name == final else "$muted" for arm in arms]},
-        "customdata": [arm.accuracy.n for arm in arms],
-        "hovertemplate": "%{y}: %{x:.1f} % of %{customdata}<extra></extra>",
+        "customdata": [i.n for i in intervals],
     }
-    y = {"autorange": "reversed", "showgrid": False}
-    return _figure([trace], 70 + 44 * len(arms), x={"title": {"text": "correct, %"}, "rangemode": "tozero"}, y=y)
 
 
 def rewards(edits: Edits) -> Figure:
@@ -114,6 +132,52 @@ def rounds(rounds: Sequence[Round]) -> Figure:
         )
     x = {"title": {"text": "round"}, "tickvals": [one.round + 1 for one in rounds], "showgrid": False}
     return _figure(traces, 320, x=x, y={"title": {"text": "reward"}}, legend=True)
+
+
+COLOURS = ("$muted", "$accent", "$second")
+
+
+def reliability(rewards: Sequence[RewardTrust], target: float) -> Figure:
+    """Reliability of the mean of k seeds for each reward, and the line that is asked for."""
+    traces: list[Figure] = [
+        {
+            "type": "scatter",
+            "mode": "lines+markers",
+            "name": escape(reward.name),
+            "x": list(range(1, len(reward.curve) + 1)),
+            "y": reward.curve,
+            "line": {"color": colour, "width": 2},
+            "marker": {"size": 8, "color": colour},
+            "hovertemplate": "%{x} seeds: %{y:.2f}<extra>%{fullData.name}</extra>",
+        }
+        for reward, colour in zip(rewards, cycle(COLOURS))
+    ]
+    most = max(len(reward.curve) for reward in rewards)
+    line = {"color": "$muted", "dash": "dot", "width": 1.5}
+    traces.append({"type": "scatter", "mode": "lines", "x": [1, most], "y": [target, target], "line": line, "showlegend": False, "hoverinfo": "skip"})
+    x = {"title": {"text": "seeds"}, "dtick": 1, "showgrid": False}
+    return _figure(traces, 340, x=x, y={"title": {"text": "reliability"}, "range": [0, 1.02]}, legend=True)
+
+
+def screens(screens: Sequence[ScreenTrust]) -> Figure:
+    """Share of groups that keep their winner, %, by the share of CPU time saved, %: a point for each number of survivors."""
+    symbols = ("circle-open", "circle", "square", "diamond", "triangle-up")
+    traces: list[Figure] = [
+        {
+            "type": "scatter",
+            "mode": "lines+markers",
+            "name": LABELS[screen.name],
+            "x": [100 * saved for saved in screen.saved if saved is not None],
+            "y": [100 * survivors.same_winner.mean for survivors in screen.found.survivors],
+            "text": [f"{survivors.keep} left" for survivors in screen.found.survivors],
+            "line": {"width": 1.5, "color": colour},
+            "marker": {"size": 10, "symbol": symbol, "color": colour},
+            "hovertemplate": "%{text}: %{y:.0f} % keep the winner, %{x:.0f} % saved<extra>%{fullData.name}</extra>",
+        }
+        for screen, colour, symbol in zip(screens, cycle(COLOURS), cycle(symbols))
+        if screen.alone is not None
+    ]
+    return _figure(traces, 360, x={"title": {"text": "CPU time saved, %"}}, y={"title": {"text": "same winner, %"}, "range": [0, 103]}, legend=True)
 
 
 def documents(documents: Sequence[Document]) -> Figure:

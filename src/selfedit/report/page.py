@@ -16,11 +16,12 @@ from plotly.offline import get_plotlyjs
 
 from selfedit.errors import LedgerError
 from selfedit.ledger import Reader, RunInfo, Step
-from selfedit.report import figures
+from selfedit.report import figures, reliability
 from selfedit.report.comparison import Comparison, compare
 from selfedit.report.edits import Edits, review
-from selfedit.report.words import FILTERS
-from selfedit.types import Cost
+from selfedit.report.reliability import Trust
+from selfedit.report.words import FILTERS, LABELS
+from selfedit.types import Cost, Task
 
 FILE = "report.html"
 
@@ -28,13 +29,24 @@ _PARTS = {
     "tasks": "Preparing questions",
     "held-out": "Preparing held-out questions",
     "base": "Asking before learning",
-    "passage-only": "Training on the passages alone",
     "compare": "Training on what was kept, and on the passages alone",
     "adapter": "Sealing the adapter",
     "guards": "Guards",
-    "evaluate": "Measuring the policy on held-out documents",
+    "cold-start": "Showing the policy good self-edits",
+    "trials": "Trying rewards and screens",
+    "evaluate": "Measuring on held-out documents",
 }
 """Parts of a run in words, by the first part of the names of their steps."""
+
+
+_METRICS = [
+    ("kl", "Divergence, nats a token"),
+    ("kl_coefficient", "Its weight"),
+    ("clip_fraction", "Share clipped"),
+    ("margin", "Margin of pairs"),
+    ("accuracy", "Pairs in order"),
+]
+"""Metrics of an update, and what they are called."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,13 +80,23 @@ def render(folder: Path) -> str:
     """The page of the run in `folder`."""
     with Reader(folder) as reader, reader.snapshot():
         info, steps, tasks, results = reader.info(), reader.steps(), reader.tasks(), reader.results()
-        comparison = compare(tasks, results)
-        edits = review(tasks, reader.candidates(), reader.kept(), reader.verdicts())
+        comparison = compare(tasks, results, reader.notes())
+        learned = reader.step("tasks", Task) if any(step.name == "tasks" for step in steps) else tasks
+        ids = {task.id for task in learned}  # candidates of held-out documents are there to be measured, and belong to no round
+        candidates = [candidate for candidate in reader.candidates() if candidate.proposal.task_id in ids]
+        edits = review(learned, candidates, reader.kept(), reader.verdicts())
+        trust = reliability.review(reader)
         values: dict[str, Any] = {
+            "trust": trust,
+            "target": reliability.TARGET,
+            "labels": LABELS,
             "info": info,
             "tasks": tasks,
             "comparison": comparison,
             "edits": edits,
+            "updates": reader.updates(),
+            "variants": reader.variants(),
+            "update_metrics": _METRICS,
             "missing": _missing(info, steps, comparison, edits),
             "parts": _parts(steps),
             "steps": steps,
@@ -84,14 +106,14 @@ def render(folder: Path) -> str:
             "settings": list(_flat(info.recipe)),
             "content_hash": reader.content_hash(),
         }
-    return _page(values, _figures(comparison, edits))
+    return _page(values, _figures(comparison, edits, trust))
 
 
 def _page(values: dict[str, Any], drawn: dict[str, figures.Figure]) -> str:
     environment = Environment(
         loader=PackageLoader("selfedit.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters.update(FILTERS)
+    environment.filters.update(FILTERS, verdict=reliability.verdict, sentence=reliability.sentence)
     scripts = [get_plotlyjs(), _template(environment, "draw.js")] if drawn else []
     return environment.get_template("report.html.j2").render(
         **values,
@@ -106,16 +128,22 @@ def _template(environment: Environment, name: str) -> str:
     return environment.get_template(name).render()
 
 
-def _figures(comparison: Comparison, edits: Edits) -> dict[str, figures.Figure]:
+def _figures(comparison: Comparison, edits: Edits, trust: Trust | None) -> dict[str, figures.Figure]:
     drawn: dict[str, figures.Figure] = {}
     if comparison.arms:
         drawn["arms"] = figures.arms(comparison.arms, comparison.final)
+    if comparison.gains:
+        drawn["gains"] = figures.gains(comparison.gains)
     if any(document.before is not None and document.after is not None for document in comparison.documents):
         drawn["documents"] = figures.documents(comparison.documents)
     if any(one.mean for one in edits.rounds):
         drawn["rewards"] = figures.rewards(edits)
     if sum(one.mean is not None for one in edits.rounds) > 1:
         drawn["rounds"] = figures.rounds(edits.rounds)
+    if trust and any(reward.curve for reward in trust.rewards):
+        drawn["reliability"] = figures.reliability(trust.rewards, reliability.TARGET)
+    if trust and any(screen.alone is not None and screen.found.survivors for screen in trust.screens):
+        drawn["screens"] = figures.screens(trust.screens)
     return drawn
 
 
@@ -151,22 +179,13 @@ def _parts(steps: Sequence[Step]) -> list[Part]:
     together: dict[str, list[Cost]] = {}
     for step in steps:
         together.setdefault(step.name.split("/")[0], []).append(step.cost)
-    return [Part(_part(name), len(costs), _sum(costs)) for name, costs in together.items()]
+    return [Part(_part(name), len(costs), sum(costs, Cost())) for name, costs in together.items()]
 
 
 def _part(name: str) -> str:
     """Steps count rounds from 0, readers from 1."""
     number = name.removeprefix("round-")
     return f"Round {int(number) + 1}" if number != name and number.isdecimal() else _PARTS.get(name, name)
-
-
-def _sum(costs: Sequence[Cost]) -> Cost:
-    return Cost(
-        sum(cost.wall_s for cost in costs),
-        sum(cost.cpu_s for cost in costs),
-        sum(cost.train_tokens for cost in costs),
-        sum(cost.sample_tokens for cost in costs),
-    )
 
 
 def _flat(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:

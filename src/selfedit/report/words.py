@@ -13,6 +13,16 @@ NARROW = "\u202f"
 """A space that breaks no line."""
 
 
+LABELS = {
+    "one_seed": "full reward, one seed",
+    "halving": "successive halving",
+    "early_stop": "early stop",
+    "gradient": "one-step gradient",
+    "in_context": "in context",
+}
+"""Screens in words."""
+
+
 def percent(share: float | None) -> str:
     """0.123 → `12.3 %`, with a narrow space."""
     return DASH if share is None else f"{100 * share:.1f}{NARROW}%"

@@ -1,6 +1,8 @@
-"""How good an adapter is: the judge of single answers, and the rewards made of many."""
+"""How good an adapter is: the local judge of single answers, and the rewards made of what was measured."""
 
-from selfedit.rewards.judge import correct
-from selfedit.rewards.rewards import correctness, likelihood, reward
+from selfedit.rewards.answers import correctness, likelihood
+from selfedit.rewards.base import Measured, Memory, Needs
+from selfedit.rewards.local import NAME, correct
+from selfedit.rewards.rewards import REWARDS, check, material, needs, reward, texts
 
-__all__ = ["correct", "correctness", "likelihood", "reward"]
+__all__ = ["NAME", "REWARDS", "Measured", "Memory", "Needs", "check", "correct", "correctness", "likelihood", "material", "needs", "reward", "texts"]

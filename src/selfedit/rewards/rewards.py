@@ -1,40 +1,73 @@
-"""Rewards of a candidate from its answers to the reward questions. What was not measured is unscored, never 0."""
+"""The reward that a recipe asks for: what it needs to be measured, and what it then says."""
 
 from __future__ import annotations
 
-import math
+import inspect
 from collections.abc import Sequence
 
-from selfedit.config import Correctness, RewardSettings
-from selfedit.types import Answer, Reward
+from selfedit.config import UNIONS, Correctness, Judge, Likelihood, Majority, Mix, Perplexity, PythonFunction, RewardSettings
+from selfedit.rewards import judge as llm
+from selfedit.rewards import python as own
+from selfedit.rewards.answers import correctness, likelihood, mix
+from selfedit.rewards.base import Measured, Memory, Needs
+from selfedit.rewards.majority import majority
+from selfedit.rewards.perplexity import perplexity, withheld, without
+from selfedit.types import Example, Reward, SelfEdit, Task
+
+REWARDS = {name: inspect.cleandoc(kind.__doc__ or "") for name, kind in UNIONS["reward"].items()}
+"""Every reward, with what it is."""
 
 
-def reward(settings: RewardSettings, answers: Sequence[Answer], base_answers: Sequence[Answer]) -> Reward:
-    """The reward a recipe asks for. `base_answers` are the current weights' own, before the adapter."""
-    return correctness(answers) if isinstance(settings, Correctness) else likelihood(answers, base_answers)
+def needs(settings: RewardSettings) -> Needs:
+    """What has to be measured. Greedy answers and the likelihood of gold ones are cheap beside training: where one is needed, both are recorded."""
+    match settings:
+        case Correctness() | Likelihood() | Mix() | Judge():
+            return Needs(answers=True, gold=True)
+        case PythonFunction():
+            return Needs(answers=True)
+        case Majority():
+            return Needs(samples=settings.samples, temperature=settings.temperature)
+        case Perplexity():
+            return Needs(texts=True)
 
 
-def correctness(answers: Sequence[Answer]) -> Reward:
-    """Share of the answers that are correct, 0 to 1 (SEAL section 4.1)."""
-    if not answers:
-        return Reward(None, "correctness", "no reward questions")
-    return Reward(sum(answer.correct for answer in answers) / len(answers), "correctness")
+def reward(settings: RewardSettings, measured: Sequence[Measured], memory: Memory) -> list[Reward]:
+    """Rewards of candidates, in their order; whole groups (all candidates of a task that could be trained), because some compare within one."""
+    match settings:
+        case Correctness():
+            return [correctness(m.answers) for m in measured]
+        case Likelihood():
+            return [likelihood(m.answers, m.base_answers) for m in measured]
+        case Mix():
+            return [mix(settings, m.answers, m.base_answers) for m in measured]
+        case Perplexity():
+            return [perplexity(m.texts, m.texts_before) for m in measured]
+        case Majority():
+            groups = [[i for i, m in enumerate(measured) if m.task.id == task] for task in {m.task.id for m in measured}]
+            found = {i: r for group in groups for i, r in zip(group, majority(settings, [measured[i] for i in group]), strict=True)}
+            return [found[i] for i in range(len(measured))]
+        case Judge():
+            return llm.judge(settings, measured, memory)
+        case PythonFunction():
+            function = own.find(settings)
+            return [own.python(settings, function, m) for m in measured]
 
 
-def likelihood(answers: Sequence[Answer], base_answers: Sequence[Answer]) -> Reward:
-    """Mean gain in the log-likelihood a token of the gold answers, nats.
+def material(settings: RewardSettings, task: Task, edit: SelfEdit) -> tuple[Example, ...]:
+    """What an adapter is trained on while self-edits are compared: the whole self-edit, unless the reward has to withhold a part."""
+    return without(settings, task, edit) if isinstance(settings, Perplexity) else edit.examples
 
-    Denser than correctness: it moves where no answer changes sides. Answers are matched by question, so several seeds may share one base.
-    """
-    if not answers:
-        return Reward(None, "likelihood", "no reward questions")
-    base = {answer.question: answer.gold_logprob for answer in base_answers}
-    gains: list[float] = []
-    for answer in answers:
-        after, before = answer.gold_logprob, base.get(answer.question)
-        if after is None or before is None:
-            whose = "the adapter" if after is None else "the current weights"
-            return Reward(None, "likelihood", f"no log-likelihood under {whose} for: {answer.question.question}")
-        gains.append(after - before)
-    value = sum(gains) / len(gains)
-    return Reward(value, "likelihood") if math.isfinite(value) else Reward(None, "likelihood", f"log-likelihood is not finite ({value})")
+
+def texts(settings: RewardSettings, task: Task) -> tuple[str, ...]:
+    """The texts whose likelihood is measured."""
+    return withheld(settings, task) if isinstance(settings, Perplexity) else ()
+
+
+def check(settings: RewardSettings) -> dict[str, str]:
+    """What a reward depends on beyond the recipe, for the ledger's notes. Raises ConfigError where something it needs is not there."""
+    if isinstance(settings, Judge):
+        llm.check(settings)
+        return {"type": "judge", "judge": llm.name(settings)}
+    if isinstance(settings, PythonFunction):
+        return {"type": "python", "function": settings.function, "sha256": own.fingerprint(settings)}
+    return {"type": settings.type}

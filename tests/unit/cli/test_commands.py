@@ -19,10 +19,10 @@ from pathlib import Path
 import pytest
 from tests.unit.cli.house import CORPUS, QUICK, House
 
-from selfedit.config import Recipe, load_recipe, parse_recipe
+from selfedit.config import GRPO, PPO, Recipe, load_recipe, parse_recipe
 from selfedit.ledger import Heads
 from selfedit.stats import interval
-from selfedit.types import Verdict
+from selfedit.types import LoraShape, Verdict
 
 
 def test_learn_says_what_was_learned(house: House) -> None:
@@ -43,7 +43,7 @@ def test_json_is_one_line_on_standard_output(house: House) -> None:
     assert code == 0 and len(out.splitlines()) == 1 and "Before" in err
     found = json.loads(out)
     with house.reader(found["run"]) as reader:
-        for name, arm in {"before": "base", "passage_only": "passage_only", "passage_only_matched": "passage_only_matched", "after": "after"}.items():
+        for name, arm in {"before": "base", "passage_only": "passage_only", "token_matched": "token_matched", "after": "after"}.items():
             want = interval([[float(a.correct) for a in result.answers] for result in reader.results(arm)])
             assert found[name] == {"mean": want.mean, "low": want.low, "high": want.high, "n": want.n}
         assert found["cost"]["train_tokens"] == reader.cost().train_tokens > 0
@@ -123,9 +123,25 @@ def test_report_runs_and_show(house: House) -> None:
 
 def test_show_lists_what_can_be_chosen(house: House) -> None:
     assert "span-qa" in house.fine("show", "strategies")
+    assert all(name in house.fine("show", "algorithms") for name in ("rest_em", "reinforce", "ppo", "grpo", "dpo", "evolve", "archive"))
     assert "gemma-3-270m" in house.fine("show", "models")
     text = house.fine("show", "recipe")
     assert parse_recipe(tomllib.loads(text)) == Recipe() and "# Self-edits a task (K)." in text
+
+
+def test_an_algorithm_by_flags(house: House) -> None:
+    """A setting that is not given is the algorithm's own; one of another algorithm is refused; flags win over a file."""
+    recipe = house.folder / "mine.toml"
+    recipe.write_text('[algorithm]\ntype = "grpo"\nkl = 0.3\nscale = false\n[algorithm.lora]\nrank = 8\n[engine]\ntype = "fake"\n', encoding="utf-8")
+    for args, expected in (
+        (("--engine", "fake", "--algorithm", "ppo", "--algorithm.clip", "0.1"), PPO(clip=0.1)),
+        (("mine.toml", "--algorithm.kl", "0.1"), GRPO(kl=0.1, scale=False, lora=LoraShape(8, 32.0))),
+    ):
+        house.fine("train", *args, "--limit", "2", "--propose.candidates", "1")
+        with house.reader(sorted((house.folder / "runs").glob("*-train-*"), key=lambda run: run.stat().st_mtime)[-1].name) as reader:
+            assert parse_recipe(reader.info().recipe).algorithm == expected
+    code, _, err = house.type("train", "--engine", "fake", "--algorithm", "dpo", "--algorithm.clip", "0.1")
+    assert code == 2 and err == "selfedit: --algorithm.clip is a setting of the ppo algorithm, not of the dpo one; leave it out\n"
 
 
 def test_flags_win_over_the_recipe_file(house: House) -> None:

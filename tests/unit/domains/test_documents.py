@@ -92,7 +92,7 @@ def test_byte_order_mark_and_windows_line_ends(tmp_path: Path) -> None:
         ("a.jsonl", b'{"title": "T", "context": "C", "questions": ["x"]}', ["line 1, question 1", "expected an object"]),
         ("a.jsonl", b'{"title": "T", "context": "C", "questions": [{"question": "Q"}]}', ["question 1", "'answer' is missing"]),
         ("a.jsonl", b'{"title": "T", "context": "C", "questions": [{"question": "Q", "answers": []}]}', ["'answer' has to be text, got a list"]),
-        ("a.jsonl", b'{"title": "T", "context": "C", "questions": [{"question": "Q", "answer": null}]}', ["'answer' has to be text, got null"]),
+        ("a.jsonl", b'{"title": "T", "context": "C", "questions": [{"question": "Q", "answer": 7}]}', ["'answer' has to be text, got a number"]),
         ("a.jsonl", b'{"title": "T", "context": "C", "questions": [{"question": "Q", "answer": "A", "fact": 1.5}]}', ["'fact'"]),
     ],
 )
@@ -122,3 +122,9 @@ def test_too_many_passages(tmp_path: Path) -> None:
     path = jsonl(tmp_path / "d.jsonl", *({"title": "T", "context": f"Text {number}."} for number in range(4)))
     refused(path, "more than 3 passages", "documents.max_passages", settings=Documents(max_passages=3))
     assert len(read_documents([path], Documents(max_passages=4))) == 4
+
+
+def test_an_answer_that_nobody_knows_is_null(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"title": "T", "context": "C", "questions": [{"question": "Q?", "answer": null}]}')
+    [passage] = read_documents([tmp_path / "a.jsonl"], SETTINGS)
+    assert passage.questions == (Question("Q?", ""),)

@@ -92,3 +92,12 @@ def test_corpus_gives_every_task_both_kinds_of_questions() -> None:
     for its in bundled_corpus("train") + bundled_corpus("heldout"):
         task = divide(its, 0.5, 0)
         assert len(task.reward_questions) >= 2 and len(task.report_questions) >= 2
+
+
+def test_what_nobody_knows_is_never_reported_on() -> None:
+    """Nor is another wording of it, whose answer is known."""
+    unknown = (Question("Who is it?", "", fact="7"), Question("Who was it?", "known", fact="7"))
+    for seed in range(10):
+        task = divide(passage(*FACTS.questions, *unknown), 0.99, seed)
+        assert set(unknown) < set(task.reward_questions) and len(task.report_questions) == 2 * 5
+    assert divide(passage(*unknown), 0.5, 0).report_questions == ()

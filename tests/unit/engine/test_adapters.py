@@ -15,6 +15,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -70,6 +71,27 @@ def test_merge_is_the_adapter() -> None:  # promise 2
     torch.testing.assert_close(scores(machine), both, rtol=0, atol=1e-10)
     machine.reset()
     assert torch.equal(scores(machine, two), other)
+
+
+def test_many_small_merges_round_once() -> None:  # promise 2
+    """In bf16, where each alone is lost: 50 of them are the weights that one merge of 50 times as much gives, bit for bit."""
+    machine = engine("llama", torch.bfloat16)
+    adapter = loud(machine)
+    small = machine._adapters[adapter.id]
+    small = machine._adapters[adapter.id] = replace(small, scale=2.0**-11)
+    originals = [layer.weight.clone() for layer in machine.base.linears]
+    machine.merge(adapter)
+    after_one = sum(int((layer.weight != w).sum()) for layer, w in zip(machine.base.linears, originals, strict=True))
+    for _ in range(49):
+        machine.merge(adapter)
+    for layer, w, down, up in zip(machine.base.linears, originals, small.down, small.up, strict=True):
+        assert down is not None and up is not None
+        expected = (w.double() + 50 * small.scale * (up.double().t() @ down.double())).bfloat16()
+        assert (layer.weight != expected).float().mean() < 1e-3  # fp32 and fp64 may part at a tie
+    after_all = sum(int((layer.weight != w).sum()) for layer, w in zip(machine.base.linears, originals, strict=True))
+    assert after_one < 0.2 * after_all
+    machine.reset()
+    assert all(torch.equal(layer.weight, w) for layer, w in zip(machine.base.linears, originals, strict=True))
 
 
 @pytest.mark.parametrize("shape", [LoraShape(4, 32.0), SOME])

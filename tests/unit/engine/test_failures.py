@@ -70,7 +70,7 @@ def test_wrong_jobs() -> None:  # promise 3
     for data in (long, Datum((), ()), Datum((5, 6), (1.0,))):
         with pytest.raises(EngineError):
             machine.train([fine, TrainJob((data,))])
-    for wrong in (replace(fine, epochs=0), replace(fine, batch_size=0), replace(fine, lora=LoraShape(0)), replace(fine, loss="ppo")):
+    for wrong in (replace(fine, epochs=0), replace(fine, batch_size=0), replace(fine, lora=LoraShape(0)), replace(fine, loss="pope")):
         with pytest.raises(ConfigError):
             machine.train([fine, wrong])
     assert not machine._adapters

@@ -6,12 +6,14 @@
 4. Records whose task or proposal is unknown, or which are there already, are refused.
 5. An answer to a question of the other role is refused, and what reward questions were answered with is never among the results.
 6. The tables answer questions in SQL.
+7. A judge's reply is remembered at once, whatever becomes of its step, and a second judge is refused.
 """
 
 from __future__ import annotations
 
 import math
 import sqlite3
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -21,13 +23,14 @@ from hypothesis import strategies as st
 from tests.unit.ledger import made_up
 
 from selfedit.errors import LedgerError
-from selfedit.ledger import Reader
+from selfedit.ledger import Ledger, Reader
 from selfedit.types import (
     Answer,
     Artifact,
     Candidate,
     Dropped,
     Example,
+    JudgeReply,
     Kept,
     Prompt,
     Proposal,
@@ -37,12 +40,15 @@ from selfedit.types import (
     SelfEdit,
     Task,
     Turn,
+    Update,
+    Variant,
     Verdict,
 )
 
 text = st.text(max_size=20)
 number = st.integers(0, 2**40)
 score = st.floats(allow_nan=False) | st.none()
+finite = st.floats(allow_nan=False, allow_infinity=False)
 asked = st.lists(st.builds(Question, text, text, st.sampled_from(["given", "written", "cloze"]), text | st.none()), max_size=3).map(tuple)
 verdicts = st.lists(st.builds(Verdict, text, st.sampled_from(["accept", "reject", "stop"]), text), max_size=2).map(tuple)
 edits = st.builds(
@@ -56,7 +62,7 @@ edits = st.builds(
 
 def answers_to(questions: tuple[Question, ...]) -> st.SearchStrategy[tuple[Answer, ...]]:
     """Some of the questions answered, perhaps several times: by adapters of different seeds."""
-    answer = st.builds(Answer, st.sampled_from(questions), text, st.booleans(), score) if questions else st.nothing()
+    answer = st.builds(Answer, st.sampled_from(questions), text, st.booleans() | st.none(), score) if questions else st.nothing()
     return st.lists(answer, max_size=4 if questions else 0).map(tuple)
 
 
@@ -66,22 +72,26 @@ def answers_to(questions: tuple[Question, ...]) -> st.SearchStrategy[tuple[Answe
     edit=edits,
     round=number,
     index=number,
-    reward=st.builds(Reward, score, text, text),
+    reward=st.builds(Reward, score, text, text, st.lists(st.tuples(text, finite), max_size=2).map(tuple)),
     data=st.data(),
     losses=st.lists(st.floats(allow_nan=False), max_size=4).map(tuple),
     verdicts=verdicts,
     artifact=st.builds(Artifact, text, text, text),
     arm=text,
+    advantage=st.floats(allow_nan=False),
+    metrics=st.dictionaries(text, st.floats(allow_nan=False), max_size=3),
 )
-def test_round_trip_of_every_record(task, edit, round, index, reward, data, losses, verdicts, artifact, arm):
+def test_round_trip_of_every_record(task, edit, round, index, reward, data, losses, verdicts, artifact, arm, advantage, metrics):
     rewarded, reported = data.draw(answers_to(task.reward_questions)), data.draw(answers_to(task.report_questions))
     proposal = Proposal(task.id, round, index, 3, edit)
     written = {
         Task: [task],
         Proposal: [proposal],
         Candidate: [Candidate(proposal, reward, rewarded, losses, 5, verdicts)],
-        Kept: [Kept(task.id, round, index)],
-        Result: [Result(arm, task.id, reported, 7), Result(arm, task.id, (), 0), Result(arm, task.id, rewarded, 0, "reward")],
+        Kept: [Kept(task.id, round, index, advantage)],
+        Variant: [Variant(index, None if round % 2 else round, arm, task.title, "questions", 2, 3, 1e-3, edit.strategy, arm)],
+        Update: [Update(round, arm, index, index, losses, metrics)],
+        Result: [Result(arm, task.id, reported, 7, seed=2), Result(arm, task.id, (), 0), Result(arm, task.id, rewarded, 0, "reward")],
         Verdict: list(verdicts),
         Artifact: [artifact],
     }
@@ -94,7 +104,12 @@ def test_round_trip_of_every_record(task, edit, round, index, reward, data, loss
                 assert reader.step(kind.__name__, kind) == records
             assert [reader.tasks(), reader.proposals(round), reader.candidates(), reader.kept(round)] == list(written.values())[:4]
             assert reader.results(arm) + reader.results(arm, "reward") == written[Result]
-            assert [reader.verdicts(), reader.artifacts()] == list(written.values())[5:]
+            assert [reader.variants(), reader.updates(), reader.verdicts(), reader.artifacts()] == [
+                written[Variant],
+                written[Update],
+                list(verdicts),
+                [artifact],
+            ]
 
 
 def test_unscored_and_diverged_survive(tmp_path: Path):
@@ -173,3 +188,24 @@ def test_a_researcher_can_ask_in_sql(tmp_path: Path):
     turns = db.execute("SELECT idx, count(*), sum(finish_reason = 'length') FROM turns JOIN proposals ON proposals.id = proposal_id GROUP BY idx")
     assert turns.fetchall() == [(0, 8, 8), (1, 16, 16), (2, 24, 24)]
     db.close()
+
+
+def test_replies_survive_the_step_they_were_asked_in(tmp_path: Path):
+    reply = JudgeReply("a1", "judge at example.org", "judge-1.7", "<data>…</data>", "CORRECT")
+
+    def killed():
+        ledger.remember(reply)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt), made_up.begin(tmp_path / "run") as ledger:
+        assert ledger.recall("a1") is None
+        ledger.step("tasks", Task, killed)
+    with Ledger.open(tmp_path / "run") as ledger:
+        assert ledger.recall("a1") == reply and ledger.recall("a2") is None
+        before = ledger.content_hash()
+        ledger.remember(replace(reply, key="a2", reply="INCORRECT"))
+        assert ledger.content_hash() != before
+        for other in ({"judge": "another at example.org"}, {"served": "judge-1.8"}):
+            with pytest.raises(LedgerError, match=r"was judged by judge at example\.org \(judge-1\.7\) .* two judges are never mixed"):
+                ledger.remember(replace(reply, key="a3", **other))
+        assert ledger.recall("a3") is None

@@ -22,7 +22,7 @@ import pytest
 from tests.unit.ledger import made_up
 
 from selfedit.errors import Interrupted, LedgerError
-from selfedit.ledger import Ledger, Reader
+from selfedit.ledger import Ledger, Reader, final_arm
 from selfedit.types import Task
 
 ROOT = Path(__file__).parents[3]
@@ -143,3 +143,18 @@ def test_the_status_says_how_it_ended(tmp_path: Path, error: BaseException | Non
         assert reader.info().recipe["seed"] == ledger.recipe.seed == 7
         ledger.finish("finished")
         assert reader.info().status == "finished"
+
+
+@pytest.mark.parametrize(
+    ("arms", "final"),
+    [
+        (("base", "passage_only", "after"), "after"),
+        (("base", "untrained", "cold_start", "round-1", "round-2", "token_matched"), "round-2"),
+        (("base", "untrained", "cold_start", "token_matched"), "cold_start"),
+        (("base", "untrained", "best_strategy", "token_matched"), "best_strategy"),
+        (("base", "untrained"), "untrained"),
+        (("base", "passage_only"), None),
+    ],
+)
+def test_the_arm_that_a_run_is_about(arms: tuple[str, ...], final: str | None) -> None:
+    assert final_arm(arms) == final

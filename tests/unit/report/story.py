@@ -39,7 +39,7 @@ TITLES = [
     "Bells of Rostov",
 ]
 KINDS = ("given", "written", "cloze")
-ARMS = {"base": 0.08, "passage_only": 0.22, "passage_only_matched": 0.29, "after": 0.52, "best_per_document": 0.58}
+ARMS = {"base": 0.08, "passage_only": 0.22, "token_matched": 0.29, "after": 0.52, "best_of_k": 0.58}
 TRAINING_ARMS = {"base": 0.08, "passage_only": 0.22, "untrained": 0.3, "round-1": 0.45, "round-2": 0.7}
 ROUNDS, CANDIDATES, QUESTIONS, SEEDS, SENTENCES = 2, 4, 6, 2, 9
 
@@ -156,7 +156,7 @@ def answers(questions: tuple[Question, ...], skill: float, chance: random.Random
 
 
 def result(arm: str, task: Task, skill: float, chance: random.Random) -> Result:
-    tokens = {"base": 0, "passage_only": 18_400, "best_per_document": chance.randint(2500, 3300)}.get(arm, 92_300)
+    tokens = {"base": 0, "passage_only": 18_400, "best_of_k": chance.randint(2500, 3300)}.get(arm, 92_300)
     if task.title.startswith("Held out") and tokens:
         tokens = chance.randint(400, 700) if arm == "passage_only" else chance.randint(2500, 3300)
     return Result(arm, task.id, answers(task.report_questions, skill, chance), tokens)

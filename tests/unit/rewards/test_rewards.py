@@ -1,14 +1,14 @@
+"""Rewards made of answers, and the one a recipe asks for."""
+
 import math
+from typing import get_args
 
 import pytest
+from tests.unit.rewards.made import Notes, answer, edit, task
 
-from selfedit.config import Correctness, Likelihood
-from selfedit.rewards import correctness, likelihood, reward
-from selfedit.types import Answer, Question, Reward
-
-
-def answer(name: str, correct: bool = False, logprob: float | None = None) -> Answer:
-    return Answer(Question(name, "x"), "", correct, logprob)
+from selfedit.config import Correctness, Likelihood, Majority, Mix, Perplexity, PythonFunction, RewardSettings
+from selfedit.rewards import REWARDS, Measured, Needs, correctness, likelihood, needs, reward
+from selfedit.types import Reward
 
 
 def test_correctness_is_the_share_of_correct_answers() -> None:
@@ -33,9 +33,35 @@ def test_what_was_not_measured_is_unscored() -> None:
     ]:
         assert likelihood(after, before) == Reward(None, "likelihood", reason)
     assert correctness([]) == Reward(None, "correctness", "no reward questions")
+    assert correctness([answer("a", True), answer("b", None)]) == Reward(None, "correctness", "no right answer is known for 1 of 2 questions")
 
 
-@pytest.mark.parametrize(("settings", "kind"), [(Correctness(), "correctness"), (Likelihood(), "likelihood")])
-def test_reward_as_the_recipe_says(settings: Correctness | Likelihood, kind: str) -> None:
-    answers = [answer("a", True, -1.0)]
-    assert reward(settings, answers, answers).kind == kind
+def score(settings: RewardSettings, *measured: Measured) -> list[Reward]:
+    return reward(settings, measured, Notes())
+
+
+def test_mix_is_a_weighted_sum_on_stated_scales() -> None:
+    """2 * 0.5 + 0.25 * 3 nats / 1.5 nats = 1.5."""
+    after, before = (answer("a", True, -1.0), answer("b", False, -2.0)), (answer("a", False, -6.0), answer("b", False, -3.0))
+    settings = Mix(correctness=2, likelihood=0.25, nats=1.5)
+    [found] = score(settings, Measured(task(), edit(), answers=after, base_answers=before))
+    assert found == Reward(1.5, "mix", parts=(("correctness", 0.5), ("likelihood", 3.0)))
+    assert found.part("likelihood") == 3.0 and found.part("vote_share") is None
+    [unscored] = score(settings, Measured(task(), edit(), answers=after))
+    assert unscored == Reward(None, "mix", "no log-likelihood under the current weights for: a")
+
+
+@pytest.mark.parametrize(("settings", "kind"), [(Correctness(), "correctness"), (Likelihood(), "likelihood"), (Mix(), "mix")])
+def test_reward_as_the_recipe_says(settings: RewardSettings, kind: str) -> None:
+    answers = (answer("a", True, -1.0),)
+    assert [r.kind for r in score(settings, Measured(task(), edit(), answers=answers, base_answers=answers))] == [kind]
+
+
+def test_a_reward_says_what_it_needs() -> None:
+    assert needs(Correctness()) == needs(Likelihood()) == Needs(answers=True, gold=True)
+    assert needs(Majority(samples=5, temperature=0.9)) == Needs(samples=5, temperature=0.9)
+    assert needs(Perplexity()) == Needs(texts=True)
+    assert needs(PythonFunction(function="a:b")) == Needs(answers=True)
+    variants = get_args(get_args(RewardSettings)[0])
+    assert all(any(vars_ for vars_ in (needs(v()).answers, needs(v()).samples, needs(v()).texts)) for v in variants)
+    assert list(REWARDS) == [v.model_fields["type"].default for v in variants] and all(REWARDS.values())

@@ -41,6 +41,7 @@ class Base:
         self.sites: list[Site] = []
         self.linears: list[LoraLinear] = []
         self._originals: dict[int, Tensor] = {}
+        self._merged: list[Weights] = []
         for name, module in [(n, m) for n, m in model.named_modules() if isinstance(m, (nn.Linear, Conv1D, LoraLinear))]:
             if module.weight is self.head:
                 continue
@@ -116,14 +117,31 @@ class Base:
 
     @torch.no_grad()
     def merge(self, weights: Weights) -> None:
-        """Add an adapter to the frozen weights; the first merge keeps the originals for `reset`."""
+        """Add an adapter to the frozen weights: the originals plus the sum of all that were merged, computed wide and rounded once.
+
+        What one rounding takes away is not lost to the next merge. Their factors are kept, not their products: they are small.
+        """
+        self._merged.append(weights)
         for i, (down, up) in enumerate(zip(weights.down, weights.up, strict=True)):
-            if down is None or up is None:
-                continue
-            w = self.linears[i].weight
-            self._originals.setdefault(i, w.clone())
-            wide = torch.promote_types(w.dtype, torch.float32)
-            w.copy_(w.to(wide) + weights.scale * (up.to(w.device, wide).t() @ down.to(w.device, wide)))
+            if down is not None and up is not None:
+                weight = self.linears[i].weight
+                original = self._originals.setdefault(i, weight.clone())
+                weight.copy_(original.to(self.wide) + self._delta(i))
+
+    def _delta(self, site: int) -> Tensor:
+        """(o, i): what all merged adapters add to a site."""
+        weight = self.linears[site].weight
+        delta = torch.zeros_like(weight, dtype=self.wide)
+        for w in self._merged:
+            down, up = w.down[site], w.up[site]
+            if down is not None and up is not None:
+                delta.addmm_(up.to(delta).t(), down.to(delta), alpha=w.scale)
+        return delta
+
+    @property
+    def wide(self) -> torch.dtype:
+        """At least fp32."""
+        return torch.promote_types(self.dtype, torch.float32)
 
     @torch.no_grad()
     def reset(self) -> None:
@@ -131,3 +149,4 @@ class Base:
         for i, original in self._originals.items():
             self.linears[i].weight.copy_(original)
         self._originals.clear()
+        self._merged.clear()

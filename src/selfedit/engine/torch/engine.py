@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from selfedit.config import TorchEngine
-from selfedit.engine.base import Progress, Tokenizer
+from selfedit.engine.base import Progress, Tokenizer, check_loss
 from selfedit.engine.torch import peft, sample, score, train
 from selfedit.engine.torch.lora import Weights
 from selfedit.engine.torch.plain import adopt
@@ -67,8 +67,7 @@ class Torch:
     def train(self, jobs: Sequence[TrainJob], progress: Progress | None = None) -> list[Trained]:
         """Train one adapter for each job, in their order. A job that diverges fails alone."""
         for job in jobs:
-            if job.loss != "cross_entropy":
-                raise ConfigError(f"this engine has no loss {job.loss!r}; it has 'cross_entropy'")
+            check_loss(job)
             if min(job.epochs, job.batch_size, job.lora.rank) < 1:
                 raise ConfigError(f"epochs ({job.epochs}), batch_size ({job.batch_size}) and rank ({job.lora.rank}) are at least 1")
             for d in job.data:
@@ -76,7 +75,7 @@ class Torch:
                 if not d.tokens or len(d.weights) != len(d.tokens):
                     raise EngineError(f"a training sequence has {len(d.tokens)} tokens and {len(d.weights)} weights; every token needs one")
         outcomes = train.train(self.base, jobs, self.settings.slots, self.budget_tokens, self.workers, progress)
-        return [Trained(self._add(o.weights) if o.weights else None, o.losses, o.tokens, o.failure) for o in outcomes]
+        return [Trained(self._add(o.weights) if o.weights else None, o.losses, o.tokens, o.failure, o.metrics) for o in outcomes]
 
     def score(self, requests: Sequence[ScoreRequest], progress: Progress | None = None) -> list[Score]:
         """Log-probabilities of given completions, in their order."""

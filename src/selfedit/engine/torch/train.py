@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate, groupby
 
 import torch
+from torch import Tensor
 
 from selfedit.engine.base import Progress
 from selfedit.engine.torch.arena import Arena, Slot
@@ -19,6 +21,7 @@ from selfedit.engine.torch.attention import FlatAttend
 from selfedit.engine.torch.base import Base
 from selfedit.engine.torch.lora import Weights
 from selfedit.engine.torch.loss import LinearCrossEntropy
+from selfedit.engine.torch.losses import COUPLED, LinearLogprobs, Step, learn
 from selfedit.engine.torch.workers import balanced, together
 from selfedit.types import Datum, Optimizer, TrainJob
 
@@ -33,24 +36,46 @@ class Running:
     generator: torch.Generator
     fresh: bool = True
     losses: list[float] = field(default_factory=list)
+    metrics: dict[str, list[float]] = field(default_factory=dict)
     tokens: int = 0
-    batch: list[Datum] = field(default_factory=list)
+    batch: Step = field(init=False)
     order: deque[int] = field(default_factory=deque)
     epoch: int = 0
     failure: str | None = None
+    actions: list[Sequence[Datum]] = field(init=False)
+
+    def __post_init__(self) -> None:
+        data = iter(self.job.data)
+        self.actions = [[next(data) for _ in range(n)] for n in self.job.groups or [1] * len(self.job.data)]
 
     @property
     def steps(self) -> int:
         """Optimizer steps in all."""
-        return self.job.epochs * math.ceil(len(self.job.data) / self.job.batch_size)
+        return self.job.epochs * math.ceil(len(self.actions) / self.job.batch_size)
 
-    def next_batch(self) -> list[Datum]:
-        """The sequences of the next optimizer step; a new shuffle each epoch."""
+    def begin_step(self) -> None:
+        """The actions of the next optimizer step; a new shuffle each epoch."""
         if not self.order:
-            self.order.extend(torch.randperm(len(self.job.data), generator=self.generator).tolist())
+            self.order.extend(torch.randperm(len(self.actions), generator=self.generator).tolist())
             self.epoch += 1
-        self.batch = [self.job.data[self.order.popleft()] for _ in range(min(self.job.batch_size, len(self.order)))]
-        return self.batch
+        self.batch = Step.of(self.job, [self.actions[self.order.popleft()] for _ in range(min(self.job.batch_size, len(self.order)))])
+        self.fresh = True
+        self.losses.append(0.0)
+
+    def record(self, loss: float, metrics: Mapping[str, float]) -> None:
+        """Add what one pass contributed to the running step."""
+        self.fresh = False
+        self.losses[-1] += loss
+        for name, value in metrics.items():
+            values = self.metrics.setdefault(name, [])
+            values += [0.0] * (len(self.losses) - len(values))
+            values[-1] += value
+
+    def units(self) -> list[list[int]]:
+        """The sequences of the step (by place) in parts that may go into different passes."""
+        if self.job.loss not in COUPLED:
+            return [[i] for i in range(len(self.batch.data))]
+        return [list(places) for _, places in groupby(range(len(self.batch.data)), self.batch.action.__getitem__)]
 
     @property
     def done(self) -> bool:
@@ -66,6 +91,11 @@ class Outcome:
     losses: tuple[float, ...]
     tokens: int
     failure: str | None
+    metrics: dict[str, tuple[float, ...]] = field(default_factory=dict)
+
+
+Part = tuple[Running, list[int]]
+"""Some sequences of a job's step, by their places in it."""
 
 
 def learning_rate(o: Optimizer, step: int, steps: int) -> float:
@@ -107,9 +137,7 @@ def _train(base: Base, jobs: Sequence[TrainJob], slots: int, budget_tokens: int,
         while waiting and free:
             running.append(_begin(waiting.popleft(), jobs, free.pop()))
         for r in running:
-            r.next_batch()
-            r.fresh = True
-            r.losses.append(0.0)
+            r.begin_step()
         for parts in _passes(running, budget_tokens):
             trained += _accumulate(arena, parts)
         norms = torch.stack([r.slot.gradient_norm() for r in running]).tolist()
@@ -117,7 +145,7 @@ def _train(base: Base, jobs: Sequence[TrainJob], slots: int, budget_tokens: int,
             _update(r, norm)
         for r in [r for r in running if r.done]:
             weights = None if r.failure else r.slot.finished(r.job.lora)
-            outcomes[r.index] = Outcome(weights, tuple(r.losses), r.tokens, r.failure)
+            outcomes[r.index] = Outcome(weights, tuple(r.losses), r.tokens, r.failure, {name: tuple(v) for name, v in r.metrics.items()})
             running.remove(r)
             free.append(r.slot)
         progress(trained)
@@ -138,54 +166,69 @@ def _begin(index: int, jobs: Sequence[TrainJob], slot: Slot) -> Running:
     return Running(index, job, slot, generator)
 
 
-def _passes(running: Sequence[Running], budget_tokens: int) -> Iterator[list[tuple[Running, list[Datum]]]]:
+def _passes(running: Sequence[Running], budget_tokens: int) -> Iterator[list[Part]]:
     """Pack the batches of all jobs into passes of about `budget_tokens`; sequences of a job stay together where they fit."""
-    parts: list[tuple[Running, list[Datum]]] = []
+    parts: list[Part] = []
     room = budget_tokens
-    for r in sorted(running, key=lambda r: (-sum(len(d.tokens) for d in r.batch), r.index)):
-        for d in r.batch:
-            if len(d.tokens) > room and parts:
+    for r in sorted(running, key=lambda r: (-sum(len(d.tokens) for d in r.batch.data), r.index)):
+        for unit in r.units():
+            size = sum(len(r.batch.data[i].tokens) for i in unit)
+            if size > room and parts:
                 yield parts
                 parts, room = [], budget_tokens
             if parts and parts[-1][0] is r:
-                parts[-1][1].append(d)
+                parts[-1][1].extend(unit)
             else:
-                parts.append((r, [d]))
-            room -= len(d.tokens)
+                parts.append((r, unit))
+            room -= size
     if parts:
         yield parts
 
 
-def _accumulate(arena: Arena, parts: Sequence[tuple[Running, list[Datum]]]) -> int:
+def _accumulate(arena: Arena, parts: Sequence[Part]) -> int:
     """One forward and backward pass; the gradients of every adapter are added to. Returns the tokens it took."""
     base = arena.base
-    data = [d for _, group in parts for d in group]
-    lengths = [len(d.tokens) for d in data]
+    owned = [(r.batch.data[i], r.batch.norm[i]) for r, here in parts for i in here]
+    lengths = [len(d.tokens) for d, _ in owned]
     device = base.device
-    tokens = torch.tensor([t for d in data for t in d.tokens], device=device)
+    tokens = torch.tensor([t for d, _ in owned for t in d.tokens], device=device)
     positions = torch.cat([torch.arange(n, device=device) for n in lengths])
-    rows_of = [(r.slot.index, sum(len(d.tokens) for d in group)) for r, group in parts]
-    running = base.blocks(rows_of, fresh=[r.fresh for r, _ in parts])
-    owner, weights = [], []
-    for i, (r, group) in enumerate(parts):
-        norm = sum(sum(d.weights[1:]) for d in r.batch) or 1.0
-        for d in group:
-            weights += [w / norm for w in d.weights[1:]] + [0.0]
-        owner += [i] * rows_of[i][1]
-        r.tokens += rows_of[i][1]
+    sizes = [sum(len(r.batch.data[i].tokens) for i in here) for r, here in parts]
+    running = base.blocks([(r.slot.index, n) for (r, _), n in zip(parts, sizes, strict=True)], fresh=[r.fresh for r, _ in parts])
+    weights = [w / norm for d, norm in owned for w in (*d.weights[1:], 0.0)]
     labelled = [i for i, w in enumerate(weights) if w]
     rows = torch.tensor(labelled, dtype=torch.long, device=device)
     weight = torch.tensor([weights[i] for i in labelled], dtype=torch.promote_types(base.dtype, torch.float32), device=device)
     hidden = base.forward(tokens, positions, FlatAttend(lengths, device), arena.bank, running)
     states, targets = hidden[rows], tokens.roll(-1)[rows]
-    loss, each = LinearCrossEntropy.apply(states, base.head, targets, weight, base.softcap)  # type: ignore[no-untyped-call]
-    loss.backward()
-    each = each.masked_fill(~states.any(-1), math.nan)  # an RMSNorm turns states that overflow into zeros, and the loss into log V
-    sums = torch.zeros(len(parts), dtype=weight.dtype, device=device).index_add_(0, torch.tensor(owner, device=device)[rows], each * weight)
-    for (r, _), value in zip(parts, sums.tolist(), strict=True):
-        r.fresh = False
-        r.losses[-1] += value
+    for (r, _), n, (loss, metrics) in zip(parts, sizes, _backward(base, parts, states, targets, weight), strict=True):
+        r.tokens += n
+        r.record(loss, metrics)
     return len(tokens)
+
+
+def _backward(base: Base, parts: Sequence[Part], states: Tensor, targets: Tensor, weights: Tensor) -> list[tuple[float, dict[str, float]]]:
+    """From the states (M, d) of the learned tokens to gradients; the loss of each part with its metrics.
+
+    Cross-entropy is one fused product for all its parts.
+    """
+    counts = [sum(w != 0 for i in here for w in r.batch.data[i].weights[1:]) for r, here in parts]
+    owner = torch.repeat_interleave(torch.tensor(counts)).to(states.device)
+    fused = [r.job.loss == "cross_entropy" for r, _ in parts]
+    plain = ... if all(fused) else torch.tensor(fused, device=states.device)[owner].nonzero().squeeze(1)
+    lost = ~states.any(-1)  # an RMSNorm turns states that overflow into zeros, and the loss into log V
+    total, each = LinearCrossEntropy.apply(states[plain], base.head, targets[plain], weights[plain], base.softcap)  # type: ignore[no-untyped-call]
+    each = each.masked_fill(lost[plain], math.nan)
+    sums = torch.zeros(len(parts), dtype=weights.dtype, device=states.device).index_add_(0, owner[plain], each * weights[plain])
+    metrics: dict[int, dict[str, Tensor]] = {}
+    for place, ((r, here), count, end) in enumerate(zip(parts, counts, accumulate(counts), strict=True)):
+        rows = slice(end - count, end)
+        if count and r.job.loss != "cross_entropy":
+            logp = LinearLogprobs.apply(states[rows], base.head, targets[rows], base.softcap)  # type: ignore[no-untyped-call]
+            loss, metrics[place] = learn(r.job, logp.masked_fill(lost[rows], math.nan), r.batch, here)
+            total, sums[place] = total + loss, loss.detach()
+    total.backward()
+    return [(loss, {name: v.item() for name, v in metrics.get(i, {}).items()}) for i, loss in enumerate(sums.tolist())]
 
 
 def _update(r: Running, norm: float) -> None:

@@ -1,0 +1,125 @@
+"""The search of the Darwin Gödel Machine (Zhang et al. 2025, arXiv 2505.22954) over ways of writing self-edits.
+
+Every strategy that was evaluated stays in the archive. A parent is drawn, the model itself writes how to do better, and what it wrote is read
+strictly into a bounded record: the prompt, the format, how many samples, and how long and fast to train on them. Tasks, questions and the judge
+are no part of it: a strategy cannot touch what it is measured by.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from selfedit.types import Prompt, Turn, Variant
+
+PROMPT_CHARACTERS = (10, 600)
+SAMPLES, EPOCHS, LR = (1, 4), (1, 20), (1e-5, 1e-2)
+"""Least and most of what a strategy may ask for."""
+
+_LINE = re.compile(r"(Prompt|Format|Samples|Epochs|Learning rate): *(\S.*)")
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A strategy in the archive with its score, the mean reward; None where it could not be used or scored."""
+
+    variant: Variant
+    score: float | None
+
+
+def chances(archive: Sequence[Entry], steepness: float, midpoint: float) -> list[float]:
+    """How likely each entry is to be the next parent: sigmoid of its score times 1 / (1 + children), normalised (appendix A.2).
+
+    Children that could not be scored do not count, and are no parents. Raises ValueError where nothing was scored.
+    """
+    children = [sum(e.variant.parent == entry.variant.number and e.score is not None for e in archive) for entry in archive]
+    weights = [
+        0.0 if entry.score is None else 1 / (1 + math.exp(-steepness * (entry.score - midpoint))) / (1 + count)
+        for entry, count in zip(archive, children, strict=True)
+    ]
+    if not sum(weights):
+        raise ValueError("no strategy could be scored")
+    return [weight / sum(weights) for weight in weights]
+
+
+_EXAMPLE = """Ways to turn a passage into study material, each with the score it got (higher is better), and after it a better way made from it.
+
+Prompt: Summarise the passage.
+Format: statements
+Samples: 1
+Epochs: 5
+Learning rate: 0.001
+Score: 0.204
+Better:
+Prompt: List every name, number and date of the passage, and say in one full sentence what each of them is about.
+Format: statements
+Samples: 2
+Epochs: 8
+Learning rate: 0.002
+
+"""
+
+
+def ask(parent: Entry) -> Prompt:
+    """What the model is asked for a child: a text to continue, which small models follow better than a request."""
+    v = parent.variant
+    told = f"Prompt: {v.prompt}\nFormat: {v.format}\nSamples: {v.samples}\nEpochs: {v.epochs}\nLearning rate: {v.lr:g}\nScore: {parent.score:.3f}\n"
+    return Prompt(f"{_EXAMPLE}{told}Better:\nPrompt:", continued=True)
+
+
+def read(turn: Turn, number: int, parent: Variant) -> Variant:
+    """The child that was written. Settings it does not name are its parent's; anything else than settings within bounds is a problem, in words."""
+    lines = f"Prompt: {turn.completion.strip()}".partition("\n\n")[0].splitlines()
+    child = replace(parent, number=number, parent=parent.number, strategy=f"variant-{number}", written=turn.completion, problem="")
+    try:
+        return replace(child, **_settings(lines[:-1] if turn.finish_reason == "length" else lines))
+    except ValueError as error:
+        return replace(child, problem=str(error))
+
+
+def _settings(lines: Sequence[str]) -> dict[str, Any]:
+    found: dict[str, str] = {}
+    for line in lines:
+        match = _LINE.fullmatch(line.strip())
+        if match is None:
+            raise ValueError(f"not a setting: {line.strip()[:80]!r}")
+        if match[1] in found:
+            raise ValueError(f"{match[1]} is said twice")
+        found[match[1]] = match[2].strip()
+    if "Prompt" not in found:
+        raise ValueError("there is no prompt")
+    return {_FIELDS[name]: _READ[name](value) for name, value in found.items()}
+
+
+def _prompt(text: str) -> str:
+    if not PROMPT_CHARACTERS[0] <= len(text) <= PROMPT_CHARACTERS[1] or not text.isprintable():
+        raise ValueError(f"a prompt has {PROMPT_CHARACTERS[0]} to {PROMPT_CHARACTERS[1]} printable characters, not {len(text)}")
+    return text
+
+
+def _format(text: str) -> str:
+    if text not in ("statements", "questions"):
+        raise ValueError(f"Format is statements or questions, not {text[:40]!r}")
+    return text
+
+
+def _whole(name: str, least: int, most: int) -> Any:
+    def value(text: str) -> int:
+        if not (text.isascii() and text.isdecimal() and len(text) < 4 and least <= int(text) <= most):
+            raise ValueError(f"{name} is a whole number from {least} to {most}, not {text[:40]!r}")
+        return int(text)
+
+    return value
+
+
+def _lr(text: str) -> float:
+    if not (re.fullmatch(r"\d*\.?\d+(e-\d{1,2})?", text) and LR[0] <= float(text) <= LR[1]):
+        raise ValueError(f"Learning rate is a number from {LR[0]:g} to {LR[1]:g}, not {text[:40]!r}")
+    return float(text)
+
+
+_FIELDS = {"Prompt": "prompt", "Format": "format", "Samples": "samples", "Epochs": "epochs", "Learning rate": "lr"}
+_READ = {"Prompt": _prompt, "Format": _format, "Samples": _whole("Samples", *SAMPLES), "Epochs": _whole("Epochs", *EPOCHS), "Learning rate": _lr}

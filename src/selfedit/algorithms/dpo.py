@@ -1,0 +1,17 @@
+"""DPO (Rafailov et al. 2023, arXiv 2305.18290), in on-policy rounds: pairs are of the policy's own self-edits, new ones each round."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from selfedit.algorithms.groups import varied
+from selfedit.types import Candidate, Kept
+
+
+def select(candidates: Sequence[Candidate]) -> list[Kept]:
+    """Of each group whose rewards differ the best self-edit, advantage 1, and after it the worst, advantage -1; equal rewards by lower index."""
+    kept = []
+    for (round_, task_id), group in varied(candidates).items():
+        best, worst = min(group, key=lambda member: (-member[1], member[0])), min(group, key=lambda member: (member[1], member[0]))
+        kept += [Kept(task_id, round_, best[0], 1.0), Kept(task_id, round_, worst[0], -1.0)]
+    return kept

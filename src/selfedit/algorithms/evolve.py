@@ -1,0 +1,42 @@
+"""Evolution of the weights: several LoRAs are trained on self-written data, the best is the foundation of the next iteration, its data accumulate,
+and at the end they fine-tune the model as it came.
+
+Number k of the self-edits of all tasks together are the data of LoRA k. The scheme is that of popular accounts of SEAL (arXiv 2506.10943); choosing
+among whole populations by fitness alone goes back to Rechenberg (1973), (1, λ) selection.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from statistics import fmean
+
+from selfedit.algorithms.groups import TIE
+from selfedit.types import Candidate, Kept, Proposal
+
+
+def members(proposals: Sequence[Proposal]) -> list[list[Proposal]]:
+    """The data of each LoRA: the self-edits of one number, by number."""
+    found: dict[int, list[Proposal]] = defaultdict(list)
+    for proposal in proposals:
+        found[proposal.index].append(proposal)
+    return [found[index] for index in sorted(found)]
+
+
+def select(candidates: Sequence[Candidate]) -> list[Kept]:
+    """All self-edits of the LoRA with the highest mean reward over the tasks; the lower number where two are equal.
+
+    A LoRA that was not scored on every task is never chosen: its mean would be over other tasks than the others'.
+    """
+    rewards: dict[int, list[float | None]] = defaultdict(list)
+    for candidate in candidates:
+        accepted = all(verdict.decision == "accept" for verdict in candidate.verdicts)
+        rewards[candidate.proposal.index].append(candidate.reward.value if accepted else None)
+    fitness = {
+        index: round(fmean(known), TIE) for index, values in rewards.items() if len(known := [v for v in values if v is not None]) == len(values)
+    }
+    if not fitness:
+        return []
+    best = min(fitness, key=lambda index: (-fitness[index], index))
+    chosen = [candidate.proposal for candidate in candidates if candidate.proposal.index == best]
+    return [Kept(proposal.task_id, proposal.round, proposal.index) for proposal in chosen]

@@ -1,0 +1,185 @@
+"""The arms of a comparison: each trains adapters in its own way, and all answer the same report questions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+
+from selfedit.algorithms import rest_em
+from selfedit.cells import Cells, Edits, Trial, matched, tokens_of
+from selfedit.engine.base import Progress
+from selfedit.errors import EngineError
+from selfedit.outer import chosen
+from selfedit.steps import artifact
+from selfedit.text import ask
+from selfedit.types import Artifact, Example, Proposal, Question, Result, Task
+
+
+@dataclass(frozen=True, slots=True)
+class Untrained:
+    """What the model as it came wrote for the held-out documents, the strategy it does best with, and what came of that."""
+
+    edits: Edits
+    strategy: str
+    results: Sequence[Result]
+
+
+class Arms(Cells):
+    """What is measured beside what."""
+
+    # ------------------------------------------------------------ the comparison of train and eval
+
+    def baselines(self, tasks: Sequence[Task]) -> Untrained:
+        """The arms of `eval.arms` that begin with the model as it came; to be measured before anything is merged into it."""
+        recipe, wanted = self.policy.recipe, self.policy.recipe.eval.arms
+        K, strategies = recipe.propose.candidates, recipe.propose.strategies
+        several = {"random_edit", "best_of_k", "all_edits", "more_edits"}.intersection(wanted)
+        if "base" in wanted:
+            self.answer_base("base", tasks)
+        if "passage_only" in wanted:
+            self.arm("passage_only", tasks, lambda task, seed: self.one(task, seed, [_passage(task)]))
+        number = max(len(strategies), K if several else 1) if several or "untrained" in wanted else 0
+        edits = self.write("untrained", tasks, 0, strategies, number) if number else {}
+        strategy, results = self.strategies(tasks, tuple(dict.fromkeys(strategies)), edits) if "untrained" in wanted else (strategies[0], [])
+        if "random_edit" in wanted:
+            self.arm("random_edit", tasks, lambda task, seed: self.one(task, seed, self.drawn(edits[task.id, seed][:K], seed).edit.examples))
+        if "best_of_k" in wanted:
+            self.best_of_k(tasks, {key: group[:K] for key, group in edits.items()})
+        if "all_edits" in wanted:
+            self.arm("all_edits", tasks, lambda task, seed: self.one(task, seed, _together(edits[task.id, seed][:K])))
+        if "oracle" in wanted:
+            self.oracle(tasks)
+        return Untrained({key: group[:K] for key, group in edits.items()}, strategy, results)
+
+    def strategies(self, tasks: Sequence[Task], strategies: Sequence[str], edits: Edits) -> tuple[str, list[Result]]:
+        """One unselected self-edit of each strategy. The `untrained` arm is the strategy that does best, judged by the reward questions."""
+
+        def plan(strategy: str, task: Task, seed: int) -> list[Trial]:
+            first = next(p for p in edits[task.id, seed] if p.edit.strategy == strategy)
+            choosing = task.reward_questions if len(strategies) > 1 else ()
+            return [(self.job(task, seed, first.edit.examples), (*task.report_questions, *choosing))]
+
+        if len(strategies) == 1:
+            return strategies[0], self.arm("untrained", tasks, partial(plan, strategies[0]))
+        found = {strategy: self.arm(strategy, tasks, partial(plan, strategy)) for strategy in strategies}
+        best = max(strategies, key=lambda strategy: _correct(r for r in found[strategy] if r.role == "reward"))
+        same = [replace(r, arm="untrained") for r in found[best] if r.role == "report"]
+        return best, self.step("evaluate/untrained", Result, f"The best strategy is {best}", lambda progress: same)
+
+    def evaluate(self, tasks: Sequence[Task], number: int, arm: str, strategy: str) -> list[Result]:
+        """The policy after `number` updates as an arm: one unselected self-edit of each task, and an adapter on it."""
+        edits = self.write(arm, tasks, number, (strategy,), 1)
+        return self.arm(arm, tasks, lambda task, seed: self.one(task, seed, edits[task.id, seed][0].edit.examples))
+
+    def best_of_k(self, tasks: Sequence[Task], edits: Edits) -> None:
+        """The best of K self-edits by its reward, as a round selects it; trained anew before the report questions are put."""
+        recipe, best = self.policy.recipe, dict[tuple[str, int], Proposal]()
+        base = self.reward_base("evaluate/best_of_k/base", tasks)
+        for seed in range(recipe.eval.seeds):
+            candidates = self.scored(f"evaluate/best_of_k/candidates/{seed}-", tasks, [p for task in tasks for p in edits[task.id, seed]], base)
+            best |= {(p.task_id, seed): p for p in chosen(candidates, rest_em.select(candidates, 1))}
+        if missing := [task.title for task in tasks for seed in range(recipe.eval.seeds) if (task.id, seed) not in best]:
+            self.leave_out(
+                "best_of_k", f"no self-edit of “{missing[0]}” has a reward to choose it by ({len(missing)} of {len(tasks) * recipe.eval.seeds})"
+            )
+            return
+        self.arm("best_of_k", tasks, lambda task, seed: self.one(task, seed, best[task.id, seed].edit.examples))
+
+    def oracle(self, tasks: Sequence[Task]) -> None:
+        """Learn the report questions themselves, in other wordings than those asked: about as good as a self-edit can be."""
+        wordings = [len(_wordings(task)[question.fact]) for task in tasks for question in task.report_questions]
+        if lonely := sum(n < 2 for n in wordings):
+            self.leave_out("oracle", f"{lonely} of {len(wordings)} report questions have no other wording to learn from")
+            return
+
+        def plan(task: Task, seed: int) -> list[Trial]:
+            return [(self.job(task, seed, [*(_exchange(task, q) for q in learned), _passage(task)]), asked) for learned, asked in _folds(task)]
+
+        self.arm("oracle", tasks, plan)
+
+    def controls(self, tasks: Sequence[Task], final: Sequence[Result], start: Untrained) -> None:
+        """As many tokens for each adapter as the final arm was trained on, over the same weights: of the passage, and of untrained self-edits."""
+        wanted, trained = self.policy.recipe.eval.arms, final is not start.results  # else nothing was merged, and they are the final ones themselves
+        tokens = {(r.task_id, r.seed): r.tokens for r in final}
+
+        def passage(task: Task, seed: int) -> list[Trial]:
+            return [(matched(self.job(task, seed, [_passage(task)]), tokens[task.id, seed]), task.report_questions)]
+
+        def edits(task: Task, seed: int) -> list[Trial]:
+            group, enough = start.edits[task.id, seed], tokens[task.id, seed]
+            jobs = [self.job(task, seed, _together(group[:n])) for n in range(1, len(group) + 1)]
+            return [(matched(next((job for job in jobs if tokens_of(job) >= enough), jobs[-1]), enough), task.report_questions)]
+
+        if "token_matched" in wanted:
+            if final:
+                self.arm("token_matched", tasks, passage)
+            else:
+                self.leave_out("token_matched", "there is no arm to match; name `untrained` too")
+        if "more_edits" in wanted:
+            if trained:
+                self.arm("more_edits", tasks, edits)
+            else:
+                self.leave_out("more_edits", "there is no trained policy whose tokens it could match")
+
+    # ------------------------------------------------------------ the comparison of learn
+
+    def compare(self, tasks: Sequence[Task], best: Sequence[Proposal]) -> None:
+        """One adapter on the best self-edits of all tasks, beside one on the passages alone, and one on the passages with as many tokens."""
+        policy, seed = self.policy, self.policy.recipe.seed
+        learned = [e for p in best for e in p.edit.examples]
+        if not learned:
+            raise EngineError("no self-edit could be kept: every candidate failed; `selfedit report` shows why (lower inner.optimizer.lr?)")
+        after, plain = policy.job(learned, seed), policy.job([_passage(t) for t in tasks], seed)
+        jobs = {"passage_only": plain, "token_matched": matched(plain, tokens_of(after)), "after": after}
+
+        def work(progress: Progress) -> list[Result]:
+            trained = dict(zip(jobs, policy.train(list(jobs.values()), progress), strict=True))
+            if failed := next((t.failure for t in trained.values() if t.failure), None):
+                raise EngineError(f"the final adapter could not be trained: {failed}")
+            answers = policy.answer([(t.adapter, task, task.report_questions) for t in trained.values() for task in tasks], progress)
+            self.export(trained["after"], "adapter")
+            for t in trained.values():
+                self.drop(t)
+            pairs = [(arm, t, task) for arm, t in trained.items() for task in tasks]
+            return [Result(arm, task.id, a, t.tokens) for (arm, t, task), a in zip(pairs, answers, strict=True)]
+
+        self.step("compare", Result, "Training on the best self-edits of all documents", work)
+        self.step("adapter", Artifact, "Sealing the adapter", lambda progress: [artifact(self.ledger.folder, "adapter")])
+
+
+def _passage(task: Task) -> Example:
+    return Example(f"{task.title}\n{task.context}")
+
+
+def _together(edits: Iterable[Proposal]) -> list[Example]:
+    """The examples of several self-edits; what several say in the same words, the passage above all, stands there once."""
+    return list(dict.fromkeys(example for p in edits for example in p.edit.examples))
+
+
+def _exchange(task: Task, question: Question) -> Example:
+    """A question as it will be asked, with its answer."""
+    return Example(question.answer, prompt=ask(task.title, question.question))
+
+
+def _wordings(task: Task) -> dict[str | None, list[Question]]:
+    """The report questions by what they ask for. One without a fact has no other wording, and several without one are none of each other."""
+    found: dict[str | None, list[Question]] = {None: []}
+    for question in task.report_questions:
+        if question.fact is not None:
+            found.setdefault(question.fact, []).append(question)
+    return found
+
+
+def _folds(task: Task) -> list[tuple[list[Question], tuple[Question, ...]]]:
+    """(learned, asked): every wording is asked once, of an adapter that learned all the others."""
+    facts = [group for group in _wordings(task).values() if group]
+    return [
+        ([q for group in facts for n, q in enumerate(group) if n != place], tuple(group[place] for group in facts if place < len(group)))
+        for place in range(max(map(len, facts)))
+    ]
+
+
+def _correct(results: Iterable[Result]) -> int:
+    """Right answers, of those that anybody knows."""
+    return sum(answer.correct is True for result in results for answer in result.answers)

@@ -1,0 +1,128 @@
+"""The whole recipe, and what is said of one that is wrong."""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, Field, ValidationError, model_validator
+
+from selfedit.config.algorithms import AlgorithmSettings, Archive, ColdStart, Evolve, RestEM
+from selfedit.config.base import Settings, by_type
+from selfedit.config.engine import EngineSettings, TorchEngine
+from selfedit.config.exam import Documents, Evaluation, Questions
+from selfedit.config.inner import Inner, Propose
+from selfedit.config.rewards import Correctness, Majority, Perplexity, RewardSettings
+from selfedit.config.screening import NoScreening, ScreeningSettings, Selective, Trials
+from selfedit.errors import ConfigError
+
+
+class GuardSettings(Settings):
+    """Limits an adapter has to respect to be kept."""
+
+    max_forgetting: float = Field(2.0, gt=0)
+    """Largest loss in mean log-likelihood a token, in nats, on general knowledge that no document is about."""
+
+
+class Recipe(Settings):
+    """A whole run. `selfedit learn --recipe FILE` and `selfedit train FILE` read one; flags of the same names override it."""
+
+    model: str = "smollm2-135m"
+    """A packaged name, a Hugging Face hub name or a folder."""
+    seed: int = Field(0, ge=0)
+    """Every choice left to chance follows from it."""
+    docs: tuple[Path, ...] = ()
+    """Documents or JSONL files with questions. Empty: `train` and `eval --reliability` take their part of the bundled corpus."""
+    eval_docs: tuple[Path, ...] = ()
+    """For `train` and `eval`: documents the policy never learns from, on which it is measured. Empty: the held-out part of the bundled corpus."""
+    limit: int = Field(0, ge=0)
+    """Only the first passages, 0 for all."""
+    rounds: int = Field(2, ge=1)
+    """Outer rounds of `train`."""
+    chunk: int = Field(16, ge=1)
+    """Candidates trained in one call and committed together, rounded to whole passages; in a comparison, documents."""
+    documents: Documents = Documents()
+    questions: Questions = Questions()
+    propose: Propose = Propose()
+    inner: Inner = Inner()
+    reward: RewardSettings = Correctness()
+    screening: ScreeningSettings = NoScreening()
+    trials: Trials = Trials()
+    algorithm: AlgorithmSettings = RestEM()
+    cold_start: ColdStart = ColdStart()
+    eval: Evaluation = Evaluation()
+    guards: GuardSettings = GuardSettings()
+    engine: EngineSettings = TorchEngine()
+
+    @model_validator(mode="after")
+    def _screening_fits(self) -> Recipe:
+        screen, reward, algorithm = self.screening, self.reward, self.algorithm
+        least = algorithm.keep if isinstance(algorithm, RestEM) else 1 if isinstance(algorithm, Archive) else 2  # the others compare
+        if isinstance(algorithm, Evolve) and not isinstance(screen, NoScreening):
+            raise ValueError("algorithm evolve trains whole populations: screening.type has to be none")
+        if isinstance(screen, Selective) and screen.keep < least:
+            raise ValueError(f"screening.keep is {screen.keep}, too few for algorithm {algorithm.type}: it learns from at least {least} of a task")
+        if isinstance(screen, Selective) and isinstance(reward, Perplexity | Majority):
+            raise ValueError(f"screening.type {screen.type} rates by right answers, and reward {reward.type} goes by none: take early_stop or none")
+        return self
+
+
+UNIONS = {name: by_type(field.annotation) for name, field in Recipe.model_fields.items() if field.discriminator}
+"""The keys of which one variant is chosen, with their variants by `type`."""
+
+
+def load_recipe(path: Path) -> Recipe:
+    """Read a TOML recipe. Raises ConfigError naming the key, and the nearest valid one where it is misspelt."""
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ConfigError(f"no recipe at {path}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not valid TOML: {error}") from error
+    return parse_recipe(values, source=str(path))
+
+
+def parse_recipe(values: dict[str, Any], source: str = "recipe") -> Recipe:
+    """Check the values of a recipe. Raises ConfigError, one line, for the first thing that is wrong."""
+    try:
+        return Recipe.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError(_explain(error, source)) from error
+
+
+def _explain(error: ValidationError, source: str) -> str:
+    first = error.errors()[0]
+    where = [str(part) for part in first["loc"]]
+    key = ".".join(part for above, part in pairwise(("", *where)) if above not in UNIONS)  # the chosen variant is no part of a key
+    if first["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
+        if len(where) == 3 and (kinds := UNIONS.get(where[0])):
+            return f"{source}: {key} is no setting of {where[1]}, which has {', '.join(kinds[where[1]].model_fields)}"
+        near = difflib.get_close_matches(key, list(_known_keys(Recipe)), n=1, cutoff=0.0)
+        return f"{source}: unknown key '{key}'; the nearest valid one is '{near[0]}'"
+    if first["type"] == "union_tag_not_found":
+        return f"{source}: {key}: say which with 'type'; there are {', '.join(UNIONS[key])}"
+    got = "" if first["type"] == "value_error" else f" (got {first['input']!r})"  # our own messages say enough, and an address may hold a password
+    return ": ".join(part for part in (source, key, first["msg"].removeprefix("Value error, ")) if part) + got
+
+
+def _known_keys(model: type[BaseModel], prefix: str = "") -> list[str]:
+    """Dotted names of every key below a model."""
+    from pydantic import TypeAdapter
+
+    schema = TypeAdapter(model).json_schema()
+    definitions = schema.get("$defs", {})
+
+    def walk(node: dict[str, Any], prefix: str) -> list[str]:
+        names: list[str] = []
+        for branch in [node, *node.get("oneOf", []), *node.get("anyOf", []), *node.get("allOf", [])]:
+            target = definitions[branch["$ref"].rsplit("/", 1)[1]] if "$ref" in branch else branch
+            for key, value in target.get("properties", {}).items():
+                names += [prefix + key, *walk(value, f"{prefix}{key}.")]
+            if "oneOf" in target and target is not node:
+                names += walk(target, prefix)
+        return names
+
+    return walk(schema, prefix)

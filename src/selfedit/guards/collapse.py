@@ -1,0 +1,48 @@
+"""Did the policy learn to agree with itself? A majority's reward can be had without being right: votes become unanimous while answers get worse
+(SRT, arXiv 2505.21444, section 5)."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+from selfedit import stats
+from selfedit.types import Candidate, Result, Verdict
+
+
+def collapse(
+    candidates_before: Sequence[Candidate], candidates: Sequence[Candidate], results_before: Sequence[Result], results: Sequence[Result]
+) -> Verdict | None:
+    """Compares a round with the one before: the vote share among its candidates, and the accuracy of the weights it began with on held-out questions.
+
+    Rejects where the share rose and the accuracy fell, and stops where the fall is beyond chance: the 95 % interval of the paired difference excludes
+    zero. None where the reward is no vote; where accuracy was not measured, it cannot decide and rejects.
+    """
+    before, after = _share(candidates_before), _share(candidates)
+    if before is None or after is None:
+        return None
+    shares = f"the vote share went from {before:.3f} to {after:.3f}"
+    then, now = _marks(results_before), _marks(results)
+    shared = [task for task in now if len(then.get(task, ())) == len(now[task]) > 0]
+    if not shared:
+        return Verdict("collapse", "reject", f"{shares}, and no held-out accuracy was measured to compare it with")
+    change = stats.paired_difference([now[task] for task in shared], [then[task] for task in shared])
+    reason = f"{shares}, held-out accuracy changed by {100 * change.mean:+.1f} points ({100 * change.low:+.1f} to {100 * change.high:+.1f})"
+    if after <= before or change.mean >= 0:
+        return Verdict("collapse", "accept", reason)
+    return Verdict("collapse", "stop" if change.high < 0 else "reject", f"{reason}: the model agrees more with itself and is right less often")
+
+
+def _share(candidates: Sequence[Candidate]) -> float | None:
+    """The mean vote share of a round's candidates, None where there was no vote."""
+    shares = [share for candidate in candidates if (share := candidate.reward.part("vote_share")) is not None]
+    return sum(shares) / len(shares) if shares else None
+
+
+def _marks(results: Sequence[Result]) -> dict[str, list[float]]:
+    """By task, how often each report question was answered correctly."""
+    seeds: dict[str, list[list[float]]] = defaultdict(list)
+    for result in results:
+        if result.role == "report":
+            seeds[result.task_id].append([float(answer.correct) for answer in result.answers if answer.correct is not None])
+    return {task: stats.over_seeds(marks) for task, marks in seeds.items()}

@@ -1,0 +1,124 @@
+"""The outer update: from self-edits that an algorithm chose, each with its advantage, to a training job of the policy."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import groupby
+from statistics import fmean
+
+from selfedit import algorithms
+from selfedit.algorithms.groups import groups
+from selfedit.config import Evolve, Outer
+from selfedit.errors import EngineError
+from selfedit.policy import Policy, derive
+from selfedit.types import Candidate, Datum, Example, Kept, Proposal, ScoreRequest, Trained, TrainJob, Turn, Update
+
+Lesson = tuple[Kept, Turn]
+"""One turn of a self-edit, and how much it counts."""
+
+
+Round = tuple[Sequence[Candidate], Sequence[Kept]]
+"""The self-edits of a round, and those that are learned from."""
+
+
+def job(policy: Policy, rounds: Sequence[Round], kl: float) -> TrainJob:
+    """What the policy is trained on after the last of `rounds`; without data where nothing was kept that it wrote itself."""
+    if isinstance(policy.recipe.algorithm, Evolve):
+        return _evolved(policy, policy.recipe.algorithm, rounds)
+    candidates, kept = rounds[-1]
+    return _rewarded(policy, candidates, kept, len(rounds) - 1, kl)
+
+
+def member_job(policy: Policy, member: Sequence[Proposal], examples: Sequence[Example]) -> TrainJob:
+    """One LoRA of a population, on the data of all its self-edits."""
+    return policy.job(examples, derive(policy.recipe.seed, "member", member[0].round, member[0].index))
+
+
+def cold_start_job(policy: Policy, turns: Sequence[Turn]) -> TrainJob:
+    """Good self-edits, imitated."""
+    recipe, settings = policy.recipe, policy.recipe.cold_start
+    seed = derive(recipe.seed, "cold start")
+    return TrainJob(tuple(_imitated(policy, turns)), settings.lora, settings.optimizer, settings.epochs, settings.batch_size, seed)
+
+
+def is_last(policy: Policy, rounds: Sequence[Round]) -> bool:
+    """Whether this update fine-tunes the policy that the rounds began with, in place of the one that they made."""
+    return isinstance(policy.recipe.algorithm, Evolve) and len(rounds) == policy.recipe.rounds
+
+
+def _evolved(policy: Policy, settings: Evolve, rounds: Sequence[Round]) -> TrainJob:
+    """The best LoRA of the round once more; after the last round one on the data of every round's best, each example once."""
+    best = [chosen(*each) for each in rounds]
+    examples = [[e for p in member for e in p.edit.examples] for member in best]
+    if not is_last(policy, rounds):
+        return member_job(policy, best[-1], examples[-1]) if best[-1] else TrainJob(())
+    data = tuple(map(policy.datum, dict.fromkeys(e for each in examples for e in each)))
+    seed = derive(policy.recipe.seed, "accumulated")
+    return TrainJob(data, settings.lora, settings.optimizer, settings.epochs, settings.batch_size, seed)
+
+
+def chosen(candidates: Sequence[Candidate], kept: Sequence[Kept]) -> list[Proposal]:
+    """The proposals that were kept."""
+    wanted = {(one.task_id, one.round, one.index) for one in kept}
+    return [p for p in (c.proposal for c in candidates) if (p.task_id, p.round, p.index) in wanted]
+
+
+def _rewarded(policy: Policy, candidates: Sequence[Candidate], kept: Sequence[Kept], round_: int, kl: float) -> TrainJob:
+    """The policy learns from what it was asked and wrote (SEAL section 3.1)."""
+    recipe = policy.recipe
+    settings = recipe.algorithm
+    assert isinstance(settings, Outer), "an archive trains no policy"
+    loss, options = algorithms.loss(settings, kl, recipe.propose.sampling.max_tokens)
+    actions = [action for action in _actions(policy, candidates, kept, pairs=loss == "dpo") if action]
+    lessons = [lesson for action in actions for lesson in action]
+    data = _imitated(policy, [turn for _, turn in lessons]) if loss == "cross_entropy" else _compared(policy, lessons)
+    sizes = () if loss == "cross_entropy" else tuple(map(len, actions))
+    seed = derive(recipe.seed, "outer", round_)
+    return TrainJob(tuple(data), settings.lora, settings.optimizer, settings.epochs, settings.batch_size, seed, loss, options, sizes)
+
+
+def _actions(policy: Policy, candidates: Sequence[Candidate], kept: Sequence[Kept], pairs: bool) -> list[list[Lesson]]:
+    """The turns of each self-edit, or of both sides of each pair; none where one side wrote nothing."""
+    edits = {(c.proposal.task_id, c.proposal.round, c.proposal.index): c.proposal.edit for c in candidates}
+    sides = [[(one, turn) for turn in edits[one.task_id, one.round, one.index].turns if policy.wrote(turn)[1]] for one in kept]
+    if not pairs:
+        return sides
+    by_task = groupby(zip(kept, sides, strict=True), lambda side: (side[0].round, side[0].task_id))
+    together = [[turns for _, turns in found] for _, found in by_task]
+    return [[lesson for turns in both for lesson in turns] for both in together if all(both)]
+
+
+def _imitated(policy: Policy, turns: Sequence[Turn]) -> list[Datum]:
+    written = [policy.wrote(turn) for turn in turns]
+    return [Datum(prompt + reply, _after(prompt, (1.0,) * len(reply))) for prompt, reply in written]
+
+
+def _compared(policy: Policy, lessons: Sequence[Lesson]) -> list[Datum]:
+    """With log-probabilities under the policy that wrote them and under the one that the rounds began with."""
+    requests = [ScoreRequest(*policy.wrote(turn)) for _, turn in lessons]
+    old = policy.engine.score(requests)
+    reference = policy.reference(requests, old)
+    return [
+        Datum(
+            r.prompt + r.completion,
+            _after(r.prompt, (1.0,) * len(r.completion)),
+            _after(r.prompt, before.logprobs),
+            _after(r.prompt, first.logprobs),
+            kept.advantage,
+        )
+        for (kept, _), r, before, first in zip(lessons, requests, old, reference, strict=True)
+    ]
+
+
+def _after(prompt: Sequence[int], values: tuple[float, ...]) -> tuple[float, ...]:
+    return (0.0,) * len(prompt) + values
+
+
+def described(candidates: Sequence[Candidate], kept: Sequence[Kept], round_: int, algorithm: str, kl: float, trained: Trained | None) -> Update:
+    """What the ledger holds of an update; `trained` None where there was nothing to learn from. Raises EngineError where nothing could be scored."""
+    found = groups(candidates)
+    if not found:
+        raise EngineError("no self-edit could be scored: every candidate failed; `selfedit report` shows why (lower inner.optimizer.lr?)")
+    skipped = len(found) - len({(one.round, one.task_id) for one in kept})
+    metrics = {name: fmean(values) for name, values in trained.metrics.items()} if trained else {}
+    return Update(round_, algorithm, len(found), skipped, trained.losses if trained else (), metrics | ({"kl_coefficient": kl} if kl else {}))

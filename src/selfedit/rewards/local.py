@@ -1,0 +1,16 @@
+"""The local judge. No key, no network, the same verdict every time."""
+
+from __future__ import annotations
+
+from selfedit.text import RECALL, says
+
+NAME = f"word recall of at least {RECALL:g}"
+"""What the tables of results say about who judged."""
+
+
+def correct(prediction: str, gold: str) -> bool:
+    """Whether the prediction gives the gold answer: it holds at least 60 % of its normalised words.
+
+    On 2,922 released answers of SEAL this agrees with GPT-4.1's verdict in 88 % (kappa 0.76); tests/unit/rewards/test_local.py recomputes the table.
+    """
+    return says(prediction, gold)

@@ -1,0 +1,83 @@
+"""One round: propose → adapt → score → select → update the policy (SEAL section 3.1)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+
+from selfedit import algorithms, outer
+from selfedit.algorithms import evolve
+from selfedit.config import AlgorithmSettings, Evolve
+from selfedit.edits import demonstrate
+from selfedit.engine.base import Progress
+from selfedit.inner import Base
+from selfedit.measuring import score
+from selfedit.outer import Round
+from selfedit.rewards import material
+from selfedit.screening import Screening
+from selfedit.steps import artifact
+from selfedit.types import Artifact, Candidate, Demonstration, Kept, Proposal, Task, Update
+
+
+class Rounds(Screening):
+    """The outer loop."""
+
+    def improve(self, tasks: Sequence[Task], round_: int, algorithm: AlgorithmSettings) -> Round:
+        """Propose K self-edits a task, train an adapter on each, score, select (SEAL section 3.1)."""
+        candidates = self.explore(tasks, round_, self.reward_base(f"round-{round_}/base", tasks), algorithm)
+        return candidates, self.step(f"round-{round_}/kept", Kept, "Selecting", lambda progress: algorithms.select(algorithm, candidates))
+
+    def explore(self, tasks: Sequence[Task], round_: int, base: Base, algorithm: AlgorithmSettings) -> list[Candidate]:
+        """Self-edits of every task with their rewards."""
+        policy, settings, name = self.policy, self.policy.recipe.propose, f"round-{round_}"
+        proposals = self.step(f"{name}/edits", Proposal, "Writing self-edits", lambda progress: policy.propose(tasks, round_, settings, progress))
+        if isinstance(algorithm, Evolve):
+            title = "Training and scoring the LoRAs of the population"
+            return self.step(f"{name}/candidates-0", Candidate, title, partial(self.breed, tasks, proposals, base))
+        left = self.survivors(tasks, proposals, base, name)
+        return self.scored(f"{name}/candidates-", tasks, left, base, epochs=self.reward_epochs)
+
+    def breed(self, tasks: Sequence[Task], proposals: Sequence[Proposal], base: Base, progress: Progress) -> list[Candidate]:
+        """One LoRA on the self-edits of each number; what is measured of it about a task is the reward of its self-edit there."""
+        policy, by_id = self.policy, {t.id: t for t in tasks}
+        population = evolve.members(proposals)
+        data = [[e for p in member for e in material(policy.recipe.reward, by_id[p.task_id], p.edit)] for member in population]
+        jobs = [outer.member_job(policy, member, examples) for member, examples in zip(population, data, strict=True)]
+        trained = policy.train(jobs, progress)
+        bred = [(p, [t]) for t, member in zip(trained, population, strict=True) for p in member]
+        candidates = score(policy, by_id, bred, base, self.ledger, progress)
+        for t in trained:
+            self.drop(t)
+        return candidates
+
+    def update(self, rounds: Sequence[Round], before: Update | None) -> Update:
+        """The outer update: the policy learns from self-edits that were kept, and goes on with what it learned. `before` is the last update."""
+        policy, algorithm, folder = self.policy, self.policy.recipe.algorithm, self.ledger.folder
+        name, round_, (candidates, kept) = f"policy/round-{len(rounds)}", len(rounds) - 1, rounds[-1]
+        kl = algorithms.kl_coefficient(algorithm, before)
+        if outer.is_last(policy, rounds):
+            policy.reset()
+
+        def work(progress: Progress) -> list[Update]:
+            job = outer.job(policy, rounds, kl)
+            trained = self.export_trained(job, name, progress) if job.data else None
+            return [outer.described(candidates, kept, round_, algorithm.type, kl, trained)]
+
+        [done] = self.step(f"round-{round_}/update", Update, "Training the policy on its self-edits", work)
+        sealed = [name] if done.losses else []
+        for found in self.step(f"round-{round_}/policy", Artifact, "Sealing the policy", lambda progress: [artifact(folder, n) for n in sealed]):
+            policy.merge(folder / found.path)
+        return done
+
+    def warm_up(self, shown: Sequence[Demonstration]) -> None:
+        """The cold start: the policy learns from good self-edits, in the very form in which it will be asked for its own."""
+        policy, strategies, name = self.policy, dict.fromkeys(self.policy.recipe.propose.strategies), "policy/cold_start"
+
+        def work(progress: Progress) -> list[Artifact]:
+            turns = [turn for s in strategies for one in shown for turn in demonstrate(one, s, policy.chat)]
+            self.export_trained(outer.cold_start_job(policy, turns), name, progress)
+            return [artifact(self.ledger.folder, name)]
+
+        self.step("cold-start", Artifact, "Showing the policy good self-edits", work)
+        policy.merge(self.ledger.folder / name)
+        policy.begin()

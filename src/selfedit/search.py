@@ -1,0 +1,68 @@
+"""The archive search: strategies are evaluated, the model mutates them, all of them stay, and the best is measured on held-out documents."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from statistics import fmean
+from typing import Literal, Self
+
+from selfedit.algorithms import archive
+from selfedit.algorithms.archive import Entry
+from selfedit.algorithms.groups import groups
+from selfedit.config import Archive, RestEM
+from selfedit.edits import find
+from selfedit.edits.written import strategy
+from selfedit.engine.base import Progress
+from selfedit.errors import EngineError
+from selfedit.policy import Policy, derive
+from selfedit.rounds import Rounds
+from selfedit.types import Candidate, SampleRequest, Task, Turn, Variant
+
+
+class Search(Rounds):
+    """Rounds that look for a better strategy, and leave the weights alone."""
+
+    def search(self, settings: Archive, tasks: Sequence[Task]) -> Self:
+        """The recipe's strategies first, then as many children as it has rounds. Returns the run as the best strategy wants it."""
+        base = self.reward_base("round-0/base", tasks)
+        entries: list[Entry] = []
+        for number in range(len(self.policy.recipe.propose.strategies) + self.policy.recipe.rounds):
+            title, work = f"Finding strategy {number + 1}", partial(_next, self.policy, settings, tuple(entries), number)
+            [variant] = self.step(f"round-{number}/variant", Variant, title, work)
+            scored = () if variant.problem else self.using(variant).explore(tasks, number, base, RestEM())
+            entries.append(Entry(variant, _score(scored)))
+        known = [entry for entry in entries if entry.score is not None]
+        return self.using(max(known, key=lambda entry: entry.score or 0.0).variant)
+
+    def using(self, variant: Variant) -> Self:
+        """The same run, writing and training as a strategy wants it: all that a strategy can change is changed here."""
+        recipe = self.policy.recipe
+        propose = recipe.propose.model_copy(update={"strategies": (variant.strategy,)})
+        inner = recipe.inner.model_copy(update={"epochs": variant.epochs, "optimizer": replace(recipe.inner.optimizer, lr=variant.lr)})
+        written = {} if variant.parent is None else {variant.strategy: strategy(variant)}
+        return replace(self, policy=self.policy.like(recipe.model_copy(update={"propose": propose, "inner": inner}), written))
+
+
+def _next(policy: Policy, settings: Archive, entries: Sequence[Entry], number: int, progress: Progress) -> list[Variant]:
+    """One of the recipe's strategies, or a child of one that was drawn."""
+    recipe = policy.recipe
+    if number < len(recipe.propose.strategies):
+        known = find(recipe.propose.strategies[number])
+        form: Literal["questions", "statements"] = "questions" if known.name.endswith("-qa") else "statements"
+        return [Variant(number, None, known.name, known.description, form, 1, recipe.inner.epochs, recipe.inner.optimizer.lr)]
+    if all(entry.score is None for entry in entries):
+        raise EngineError("no self-edit could be scored: every candidate failed; `selfedit report` shows why (lower inner.optimizer.lr?)")
+    seed = derive(recipe.seed, "mutation", number)
+    [parent] = random.Random(seed).choices(entries, archive.chances(entries, settings.steepness, settings.midpoint))
+    prompt = archive.ask(parent)
+    [completion] = policy.sample([SampleRequest(policy.prompt(prompt), policy.writing(recipe.propose, prompt, seed))], progress)
+    return [archive.read(Turn(prompt, completion.text, completion.finish_reason), number, parent.variant)]
+
+
+def _score(candidates: Sequence[Candidate]) -> float | None:
+    """The mean over tasks of the mean reward of their self-edits."""
+    found = groups(candidates)
+    return fmean(fmean(value for _, value in group) for group in found.values()) if found else None

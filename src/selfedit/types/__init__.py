@@ -1,0 +1,75 @@
+"""The nouns of selfedit as frozen records. Nothing here imports more than the standard library.
+
+Shapes are named where a record holds numbers: T tokens of a sequence, K candidates of a task, Q questions.
+"""
+
+from selfedit.types.edits import Demonstration, Dropped, Example, Prompt, SelfEdit, Turn
+from selfedit.types.engine import (
+    Adapter,
+    Completion,
+    Datum,
+    LoraShape,
+    Optimizer,
+    SampleRequest,
+    Sampling,
+    Score,
+    ScoreRequest,
+    Tokens,
+    Trained,
+    TrainJob,
+)
+from selfedit.types.results import (
+    Answer,
+    Artifact,
+    Candidate,
+    Cost,
+    Interval,
+    JudgeReply,
+    Kept,
+    Proposal,
+    Rating,
+    Result,
+    Reward,
+    Update,
+    Variant,
+    Verdict,
+)
+from selfedit.types.tasks import Passage, Question, Task
+
+__all__ = [
+    "Adapter",
+    "Answer",
+    "Artifact",
+    "Candidate",
+    "Completion",
+    "Cost",
+    "Datum",
+    "Demonstration",
+    "Dropped",
+    "Example",
+    "Interval",
+    "JudgeReply",
+    "Kept",
+    "LoraShape",
+    "Optimizer",
+    "Passage",
+    "Prompt",
+    "Proposal",
+    "Question",
+    "Rating",
+    "Result",
+    "Reward",
+    "SampleRequest",
+    "Sampling",
+    "Score",
+    "ScoreRequest",
+    "SelfEdit",
+    "Task",
+    "Tokens",
+    "TrainJob",
+    "Trained",
+    "Turn",
+    "Update",
+    "Variant",
+    "Verdict",
+]

@@ -1,0 +1,64 @@
+"""What the policy is asked and writes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from selfedit.types.tasks import Passage
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One training sequence of a self-edit. With an empty `prompt` the whole text is learned, otherwise only `text`."""
+
+    text: str
+    prompt: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Dropped:
+    """A piece of a completion that was not used, and why."""
+
+    text: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """What the policy is asked: a user's turn or, where `continued`, a text to go on with. `given` is what the answer will be, for parsers."""
+
+    text: str
+    continued: bool = False
+    given: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One thing the policy was asked and what it wrote."""
+
+    prompt: Prompt
+    completion: str
+    finish_reason: Literal["stop", "length"] = "stop"
+
+
+@dataclass(frozen=True, slots=True)
+class SelfEdit:
+    """Training material that the policy wrote for a task: what was asked, what came back, what was made of it."""
+
+    strategy: str
+    turns: tuple[Turn, ...]
+    examples: tuple[Example, ...]
+    dropped: tuple[Dropped, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Demonstration:
+    """A passage with a good self-edit as a model should write it; without a `completion` one is made of the passage's questions.
+
+    `strategy` is the one it is for, empty for every one that it fits.
+    """
+
+    passage: Passage
+    completion: str = ""
+    strategy: str = ""

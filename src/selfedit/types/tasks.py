@@ -1,0 +1,44 @@
+"""What is to be learned: passages, questions, tasks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A question with its gold answer, empty where nobody knows it: such a question may choose between self-edits, never be reported on.
+
+    `kind` says where it came from: `given` with the data, `written` by the model and confirmed, or `cloze`
+    (a blanked name, number or date of the text). Questions about one `fact` never straddle reward and report.
+    """
+
+    question: str
+    answer: str
+    kind: Literal["given", "written", "cloze"] = "given"
+    fact: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A context and its evaluation: SEAL's (C, tau).
+
+    `reward_questions` choose between self-edits; `report_questions` are touched only to report a result.
+    """
+
+    id: str
+    title: str
+    context: str
+    reward_questions: tuple[Question, ...] = ()
+    report_questions: tuple[Question, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """A piece of a document, with the questions that came with it (none for plain text)."""
+
+    id: str
+    title: str
+    context: str
+    questions: tuple[Question, ...] = ()

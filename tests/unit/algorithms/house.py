@@ -1,0 +1,49 @@
+"""Whole runs of `train` with the fake engine, in this process; they can be interrupted where any step begins."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from selfedit.config import Recipe, parse_recipe
+from selfedit.engine.base import Progress
+from selfedit.engine.fake import Fake
+from selfedit.examiner import read, shown
+from selfedit.ledger import Ledger
+from selfedit.loop import Loop
+from selfedit.policy import Policy
+
+Engine = Callable[[], Fake]
+
+
+def recipe(algorithm: dict[str, object], **more: object) -> Recipe:
+    """Three passages, likelihood as the reward (it differs within every group), the fake engine."""
+    values = {"engine": {"type": "fake"}, "reward": {"type": "likelihood"}, "algorithm": algorithm, "limit": 3, "rounds": 2, "chunk": 4}
+    return parse_recipe(values | {"propose": {"strategies": ["self-qa"], "candidates": 4}} | more)
+
+
+def train(folder: Path, settings: Recipe, stop_at: int = -1, engine: Engine = Fake) -> int:
+    """Begin or take up a run; `stop_at` interrupts it within that step of those still to be computed. Returns how many were computed."""
+    return trained(folder, settings, stop_at, engine)[0]
+
+
+def trained(folder: Path, settings: Recipe, stop_at: int = -1, engine: Engine = Fake) -> tuple[int, Policy]:
+    """As `train`, with the policy as the run left it."""
+    begun = 0
+
+    @contextmanager
+    def stage(title: str) -> Iterator[Progress]:
+        nonlocal begun
+        begun += 1
+        yield lambda done, total: None
+        if begun == stop_at:
+            raise KeyboardInterrupt  # the work is done, its record is not
+
+    held = Ledger.open(folder) if (folder / "ledger.db").exists() else Ledger.create(folder, command="train", recipe=settings, environment={})
+    with held as ledger:
+        policy = Policy(engine(), settings, lambda trained, written: ledger.count(train_tokens=trained, sample_tokens=written))
+        good = shown(settings, ()) if settings.cold_start.enabled else []
+        Loop(policy, ledger, stage).train(read(settings, (), "train"), read(settings, (), "heldout"), good)
+        ledger.finish()
+    return begun, policy

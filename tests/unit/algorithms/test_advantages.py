@@ -1,0 +1,112 @@
+"""What each algorithm makes of the rewards of a group, worked by hand.
+
+1. Leave-one-out, group-normalised (TRL's numbers too), Dr. GRPO, PPO's over the round, DPO's pairs, ReST-EM's threshold.
+2. An unscored candidate, or one that a guard refused, is in no mean and learned from by none.
+3. A group without variance, or of one, teaches nothing, and the update counts it.
+4. The weight of the divergence: fixed, or PPO's doubling and halving.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+import torch
+from tests.unit.algorithms.test_rest_em import candidate
+
+from selfedit.algorithms import kl_coefficient, loss, select
+from selfedit.algorithms.ppo import control
+from selfedit.config import DPO, GRPO, PPO, AlgorithmSettings, Evolve, Reinforce, RestEM
+from selfedit.errors import EngineError
+from selfedit.outer import described
+from selfedit.types import Candidate, Kept, Trained, Update
+
+REWARDS: dict[str, list[float | None]] = {"a": [1.0, None, 0.0, 0.5], "b": [0.2, 0.2, 0.2], "c": [0.7], "d": [None, None], "e": [0.0, 1.0]}
+GROUPS = [candidate(task, index, value) for task, values in REWARDS.items() for index, value in enumerate(values)]
+
+
+def advantages(settings: AlgorithmSettings, candidates: Sequence[Candidate] = GROUPS) -> dict[tuple[str, int], float]:
+    return {(kept.task_id, kept.index): pytest.approx(kept.advantage) for kept in select(settings, candidates)}
+
+
+def test_leave_one_out() -> None:  # promises 1 to 3
+    """a: 1 - (0 + 0.5) / 2, 0 - (1 + 0.5) / 2, 0.5 - (1 + 0) / 2. b has no variance, c and d nothing to compare."""
+    assert advantages(Reinforce()) == {("a", 0): 0.75, ("a", 2): -0.75, ("a", 3): 0.0, ("e", 0): -1.0, ("e", 1): 1.0}
+
+
+def test_normalised_within_the_group() -> None:  # promises 1 to 3
+    """a: mean 0.5, standard deviation of 1, 0, 0.5 is 0.5; e: mean 0.5, standard deviation √½."""
+    e = 0.5 / (0.5**0.5 + 1e-4)
+    assert advantages(GRPO()) == {("a", 0): 0.5 / 0.5001, ("a", 2): -0.5 / 0.5001, ("a", 3): 0.0, ("e", 0): -e, ("e", 1): e}
+    assert advantages(GRPO(scale=False)) == {("a", 0): 0.5, ("a", 2): -0.5, ("a", 3): 0.0, ("e", 0): -0.5, ("e", 1): 0.5}
+
+
+def test_normalised_as_trl_does() -> None:  # promise 1
+    from trl.trainer.utils import nanstd
+
+    rewards = torch.tensor([[0.3, 0.9, 0.1, 0.35], [2.0, -1.0, 0.5, 0.25]], dtype=torch.float64)
+    theirs = (rewards - rewards.mean(1, keepdim=True)) / (nanstd(rewards, dim=1)[:, None] + 1e-4)
+    group = [candidate(str(row), index, value) for row, values in enumerate(rewards.tolist()) for index, value in enumerate(values)]
+    assert [kept.advantage for kept in select(GRPO(), group)] == pytest.approx(theirs.flatten().tolist(), rel=1e-6)
+
+
+def test_ppo_scales_over_the_round() -> None:  # promise 1
+    """Leave-one-out 0.75, -0.75, 0, -1, 1: the root of the mean square is √(3.125 / 5)."""
+    scale = (3.125 / 5) ** 0.5
+    assert advantages(PPO()) == {("a", 0): 0.75 / scale, ("a", 2): -0.75 / scale, ("a", 3): 0.0, ("e", 0): -1 / scale, ("e", 1): 1 / scale}
+
+
+def test_pairs() -> None:  # promises 1 to 3
+    tied = [candidate("t", index, value) for index, value in enumerate([0.5, 0.1, 0.5, 0.1])]
+    assert select(DPO(), GROUPS) == [Kept("a", 0, 0, 1.0), Kept("a", 0, 2, -1.0), Kept("e", 0, 1, 1.0), Kept("e", 0, 0, -1.0)]
+    assert select(DPO(), tied) == [Kept("t", 0, 0, 1.0), Kept("t", 0, 1, -1.0)]
+
+
+def test_everything_above_a_threshold() -> None:  # promises 1 and 2
+    assert select(RestEM(select="above", threshold=0.2), GROUPS) == [Kept("a", 0, 0), Kept("a", 0, 3), Kept("c", 0, 0), Kept("e", 0, 1)]
+    assert select(RestEM(keep=2), GROUPS)[:2] == [Kept("a", 0, 0), Kept("a", 0, 3)]
+
+
+def test_the_best_lora_of_a_population() -> None:  # promises 1 and 2
+    """Means 0.5, 0.6, 0.6, -; number 3 was not scored on b, where it would have won on a alone; 1 comes before 2."""
+    rewards = {"a": [0.4, 0.2, 0.6, 1.0], "b": [0.6, 1.0, 0.6, None]}
+    group = [candidate(task, index, value) for task, values in rewards.items() for index, value in enumerate(values)]
+    assert select(Evolve(), group) == [Kept("a", 0, 1), Kept("b", 0, 1)]
+    assert select(Evolve(), [candidate("a", 0, None)]) == []
+
+
+@pytest.mark.parametrize("settings", [RestEM(keep=9), RestEM(select="above", threshold=-9.0), Reinforce(), PPO(), GRPO(), DPO()])
+def test_refused_and_unscored_are_learned_from_by_none(settings: AlgorithmSettings) -> None:  # promise 2
+    group = [candidate("a", 0, 0.9, "accept", "reject"), candidate("a", 1, 0.5, "accept"), candidate("a", 2, None), candidate("a", 3, 0.1)]
+    assert {kept.index for kept in select(settings, group)} == {1, 3}
+    if settings.type != "rest_em":
+        assert sum(kept.advantage for kept in select(settings, group)) == pytest.approx(0.0)
+
+
+def test_an_update_counts_what_taught_nothing() -> None:  # promise 3
+    trained = Trained(None, (0.5, 0.3), 10, metrics={"kl": (0.1, 0.3)})
+    update = described(GROUPS, select(GRPO(), GROUPS), 1, "grpo", 0.04, trained)
+    assert update == Update(1, "grpo", groups=4, skipped=2, losses=(0.5, 0.3), metrics={"kl": pytest.approx(0.2), "kl_coefficient": 0.04})
+    assert described(GROUPS, [], 0, "dpo", 0.0, None) == Update(0, "dpo", 4, 4)
+    with pytest.raises(EngineError, match="no self-edit could be scored"):
+        described([candidate("a", 0, None)], [], 0, "grpo", 0.04, None)
+
+
+def test_the_weight_of_the_divergence() -> None:  # promise 4
+    assert [control(0.1, kl, 0.02) for kl in (0.04, 0.031, 0.03, 0.014, 0.013)] == [0.2, 0.2, 0.1, 0.1, 0.05]
+    assert control(0.1, 5.0, 0.0) == 0.1
+
+    def after(kl: float) -> Update:
+        return Update(0, "", 1, 0, (), {"kl": kl, "kl_coefficient": 0.3})
+
+    assert [kl_coefficient(PPO(kl=0.1), before) for before in (None, after(1.0), after(0.0))] == [0.1, 0.6, 0.15]
+    assert kl_coefficient(PPO(kl=0.1), Update(0, "ppo", 3, 3, (), {"kl_coefficient": 0.3})) == 0.3
+    assert kl_coefficient(GRPO(kl=0.2), Update(0, "grpo", 1, 0, (), {"kl": 9.0, "kl_coefficient": 0.2})) == 0.2
+    assert kl_coefficient(DPO(), None) == 0.0
+
+
+def test_losses_of_the_recipe() -> None:  # promise 1
+    assert loss(GRPO(normalise="constant", clip_high=0.28), 0.1, 256) == ("grpo", {"clip": 0.2, "clip_high": 0.28, "kl": 0.1, "max_tokens": 256.0})
+    assert loss(GRPO(normalise="tokens"), 0.0, 9)[1]["token_mean"] == 1.0
+    assert loss(PPO(clip=0.1), 0.3, 9) == ("ppo", {"clip": 0.1, "clip_high": 0.1, "kl": 0.3})
+    assert loss(RestEM(), 0.0, 9) == ("cross_entropy", {}) and loss(DPO(beta=0.5), 0.0, 9) == ("dpo", {"beta": 0.5})

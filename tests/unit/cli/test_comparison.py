@@ -1,0 +1,255 @@
+"""The table of `train` and `eval`: arms that differ in what they are called after, and in nothing else.
+
+1. Every arm that is named is a row; results.json, the terminal and the page say the same, and the numbers are those of the ledger.
+2. The best of K is the one a round would select; all K edits are learned as one; `untrained` is the strategy that is best on reward questions.
+3. Controls are trained on as many tokens as what they control, to half an epoch.
+4. The oracle learns every question in other wordings than the one it is asked, and all are asked; without other wordings it is left out, and said.
+5. Adapters of one document and seed begin alike in every arm; other seeds write and train anew.
+6. `eval --policy` finds what `train` found. A comparison that is stopped in any cell goes on there, and repeats none.
+7. An unknown arm is refused with the nearest.
+8. The cold start is an arm of its own, between what is untrained and the rounds; the rounds do without its documents, and a run resumes across it.
+9. What is shown can be the user's: completions or questions; what cannot be understood is refused with its line.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.unit.cli.house import CORPUS, QUICK, House
+
+from selfedit import arms, cells, outer, stats
+from selfedit.algorithms import rest_em
+from selfedit.config import ARMS
+from selfedit.domains.knowledge import bundled_corpus, divide
+from selfedit.ledger import Reader
+from selfedit.policy import Policy
+from selfedit.report import comparison
+from selfedit.types import Kept, Proposal, Question, Result, Task, TrainJob, Turn
+
+ALL = ("--eval.arms", *ARMS)
+
+
+def rows(run: Path) -> dict[str, dict[str, Any]]:
+    return {row["name"]: row for row in results(run)["rows"]}
+
+
+def results(run: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((run / "results.json").read_text(encoding="utf-8"))
+    return found
+
+
+def compared(house: House, *args: str) -> Path:
+    """The folder of a run of `eval` or `train`."""
+    return Path(json.loads(house.fine(args[0], *QUICK, *args[1:], "--json", "--quiet"))["folder"])
+
+
+def test_every_arm_is_a_row(house: House) -> None:  # promise 1
+    run = compared(house, "train", *ALL, "--rounds", "1", "--eval.seeds", "2")
+    assert list(rows(run)) == [*(arm for arm in ARMS if arm not in ("token_matched", "more_edits")), "after_rl", "token_matched", "more_edits"]
+    with Reader(run) as reader:
+        by_arm: dict[str, dict[str, list[list[float]]]] = defaultdict(lambda: defaultdict(list))
+        for result in reader.results():
+            by_arm[result.arm][result.task_id].append([float(a.correct) for a in result.answers])
+    means = {arm: [stats.over_seeds(seeds) for seeds in tasks.values()] for arm, tasks in by_arm.items()}
+    for arm, groups in means.items():
+        want, row = stats.interval(groups), rows(run)["after_rl" if arm == "round-1" else arm]
+        assert (row["mean"], row["n"]) == (want.mean, want.n) and row["low"] == max(0, want.low) and row["high"] == min(1, want.high)
+        assert row["seeds"] == (1 if arm == "base" else 2)
+    differences = {(d["of"], d["over"]): d for d in results(run)["differences"]}
+    assert {over for of, over in differences if of == "after_rl"} == set(rows(run)) - {"after_rl"}
+    want = stats.paired_difference(means["round-1"], means["best_of_k"])
+    assert differences["after_rl", "best_of_k"] == {"of": "after_rl", "over": "best_of_k", "mean": want.mean, "low": want.low, "high": want.high}
+    out, page = house.fine("show", run.name), (run / "report.html").read_text(encoding="utf-8")
+    for arm in (*ARMS, "round-1"):
+        label = comparison.EACH.get(arm, comparison.ARMS.get(arm, ("After 1 round", "")))[0]
+        assert label in out and f'data-arm="{arm}"' in page
+    assert "“After 1 round” over" in out and "figure-gains" in page
+
+
+def test_what_is_learned_from(house: House) -> None:  # promise 2
+    run = compared(house, "eval", *ALL, "--propose.strategies", "self-qa", "span-qa", "--propose.candidates", "3", "--eval.seeds", "2")
+    with Reader(run) as reader:
+        candidates, tokens = reader.candidates(), {(r.arm, r.task_id, r.seed): r.tokens for r in reader.results()}
+        chosen, reported = reader.results(role="reward"), reader.results()
+        assert not reader.kept()
+    groups: dict[tuple[str, int], list[Any]] = defaultdict(list)
+    for candidate in candidates:
+        groups[candidate.proposal.task_id, candidate.proposal.index // cells.STRIDE].append(candidate)
+    assert len(groups) == 3 * 2 and {len(group) for group in groups.values()} == {3}
+    for (task, seed), group in groups.items():
+        [best] = rest_em.select(group, 1)
+        assert best == Kept(task, 0, best.index) and tokens["best_of_k", task, seed] == next(
+            c.tokens for c in group if c.proposal.index == best.index
+        )
+        assert tokens["random_edit", task, seed] in {c.tokens for c in group}
+        assert max(c.tokens for c in group) < tokens["all_edits", task, seed] < sum(c.tokens for c in group)
+    right = {arm: [a.correct for r in chosen if r.arm == arm for a in r.answers] for arm in ("self-qa", "span-qa")}
+    best_arm = max(right, key=lambda arm: sum(right[arm]))
+    assert [r.answers for r in reported if r.arm == "untrained"] == [r.answers for r in reported if r.arm == best_arm]
+
+
+def test_controls_have_as_many_tokens(house: House) -> None:  # promise 3
+    run = compared(house, "train", *ALL, "--rounds", "1", "--eval.seeds", "2")
+    with Reader(run) as reader:
+        tokens = {(r.arm, r.task_id, r.seed): r.tokens for r in reader.results()}
+    for (arm, task, seed), wanted in tokens.items():
+        if arm == "round-1":
+            assert abs(tokens["token_matched", task, seed] - wanted) <= tokens["passage_only", task, seed] / 6 / 2
+            assert abs(tokens["more_edits", task, seed] - wanted) <= wanted / 6
+
+
+def test_matched_jobs() -> None:  # promise 3
+    from selfedit.types import Datum
+
+    job = TrainJob((Datum((1,) * 10, (1.0,) * 10), Datum((1,) * 30, (1.0,) * 30)), epochs=6)
+    assert [cells.matched(job, tokens).epochs for tokens in (1, 59, 61, 240, 1000)] == [1, 1, 2, 6, 25]
+
+
+def test_the_oracle_learns_other_wordings() -> None:  # promise 4
+    for passage in bundled_corpus("heldout"):
+        task = divide(passage, 0.5, 0)
+        folds = arms._folds(task)
+        assert sorted(q.question for _, asked in folds for q in asked) == sorted(q.question for q in task.report_questions)
+        for learned, asked in folds:
+            assert not {q.question for q in learned} & {q.question for q in asked}
+            assert {(q.fact, q.answer) for q in asked} <= {(q.fact, q.answer) for q in learned}
+    uneven = [Question(f"{fact}{n}?", fact, fact=fact) for fact, many in (("a", 2), ("b", 3)) for n in range(many)]
+    assert [[q.question for q in asked] for _, asked in arms._folds(Task("t", "T", "C", (), tuple(uneven)))] == [
+        ["a0?", "b0?"],
+        ["a1?", "b1?"],
+        ["b2?"],
+    ]
+
+
+def test_what_cannot_be_measured_is_said(house: House) -> None:  # promise 4
+    lines = [json.loads(line) for line in CORPUS.read_text(encoding="utf-8").splitlines()[:3]]
+    for line in lines:
+        line["questions"] = [{key: q[key] for key in ("question", "answer")} for q in line["questions"]]
+    Path("bare.jsonl").write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
+    run = compared(house, "eval", "--eval-docs", "bare.jsonl", *ALL)
+    assert {left["name"]: left["why"] for left in results(run)["left_out"]} == {
+        "oracle": "18 of 18 report questions have no other wording to learn from",
+        "more_edits": "there is no trained policy whose tokens it could match",
+    }
+    assert "oracle" not in rows(run)
+    out, page = house.fine("show", run.name), (run / "report.html").read_text(encoding="utf-8")
+    assert "Oracle: left out, 18 of 18" in out and "Oracle: left out, " in page
+    run = compared(house, "eval", "--eval.arms", "base", "token_matched")
+    assert list(rows(run)) == ["base"] and "name `untrained` too" in house.fine("show", run.name)
+
+
+def test_arms_are_paired_by_seed(house: House, monkeypatch: pytest.MonkeyPatch) -> None:  # promise 5
+    from selfedit.engine.fake import Fake
+
+    jobs: list[TrainJob] = []
+    train = Fake.train
+    monkeypatch.setattr(Fake, "train", lambda self, given, progress=None: (jobs.extend(given), train(self, given, progress))[1])
+    run = compared(house, "eval", "--eval.arms", "passage_only", "untrained", "all_edits", "oracle", "--eval.seeds", "2")
+    with Reader(run) as reader:
+        tasks, proposals = reader.tasks(), reader.proposals()
+    seeds: dict[int, int] = defaultdict(int)
+    for job in jobs:
+        seeds[job.seed] += 1
+    assert set(seeds.values()) == {5} and len(seeds) == 2 * len(tasks)  # four arms, one of them with two adapters
+    written = {(p.task_id, p.index): p for p in proposals}
+    assert len(written) == len(tasks) * 2 * 2 and len({p.seed for p in proposals}) == len(written)
+    assert any(_text(written[t.id, 0]) != _text(written[t.id, cells.STRIDE]) for t in tasks)
+
+
+def _text(proposal: Proposal) -> list[str]:
+    return [turn.completion for turn in proposal.edit.turns]
+
+
+def test_a_policy_is_measured_alike_later(house: House) -> None:  # promise 6
+    train = compared(house, "train", *ALL, "--rounds", "2")
+    found = Path(json.loads(house.fine("eval", "--policy", train.name, "--json", "--quiet"))["folder"])
+    assert results(found) == results(train)
+
+
+def test_no_cell_is_repeated(house: House, monkeypatch: pytest.MonkeyPatch) -> None:  # promise 6
+    args = ("eval", *ALL, "--eval.seeds", "2", "--chunk", "2", *QUICK, "--quiet")
+    whole = json.loads(house.fine(*args, "--json"))
+    done: list[tuple[str, int, tuple[str, ...]]] = []
+    cell = arms.Arms.cell
+    stop_at = 0
+
+    def watched(self: arms.Arms, arm: str, tasks: list[Task], seed: int, *rest: Any) -> list[Result]:
+        nonlocal stop_at
+        if len(done) == stop_at:
+            stop_at += 3
+            raise KeyboardInterrupt
+        done.append((arm, seed, tuple(task.id for task in tasks)))
+        return cell(self, arm, tasks, seed, *rest)
+
+    monkeypatch.setattr(arms.Arms, "cell", watched)
+    assert house.type(*args, "--runs", "stopped")[0] == 130
+    stops = 1
+    while (typed := house.type("eval", "--resume", "latest", "--runs", "stopped", "--json", "--quiet"))[0] == 130:
+        stops += 1
+    assert typed[0] == 0, typed[2]
+    assert json.loads(typed[1])["content_hash"] == whole["content_hash"]
+    assert len(done) == len(set(done)) and stops > 5
+
+
+def test_an_unknown_arm(house: House) -> None:  # promise 7
+    Path("r.toml").write_text('[eval]\narms = ["base", "best_of_n"]\n', encoding="utf-8")
+    said = "eval.arms: there is no arm 'best_of_n'; the nearest is 'best_of_k' (there are: base, "
+    assert house.refused("train", "--eval.arms", "base", "best_of_n").startswith(f"2 train: --{said}")
+    assert house.refused("eval", "r.toml").startswith(f"2 r.toml: {said}")
+    assert set(ARMS) <= set(comparison.ARMS)
+
+
+COLD = ("--cold-start.enabled", "--cold-start.passages", "4")
+
+
+def test_the_cold_start_is_an_arm(house: House, monkeypatch: pytest.MonkeyPatch) -> None:  # promise 8
+    args = ("train", *COLD, "--limit", "31", "--propose.candidates", "1", "--rounds", "1")
+    run = compared(house, *args)
+    names = list(rows(run))
+    assert names.index("untrained") < names.index("cold_start") < names.index("after_rl")
+    assert {("after_rl", "cold_start"), ("cold_start", "untrained")} <= {(d["of"], d["over"]) for d in results(run)["differences"]}
+    with Reader(run) as reader:
+        learned, content = reader.step("tasks", Task), reader.content_hash()
+        assert [artifact.path for artifact in reader.artifacts()] == ["policy/cold_start", "policy/round-1"]
+    last = {passage.context for passage in bundled_corpus("train")[-4:]}
+    assert len(learned) == 29 and not last & {task.context for task in learned}
+    assert "After the cold start" in house.fine("show", run.name) and "Over the cold start alone" in (run / "report.html").read_text(encoding="utf-8")
+    for name in ("warm_up", "update"):  # stopped before the cold start, and after it
+        with monkeypatch.context() as patch:
+            patch.setattr(f"selfedit.rounds.Rounds.{name}", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+            assert house.type("train", *QUICK, *args[1:], "--runs", name)[0] == 130
+        found = json.loads(house.fine("train", "--resume", "latest", "--runs", name, "--json", "--quiet"))
+        assert found["content_hash"] == content
+    measured = Path(json.loads(house.fine("eval", "--policy", run.name, "--json", "--quiet"))["folder"])
+    assert results(measured) == results(run)
+
+
+def test_the_policy_learns_what_is_shown(house: House, monkeypatch: pytest.MonkeyPatch) -> None:  # promise 9
+    taught: list[str] = []
+    job = outer.cold_start_job
+
+    def watched(policy: Policy, turns: Sequence[Turn]) -> TrainJob:
+        taught.extend(turn.completion for turn in turns)
+        return job(policy, turns)
+
+    monkeypatch.setattr(outer, "cold_start_job", watched)
+    one = {"title": "Corve Mill", "context": "Corve Mill was built by Edda Stannis in 1688. Its wheel is of larch."}
+    lines = [
+        {**one, "completion": "1. Edda Stannis built it."},
+        {**one, "questions": [{"question": "Who built Corve Mill?", "answer": "Edda Stannis"}]},
+    ]
+    Path("shown.jsonl").write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
+    show = ("--cold-start.enabled", "--cold-start.examples", "shown.jsonl")
+    compared(house, "train", *show, "--rounds", "1", "--propose.strategies", "key-facts", "self-qa")
+    # a list of facts is no example for one who is to ask questions
+    assert taught == ["1. Edda Stannis built it.", "Question: Who built Corve Mill?\nAnswer: Edda Stannis"]
+    assert "no good self-edit for rewrite" in house.refused("train", *QUICK, *COLD, "--propose.strategies", "rewrite")
+    assert "the rounds have none left" in house.refused("train", *QUICK, "--cold-start.enabled", "--cold-start.passages", "33")
+    Path("shown.jsonl").write_text(json.dumps(one), encoding="utf-8")
+    line = house.refused("train", *QUICK, *show)
+    assert line.startswith("3 shown.jsonl, line 1: neither a 'completion' to learn from nor 'questions' to make one of"), line

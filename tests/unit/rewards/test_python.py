@@ -1,0 +1,59 @@
+"""A user's own function: found early or refused in one line, and its failures are nobody's zero."""
+
+from __future__ import annotations
+
+import pytest
+from tests.unit.rewards.made import Notes, answer, edit, question, task
+
+from selfedit.config import PythonFunction
+from selfedit.errors import ConfigError
+from selfedit.rewards import Measured, check, reward
+from selfedit.types import Reward
+
+HERE = "tests.unit.rewards.made"
+MEASURED = Measured(task(question("a")), edit("one", "two"), answers=(answer("a", True),), base_answers=(answer("a", False),))
+
+
+def score(name: str) -> Reward:
+    [found] = reward(PythonFunction(function=f"{HERE}:{name}"), [MEASURED], Notes())
+    return found
+
+
+def test_it_is_given_the_task_the_edit_and_both_answers() -> None:
+    assert score("examples") == Reward(3.0, "python")
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("none", f"{HERE}:none gave no reward"),
+        ("fails", f"{HERE}:fails failed: ZeroDivisionError: by zero"),
+        ("infinite", f"{HERE}:infinite gave inf, not a finite number"),
+        ("words", f"{HERE}:words gave 'good', not a finite number"),
+    ],
+)
+def test_what_is_no_reward_is_unscored(name: str, reason: str) -> None:
+    assert score(name) == Reward(None, "python", reason)
+
+
+@pytest.mark.parametrize(
+    ("function", "said"),
+    [
+        ("", "write package.module:function, not ''"),
+        ("os.system", "write package.module:function"),
+        ("posix:system", "is no Python function"),
+        ("builtins:exec", "is no Python function"),
+        (f"{HERE}:nothing", "cannot be imported (AttributeError"),
+        ("nowhere.at_all:f", "cannot be imported (ModuleNotFoundError"),
+        (f"{HERE}:too_few", "has to take (task, edit, answers, base_answers); it takes (task:"),
+    ],
+)
+def test_what_cannot_be_called_is_refused_before_anything_else(function: str, said: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        check(PythonFunction(function=function))
+    assert said in str(error.value) and "\n" not in str(error.value)
+
+
+def test_the_file_it_stands_in_is_noted() -> None:
+    noted = check(PythonFunction(function=f"{HERE}:examples"))
+    assert noted["function"] == f"{HERE}:examples" and len(noted["sha256"]) == 64

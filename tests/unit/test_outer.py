@@ -1,0 +1,105 @@
+"""From chosen self-edits to a training job of the policy, with a real (tiny, random) model.
+
+1. A turn is its prompt, not learned, and its completion, with the token that ends a turn unless it was cut off; the turns of a self-edit are one
+   action, the two sides of a pair too; a self-edit that wrote nothing is left out, and a pair with such a side.
+2. Old log-probabilities are the current weights', reference log-probabilities the starting weights', whatever was merged; afterwards the
+   weights are as they were, bit for bit.
+3. After a cold start the reference is the policy that was shown good self-edits: what was merged later is undone, and no more.
+4. On policy and before any merge the first step has ratio 1 and no divergence; after a merge it has one, and the same ratio.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tests.unit.engine import tiny_engine
+from tests.unit.engine.tiny_engine import engine, loud, plain_logprobs, reference
+
+from selfedit.config import DPO, GRPO, AlgorithmSettings, Recipe, RestEM
+from selfedit.outer import job
+from selfedit.policy import Policy
+from selfedit.types import Candidate, Kept, Prompt, Proposal, Reward, SelfEdit, TrainJob, Turn
+
+
+@pytest.fixture(autouse=True)
+def folders(tmp_path_factory: pytest.TempPathFactory) -> None:
+    tiny_engine.ROOT = tmp_path_factory.getbasetemp() / "models"
+
+
+def policy(algorithm: AlgorithmSettings) -> Policy:
+    return Policy(engine("llama", torch.float64), Recipe(algorithm=algorithm))
+
+
+def wrote(task: str, index: int, *texts: str, finish: Any = "stop") -> Candidate:
+    turns = tuple(Turn(Prompt(f"About {task}:", continued=True), text, finish) for text in texts)
+    return Candidate(Proposal(task, 0, index, 0, SelfEdit("self-qa", turns, ())), Reward(0.0, "likelihood"))
+
+
+CANDIDATES = [wrote("a", 0, "one two", "three"), wrote("a", 1, "four five six", finish="length"), wrote("b", 0), wrote("b", 1, "seven")]
+KEPT = [Kept("a", 0, 0, 1.0), Kept("a", 0, 1, -1.0), Kept("b", 0, 0, 1.0), Kept("b", 0, 1, -1.0)]
+
+
+def built(machine: Policy, kl: float = 0.1) -> TrainJob:
+    return job(machine, [(CANDIDATES, KEPT)], kl)
+
+
+def test_actions() -> None:  # promise 1
+    grpo, dpo, sft = (built(policy(algorithm)) for algorithm in (GRPO(), DPO(), RestEM()))
+    assert (grpo.loss, grpo.groups, len(grpo.data)) == ("grpo", (2, 1, 1), 4) and [d.advantage for d in grpo.data] == [1.0, 1.0, -1.0, -1.0]
+    assert (dpo.loss, dpo.groups, len(dpo.data)) == ("dpo", (3,), 3) and dpo.loss_options == {"beta": 0.1}
+    assert (sft.loss, sft.groups, len(sft.data)) == ("cross_entropy", (), 4)
+    tokenizer = engine("llama").tokenizer
+    prompt = tokenizer.encode("About a:")
+    for data in (grpo.data, sft.data):
+        assert data[0].tokens == prompt + tokenizer.encode_more("one two") + tokenizer.end
+        assert data[2].tokens == prompt + tokenizer.encode_more("four five six")
+        assert data[0].weights == (0.0,) * len(prompt) + (1.0,) * (len(data[0].tokens) - len(prompt))
+
+
+def test_old_and_reference(tmp_path: Path) -> None:  # promise 2
+    machine = policy(GRPO())
+    start = built(machine)
+    assert all(d.old_logprobs == d.reference_logprobs for d in start.data)
+    for number in range(2):
+        machine.engine.export(loud(machine.engine, number), tmp_path / str(number))  # type: ignore[arg-type]
+        machine.merge(tmp_path / str(number))
+    weights = [layer.weight.clone() for layer in machine.engine.base._linears]  # type: ignore[attr-defined]
+    later = built(machine)
+    assert all(torch.equal(layer.weight, w) for layer, w in zip(machine.engine.base._linears, weights, strict=True))  # type: ignore[attr-defined]
+    plain = reference("llama")
+    for first, then in zip(start.data, later.data, strict=True):
+        assert then.reference_logprobs == first.old_logprobs and then.old_logprobs != first.old_logprobs
+        begin = first.weights.index(1.0)
+        expected = plain_logprobs(plain, first.tokens[:begin], first.tokens[begin:])
+        assert then.reference_logprobs[begin:] == pytest.approx(expected.tolist()) and not any(then.reference_logprobs[:begin])
+
+
+def test_the_reference_after_a_cold_start(tmp_path: Path) -> None:  # promise 3
+    machine = policy(GRPO())
+    cold = built(machine)
+    for number in range(2):
+        machine.engine.export(loud(machine.engine, number), tmp_path / str(number))  # type: ignore[arg-type]
+    machine.merge(tmp_path / "0")
+    machine.begin()
+    start = built(machine)
+    assert all(d.reference_logprobs == d.old_logprobs for d in start.data)
+    assert all(d.old_logprobs != before.old_logprobs for d, before in zip(start.data, cold.data, strict=True))
+    machine.merge(tmp_path / "1")
+    later = built(machine)
+    assert [d.reference_logprobs for d in later.data] == [d.old_logprobs for d in start.data]
+    assert machine.merged == [tmp_path / "0", tmp_path / "1"]
+    machine.reset()
+    assert [d.old_logprobs for d in built(machine).data] == [d.old_logprobs for d in start.data]
+
+
+def test_on_policy(tmp_path: Path) -> None:  # promise 4
+    machine = policy(GRPO())
+    [first] = machine.train([built(machine)])
+    assert first.metrics["ratio"][0] == pytest.approx(1.0) and first.metrics["kl"][0] == pytest.approx(0.0, abs=1e-12)
+    machine.engine.export(loud(machine.engine), tmp_path / "merged")  # type: ignore[arg-type]
+    machine.merge(tmp_path / "merged")
+    [then] = machine.train([built(machine)])
+    assert then.metrics["ratio"][0] == pytest.approx(1.0) and then.metrics["kl"][0] > 0.01
