@@ -23,13 +23,18 @@ def open_engine(recipe: Recipe, say: Callable[[str], None] = lambda text: None) 
 
     from selfedit.engine.torch.engine import Torch, pick_device, pick_dtype
     from selfedit.models import load, resolve
+    from selfedit.models.libraries import quiet
 
     folder = resolve(recipe.model, pull=True, say=say)
     device = pick_device(recipe.engine.device)
     if recipe.engine.threads:
         torch.set_num_threads(recipe.engine.threads)
     model, tokenizer = load(folder, pick_dtype(recipe.engine.dtype, device), device)
-    return Torch(model, tokenizer, recipe.engine, name=recipe.model)
+    with quiet():
+        engine = Torch(model, tokenizer, recipe.engine, name=recipe.model)
+    if engine.slow:
+        say(f"{recipe.model} runs the slow way, its own forward pass on one sequence at a time: {engine.slow}")
+    return engine
 
 
 def open_policy(recipe: Recipe, adapter: Path | None = None, say: Callable[[str], None] = lambda text: None) -> Policy:

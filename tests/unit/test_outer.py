@@ -66,9 +66,9 @@ def test_old_and_reference(tmp_path: Path) -> None:  # promise 2
     for number in range(2):
         machine.engine.export(loud(machine.engine, number), tmp_path / str(number))  # type: ignore[arg-type]
         machine.merge(tmp_path / str(number))
-    weights = [layer.weight.clone() for layer in machine.engine.base._linears]  # type: ignore[attr-defined]
+    weights = [layer.weight.clone() for layer in machine.engine.base.linears]  # type: ignore[attr-defined]
     later = built(machine)
-    assert all(torch.equal(layer.weight, w) for layer, w in zip(machine.engine.base._linears, weights, strict=True))  # type: ignore[attr-defined]
+    assert all(torch.equal(layer.weight, w) for layer, w in zip(machine.engine.base.linears, weights, strict=True))  # type: ignore[attr-defined]
     plain = reference("llama")
     for first, then in zip(start.data, later.data, strict=True):
         assert then.reference_logprobs == first.old_logprobs and then.old_logprobs != first.old_logprobs

@@ -21,7 +21,8 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tests.unit.engine.tiny_engine import FAMILIES, Family, distance, engine, flat, fresh_peft, job, loud, plain_logprobs, prose, with_peft
+from tests.unit.engine.by_peft import fresh_peft
+from tests.unit.engine.tiny_engine import FAMILIES, Family, distance, engine, flat, job, loud, plain_logprobs, prose, reference, with_peft
 from torch import Tensor
 
 from selfedit.engine.torch.engine import Torch
@@ -78,19 +79,19 @@ def test_many_small_merges_round_once() -> None:  # promise 2
     adapter = loud(machine)
     small = machine._adapters[adapter.id]
     small = machine._adapters[adapter.id] = replace(small, scale=2.0**-11)
-    originals = [layer.weight.clone() for layer in machine.base._linears]
+    originals = [layer.weight.clone() for layer in machine.base.linears]
     machine.merge(adapter)
-    after_one = sum(int((layer.weight != w).sum()) for layer, w in zip(machine.base._linears, originals, strict=True))
+    after_one = sum(int((layer.weight != w).sum()) for layer, w in zip(machine.base.linears, originals, strict=True))
     for _ in range(49):
         machine.merge(adapter)
-    for layer, w, down, up in zip(machine.base._linears, originals, small.down, small.up, strict=True):
+    for layer, w, down, up in zip(machine.base.linears, originals, small.down, small.up, strict=True):
         assert down is not None and up is not None
         expected = (w.double() + 50 * small.scale * (up.double().t() @ down.double())).bfloat16()
         assert (layer.weight != expected).float().mean() < 1e-3  # fp32 and fp64 may part at a tie
-    after_all = sum(int((layer.weight != w).sum()) for layer, w in zip(machine.base._linears, originals, strict=True))
+    after_all = sum(int((layer.weight != w).sum()) for layer, w in zip(machine.base.linears, originals, strict=True))
     assert after_one < 0.2 * after_all
     machine.reset()
-    assert all(torch.equal(layer.weight, w) for layer, w in zip(machine.base._linears, originals, strict=True))
+    assert all(torch.equal(layer.weight, w) for layer, w in zip(machine.base.linears, originals, strict=True))
 
 
 @pytest.mark.parametrize("shape", [LoraShape(4, 32.0), SOME])
@@ -118,7 +119,7 @@ def test_load_after_export_in_bf16(tmp_path: Path) -> None:  # promise 4
 
 
 def test_reads_what_peft_wrote(tmp_path: Path) -> None:  # promise 5
-    model = fresh_peft("qwen2", SOME, torch.float32)
+    model = fresh_peft(reference("qwen2", torch.float32), SOME)
     for name, parameter in model.named_parameters():
         if "lora_B" in name:
             torch.nn.init.normal_(parameter, std=0.1)

@@ -16,9 +16,8 @@ from dataclasses import replace
 
 import pytest
 import torch
-from tests.unit.engine.tiny_engine import FAMILIES, Family, datum, distance, engine, flat, job, reference
+from tests.unit.engine.tiny_engine import FAMILIES, Family, datum, distance, engine, flat, job
 
-from selfedit.engine.torch.base import Base
 from selfedit.errors import ConfigError, EngineError
 from selfedit.types import Datum, LoraShape, Optimizer, TrainJob
 
@@ -75,11 +74,3 @@ def test_wrong_jobs() -> None:  # promise 3
         with pytest.raises(ConfigError):
             machine.train([fine, wrong])
     assert not machine._adapters
-
-
-def test_an_unknown_way_to_make_logits_is_refused() -> None:
-    model = reference("llama", torch.float32)
-    model.lm_head = torch.nn.Linear(model.config.hidden_size, model.config.vocab_size)  # with a bias, which no family here has
-    torch.nn.init.normal_(model.lm_head.bias, std=5.0)
-    with pytest.raises(EngineError, match="computes its logits in a way this engine does not know"):
-        Base(model)

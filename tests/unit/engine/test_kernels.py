@@ -99,11 +99,10 @@ def test_decoding_continues_prefill(window: int | None, softcap: float | None) -
     places = [2, 0, 1]
     out = Prefill(cache, places, lengths, [0] * len(lengths), CPU)(0, q[prompt], k[prompt], v[prompt], 0.3, window, softcap)
     torch.testing.assert_close(out, torch.cat([e[:n] for e, n in zip(expected, lengths, strict=True)]), rtol=0, atol=1e-12)
-    order = torch.tensor(places)
     for step in range(new):
-        at = torch.tensor([n + step for n in lengths])
-        flat = torch.tensor(starts) + at
-        out = Decode(cache, order, at)(0, q[flat], k[flat], v[flat], 0.3, window, softcap)
+        at = [n + step for n in lengths]
+        flat = torch.tensor(starts) + torch.tensor(at)
+        out = Decode(cache, places, at, CPU)(0, q[flat], k[flat], v[flat], 0.3, window, softcap)
         torch.testing.assert_close(out, torch.stack([e[n + step] for e, n in zip(expected, lengths, strict=True)]), rtol=0, atol=1e-12)
 
 

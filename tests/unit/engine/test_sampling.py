@@ -2,13 +2,14 @@
 
 1. Greedy generation is transformers' `generate` with the PEFT adapter, token for token (fp32): every family, prompts of different lengths, several
    adapters and none in one call, prompts that begin alike among them, with and without a repetition penalty.
-2. A completion does not depend on neighbours, their order or the size of the cache: exactly the same tokens (fp64). `max_tokens` only cuts it.
+2. A completion does not depend on neighbours, order, workers or the size of the cache: exactly the same tokens (fp64). `max_tokens` only cuts it.
 3. Temperature, top-p, top-k and both are what they are defined to be: chi-squared against exact probabilities, and nothing outside the support.
 4. Stop strings, end tokens and max_tokens end a completion as described in `Completion`.
 5. Log-probabilities of a completion are those of `score`, at any temperature and penalty.
 6. `score` is a plain forward pass with PEFT (fp32, 1e-4), in passes of any size.
 7. An adapter whose numbers are not finite spoils its own rows only, also for those who come after it in the cache.
-8. Too long, empty and pointless requests are EngineErrors; no requests, no answers.
+8. However many requests there are, and however much they share, the cache stays within `cache_tokens`.
+9. Too long, empty and pointless requests are EngineErrors; no requests, no answers.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import torch
 from tests.unit.engine.tiny_engine import FAMILIES, VOCABULARY, Family, engine, job, loud, plain_logprobs, prose, reference, with_peft
 from torch import Tensor
 
+from selfedit.engine.torch.cache import Cache
 from selfedit.engine.torch.engine import Torch
 from selfedit.errors import EngineError
 from selfedit.types import Adapter, Completion, LoraShape, SampleRequest, Sampling, Score, ScoreRequest
@@ -87,6 +89,43 @@ def test_neighbours_never_matter(family: Family) -> None:  # promise 2
             assert one.logprobs == pytest.approx(alone[i].logprobs, abs=1e-10)
     longer = machine.sample([replace(r, sampling=replace(r.sampling, max_tokens=30)) for r in requests])
     assert all(b.tokens[: len(a.tokens)] == a.tokens for a, b in zip(alone, longer, strict=True))
+
+
+def test_workers_never_matter() -> None:  # promise 2
+    machine = engine()
+    requests = mixed([None, *(loud(machine, seed, shape) for seed, shape in enumerate(SHAPES))])
+    asked = [ScoreRequest(r.prompt, PROMPTS[1], r.adapter) for r in requests]
+    alone, scores = machine.sample(requests), machine.score(asked)
+    torch.set_num_threads(3)
+    try:
+        together, others = machine.sample(requests), machine.score(asked)
+    finally:
+        torch.set_num_threads(1)
+    assert [(c.tokens, c.text, c.finish_reason) for c in together] == [(c.tokens, c.text, c.finish_reason) for c in alone]
+    for mine, theirs in zip(others, scores, strict=True):
+        assert mine.logprobs == pytest.approx(theirs.logprobs, abs=1e-10)
+
+
+def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:  # promise 8
+    sizes: list[int] = []
+    reserve = Cache.reserve
+
+    def watched(cache: Cache, length: int) -> None:
+        reserve(cache, length)
+        sizes.append(cache.rows * cache.capacity)
+
+    monkeypatch.setattr(Cache, "reserve", watched)
+    machine = with_cache(engine(), 1024)
+    machine.budget_tokens = 10_000
+    requests = [SampleRequest(BEGINNING + prose(RNG, n % 30), Sampling(max_tokens=1 + n % 50, temperature=1.0, seed=n)) for n in range(400)]
+    assert len(machine.sample(requests)) == 400 and 512 <= max(sizes) <= 1024
+    sizes.clear()
+    asked = [ScoreRequest(BEGINNING * 5, prose(RNG, 1 + n % 9)) for n in range(400)]
+    bounded = machine.score(asked)
+    assert 512 <= max(sizes) <= 1024
+    for mine, theirs in zip(bounded, with_cache(machine, 10**6).score(asked), strict=True):
+        assert mine.logprobs == pytest.approx(theirs.logprobs, abs=1e-10)
+    assert max(sizes) > 10_000  # so much it would be
 
 
 # ---------------------------------------------------------------- distribution
@@ -219,7 +258,7 @@ def test_broken_adapters_keep_to_themselves() -> None:  # promise 7
     assert [s.mean == s.mean for s in scores] == [False, True, True, False]
 
 
-def test_wrong_requests() -> None:  # promise 8
+def test_wrong_requests() -> None:  # promise 9
     machine = engine()
     long = prose(RNG, machine.context_tokens)
     for sample in (SampleRequest(long, Sampling(max_tokens=1)), SampleRequest(()), SampleRequest((5,), Sampling(max_tokens=0))):

@@ -5,28 +5,29 @@
 2. Alone equals together to 1e-9 (fp64, relative norm of the trained weights) and loss by loss: mixed ranks, alphas, targets, learning rates,
    schedules, warm-up, epochs, batch sizes, weight decay, clipping, seeds and lengths; in any order; with fewer slots than jobs; with passes so
    small that they split a step, and with large ones; every family.
-3. Sequences of any length from 1 to 512 train the same in any company.
+3. Up to 64 jobs of sequences of 1 to 512 tokens, some of which nothing is learned from, train the same in any company, slots, passes and workers.
 4. Against PEFT with torch's AdamW, clipping and transformers' schedules, same initial A, same data order: relative norm of the difference of the
    updates and the losses within 1e-3 in fp32; in fp64 within 1e-9, or 1e-6 where gradients are clipped (fused AdamW takes the factor in fp32).
+   The same against PEFT with transformers' Trainer in fp32, gradients accumulated.
 5. The same call twice gives the same bits.
 """
 
 from __future__ import annotations
 
-import math
 import random
-from typing import Any
+from pathlib import Path
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.unit.engine.tiny_engine import FAMILIES, Family, datum, distance, engine, flat, fresh_peft, job, prose, reference
+from tests.unit.engine.by_peft import fresh_peft, initial, train_by_trainer, train_peft, updates
+from tests.unit.engine.tiny_engine import FAMILIES, Family, datum, distance, engine, flat, job, prose, reference
 from torch import Tensor
-from transformers import get_scheduler
 
 from selfedit.engine.torch.attention import FlatAttend
 from selfedit.engine.torch.engine import Torch
+from selfedit.engine.torch.lora import Weights
 from selfedit.engine.torch.train import train
 from selfedit.types import LoraShape, Optimizer, Trained, TrainJob
 
@@ -80,77 +81,43 @@ def test_alone_equals_together(family: Family) -> None:  # promise 2
             assert result.losses == pytest.approx(alone[i].losses, rel=1e-9) and result.tokens == alone[i].tokens
 
 
-@settings(max_examples=12, deadline=None)
-@given(st.lists(st.integers(1, 512) | st.integers(1, 12), min_size=2, max_size=5), st.integers(1, 700), st.integers(1, 3))
-def test_any_lengths(lengths: list[int], budget: int, batch_size: int) -> None:  # promise 3
+CALM = Optimizer(eps=1e-4)  # Adam's default turns the rounding of a gradient that cancels, 1e-17, into a step of 1e-9 lr
+LENGTHS = st.integers(1, 12) | st.integers(1, 12) | st.integers(1, 512)
+
+
+@st.composite
+def jobs_of_any_size(draw: st.DrawFn) -> list[TrainJob]:
+    """1 to 64 jobs of 1 to 4 sequences; of a few sequences nothing is learned."""
+    jobs = []
+    for seed in range(draw(st.integers(1, 64) | st.integers(1, 6))):
+        rng = random.Random(seed)
+        data = [(draw(LENGTHS), draw(st.sampled_from((0.0, 0.0, 0.5, 1.0)))) for _ in range(draw(st.integers(1, 4)))]
+        sequences = tuple(datum(rng, n, prompt=int(n * share)) for n, share in data)
+        jobs.append(TrainJob(sequences, LoraShape(1 + seed % 4, 4.0), CALM, batch_size=1 + seed % 3, seed=seed))
+    return jobs
+
+
+@settings(max_examples=15, deadline=None)
+@given(jobs_of_any_size(), st.integers(1, 1500), st.integers(1, 16), st.integers(1, 3))
+def test_any_jobs(jobs: list[TrainJob], budget: int, slots: int, workers: int) -> None:  # promise 3
     machine = SHARED.setdefault("llama", engine("llama"))
-    calm = Optimizer(eps=1e-4)  # Adam's default turns the rounding of a gradient that cancels, 1e-17, into a step of 1e-9 lr
-    jobs = [job(0, (*lengths, 3), batch_size=batch_size, optimizer=calm), job(1, (*lengths, 2), LoraShape(2, 4.0), batch_size=2, optimizer=calm)]
-    _, found = together(machine, jobs, budget)
-    for one, mine in zip(jobs, found, strict=True):
-        [alone], [weights] = together(machine, [one], 10_000)
-        assert alone.failure is None and distance(mine, weights) <= 1e-9
+    found = train(machine.base, jobs, slots, budget, workers)
+    for i in sorted({0, len(jobs) // 2, len(jobs) - 1}):
+        [alone] = train(machine.base, [jobs[i]], 1, 10_000)
+        assert (alone.failure, alone.tokens) == (found[i].failure, found[i].tokens) and found[i].losses == pytest.approx(alone.losses, rel=1e-9)
+        assert (alone.weights is None) == (not any(w for d in jobs[i].data for w in d.weights[1:]))
+        if alone.weights and found[i].weights:
+            assert distance(numbers(found[i].weights), numbers(alone.weights)) <= 1e-9
+
+
+def numbers(weights: Weights) -> Tensor:
+    return torch.cat([z.flatten() for z in (*weights.down, *weights.up) if z is not None])
 
 
 SHARED: dict[str, Torch] = {}
 
 
 # ---------------------------------------------------------------- against PEFT
-
-
-def initial(machine: Torch, one: TrainJob) -> tuple[dict[str, Tensor], torch.Generator]:
-    """A of every site as the engine draws it, and the generator that goes on to shuffle."""
-    generator = torch.Generator().manual_seed(one.seed)
-    down = {}
-    for i in machine.base.targeted(one.lora):
-        site = machine.base.sites[i]
-        bound = 1 / math.sqrt(site.in_features)
-        down[site.name] = torch.rand(one.lora.rank, site.in_features, generator=generator) * (2 * bound) - bound
-    return down, generator
-
-
-def train_peft(model: Any, one: TrainJob, down: dict[str, Tensor], generator: torch.Generator) -> list[float]:
-    """The textbook loop: padded batches, torch's AdamW, clip_grad_norm_, transformers' schedule."""
-    for name, parameter in model.named_parameters():
-        if "lora_A" in name:
-            parameter.data.copy_(down[name.removeprefix("base_model.model.").removesuffix(".lora_A.default.weight")])
-    o, learned = one.optimizer, [p for p in model.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(learned, lr=o.lr, betas=(o.beta1, o.beta2), eps=o.eps, weight_decay=o.weight_decay)
-    kind = "constant_with_warmup" if o.schedule == "constant" else o.schedule
-    scheduler = get_scheduler(kind, optimizer, o.warmup_steps, one.epochs * math.ceil(len(one.data) / one.batch_size))
-    losses = []
-    for _ in range(one.epochs):
-        for batch in torch.randperm(len(one.data), generator=generator).split(one.batch_size):
-            data = [one.data[i] for i in batch.tolist()]
-            longest = max(len(d.tokens) for d in data)
-            tokens = torch.tensor([d.tokens + (0,) * (longest - len(d.tokens)) for d in data])
-            weights = torch.tensor([d.weights + (0.0,) * (longest - len(d.tokens)) for d in data])[:, 1:]
-            seen = torch.tensor([[1] * len(d.tokens) + [0] * (longest - len(d.tokens)) for d in data])
-            logits = model(tokens, attention_mask=seen).logits[:, :-1]
-            each = torch.nn.functional.cross_entropy(logits.transpose(1, 2), tokens[:, 1:], reduction="none")
-            loss = (each * weights).sum() / weights.sum()
-            loss.backward()
-            if o.clip:
-                torch.nn.utils.clip_grad_norm_(learned, o.clip)
-            optimizer.step()
-            scheduler.step()
-            optimizer.zero_grad()
-            losses.append(loss.item())
-    return losses
-
-
-def updates(machine: Torch, trained: Trained, model: Any) -> tuple[Tensor, Tensor]:
-    """scale B A of every site: the engine's and PEFT's."""
-    assert trained.adapter is not None, trained
-    w = machine._adapters[trained.adapter.id]
-    mine, theirs = [], []
-    for site, down, up in zip(machine.base.sites, w.down, w.up, strict=True):
-        if down is not None and up is not None:
-            layer = model.get_submodule(f"base_model.model.{site.name}")
-            mine.append((w.scale * up.T @ down).flatten())
-            theirs.append(layer.get_delta_weight("default").flatten())
-    assert mine and len(mine) == sum("lora_A" in name for name, _ in model.named_parameters())
-    return torch.cat(mine), torch.cat(theirs)
 
 
 AGAINST_PEFT = {
@@ -168,11 +135,23 @@ def test_training_is_what_peft_does(family: Family, kind: str, dtype: torch.dtyp
     machine, one = engine(family, dtype), AGAINST_PEFT[kind]
     company = [job(7, (30, 4), epochs=2), one, job(8, (11, 12, 13), lora=LoraShape(3, 3.0))]
     trained = machine.train(company)[1]
-    model = fresh_peft(family, one.lora, dtype)
+    model = fresh_peft(reference(family, dtype), one.lora)
     losses = train_peft(model, one, *initial(machine, one))
     tolerance = 1e-3 if dtype == torch.float32 else 1e-6 if one.optimizer.clip else 1e-9
     assert trained.losses == pytest.approx(losses, rel=tolerance)
     assert distance(*updates(machine, trained, model)) <= tolerance
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_training_is_what_trainer_does(family: Family, tmp_path: Path) -> None:  # promise 4
+    machine = engine(family, torch.float32)
+    o = Optimizer(lr=2e-3, warmup_steps=2, weight_decay=0.05)
+    one = job(3, (20, 33, 9, 14, 25, 6), LoraShape(8, 16.0), epochs=3, batch_size=2, optimizer=o)
+    trained = machine.train([job(7, (30, 4), epochs=2), one])[1]
+    model = fresh_peft(reference(family, torch.float32), one.lora)
+    losses = train_by_trainer(model, one, *initial(machine, one), tmp_path)
+    assert trained.losses == pytest.approx(losses, rel=1e-3)
+    assert distance(*updates(machine, trained, model)) <= 1e-3
 
 
 def test_the_same_call_gives_the_same_bits() -> None:  # promise 5

@@ -5,10 +5,11 @@ from __future__ import annotations
 import random
 from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, get_args
 
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model
+from peft import PeftModel
 from torch import Tensor
 
 from selfedit.config import TorchEngine
@@ -17,15 +18,20 @@ from selfedit.models import Family, load, tiny
 from selfedit.types import Adapter, Datum, LoraShape, Optimizer, Tokens, Trained, TrainJob
 
 FAMILIES: tuple[Family, ...] = get_args(Family)
-ROOT = Path("set by conftest")
 RANK_4 = LoraShape(4, 8.0)
 LOUD = LoraShape(4, 32.0)
 VOCABULARY = 280
 
 
 @cache
+def root() -> TemporaryDirectory[str]:
+    """Gone when the process ends."""
+    return TemporaryDirectory(prefix="selfedit-tests-")
+
+
+@cache
 def folder(family: Family) -> Path:
-    return tiny(family, ROOT / family, vocab_size=VOCABULARY, hidden=32)
+    return tiny(family, Path(root().name) / family, vocab_size=VOCABULARY, hidden=32)
 
 
 def engine(family: Family = "llama", dtype: torch.dtype = torch.float64, **settings: Any) -> Torch:
@@ -43,12 +49,6 @@ def reference(family: Family = "llama", dtype: torch.dtype = torch.float64, atte
 def with_peft(family: Family, adapter_folder: Path, dtype: torch.dtype) -> Any:
     """The reference with an exported adapter, as PEFT opens it."""
     return PeftModel.from_pretrained(reference(family, dtype), str(adapter_folder)).eval()
-
-
-def fresh_peft(family: Family, shape: LoraShape, dtype: torch.dtype) -> Any:
-    targets = "all-linear" if shape.targets == ("all",) else list(shape.targets)
-    config = LoraConfig(task_type="CAUSAL_LM", r=shape.rank, lora_alpha=shape.alpha, target_modules=targets, lora_dropout=0.0)  # type: ignore[arg-type]
-    return get_peft_model(reference(family, dtype), config).to(dtype)
 
 
 def prose(rng: random.Random, length: int) -> Tokens:

@@ -54,7 +54,7 @@ class Slot:
     def begin(self, shape: LoraShape, optimizer: Optimizer, generator: torch.Generator) -> None:
         """Initialise as PEFT does: A uniform in ±1/√i, B zero, drawn site by site from the job's own generator."""
         base = self.arena.base
-        self.optimizer, self.updates = optimizer, torch.zeros((), dtype=torch.float32)
+        self.optimizer, self.updates = optimizer, torch.zeros((), dtype=torch.float32, device=base.device)
         if self.used:  # a new arena is all zeros
             for buffer in (self.master, self.gradient, self.moment1, self.moment2):
                 buffer.zero_()
@@ -62,7 +62,7 @@ class Slot:
         down, _ = self.arena.views(self.arena.master)
         for i in base.targeted(shape):
             bound = 1 / math.sqrt(base.sites[i].in_features)
-            draw = torch.empty(shape.rank, base.sites[i].in_features).uniform_(-bound, bound, generator=generator)
+            draw = torch.rand(shape.rank, base.sites[i].in_features, generator=generator, dtype=torch.float32).mul_(2 * bound).sub_(bound)
             down[i][self.index, : shape.rank].copy_(draw)  # type: ignore[index]
         self.arena.scale[self.index] = shape.alpha / shape.rank
         self._refresh()
@@ -71,9 +71,10 @@ class Slot:
         if self.arena.shadow is not self.arena.master:
             self.shadow.copy_(self.master)
 
-    def gradient_norm(self) -> float:
-        """L2 norm of the whole gradient."""
-        return float(self.gradient.norm())
+    def gradient_norm(self) -> Tensor:
+        """L2 norm of the whole gradient, a scalar."""
+        norm: Tensor = self.gradient.norm()
+        return norm
 
     def step(self, lr: float, norm: float) -> None:
         """One step of AdamW (Loshchilov & Hutter 2019) in a single pass, the gradient clipped to `optimizer.clip` given its norm."""

@@ -27,6 +27,10 @@ class Attend(Protocol):
         """q (N, H, D), k and v (N, G, D) → (N, H, D)."""
         ...
 
+    def texts(self, tokens: Tensor) -> list[tuple[Tensor, int]]:
+        """tokens (N,) of the batch → each sequence from its beginning, and how many of its last tokens are in the batch."""
+        ...
+
 
 def attention(module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **options: Any) -> tuple[Tensor, None]:
     """The attention function that transformers calls: it hands the layer on to the pass's own `attend`."""
@@ -105,13 +109,13 @@ def _bucket(members: list[int], starts: Sequence[int], lengths: Sequence[int], d
     even = all(n == longest for _, n in spans)
     if even and all(start == spans[0][0] + i * longest for i, (start, _) in enumerate(spans)):
         return Bucket(members, shape, slice(spans[0][0], spans[0][0] + len(spans) * longest))
-    start, length = torch.tensor(spans, device=device).T[:, :, None]
-    offset = torch.arange(longest, device=device)[None]
-    rows = (start + torch.minimum(offset, length - 1)).view(-1)
+    start, length = torch.tensor(spans).T[:, :, None]
+    offset = torch.arange(longest)[None]
+    rows = (start + torch.minimum(offset, length - 1)).view(-1).to(device)
     if even:
         return Bucket(members, shape, rows)
     real = (offset < length).view(-1)
-    return Bucket(members, shape, rows, real.nonzero().squeeze(1), real[:, None, None])
+    return Bucket(members, shape, rows, real.nonzero().squeeze(1).to(device), real[:, None, None].to(device))
 
 
 class FlatAttend:
@@ -120,6 +124,7 @@ class FlatAttend:
     def __init__(self, lengths: Sequence[int], device: torch.device) -> None:
         self.buckets = buckets(lengths, device)
         self.device = device
+        self.lengths = list(lengths)
         self._longest = max(lengths, default=0)
         self._masks: dict[tuple[int | None, torch.dtype], Tensor] = {}
 
@@ -141,6 +146,10 @@ class FlatAttend:
         out: Tensor = _FlatAttention.apply(q, k, v, self, scale, window)  # type: ignore[no-untyped-call]
         return out
 
+    def texts(self, tokens: Tensor) -> list[tuple[Tensor, int]]:
+        """As in `Attend`: every sequence is whole."""
+        return [(text, len(text)) for text in tokens.split(self.lengths)]  # type: ignore[no-untyped-call]
+
     def _composite(self, q: Tensor, k: Tensor, v: Tensor, scale: float, window: int | None, softcap: float) -> Tensor:
         """The same through autograd, with the soft cap on the logits that Gemma 2 has."""
         G = k.shape[1]
@@ -154,6 +163,19 @@ class FlatAttend:
             b.unfold(torch.bmm(p.view(len(qs), -1, T), vs), o)
             out = out + o
         return out
+
+
+class Watched(FlatAttend):
+    """Notes how each layer attends: scale, window and soft cap."""
+
+    def __init__(self, lengths: Sequence[int], device: torch.device) -> None:
+        super().__init__(lengths, device)
+        self.options: dict[int, tuple[float, int | None, float | None]] = {}
+
+    def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor, scale: float, window: int | None, softcap: float | None) -> Tensor:
+        """q (N, H, D), k and v (N, G, D) → (N, H, D)."""
+        self.options[layer] = scale, window, softcap
+        return super().__call__(layer, q, k, v, scale, window, softcap)
 
 
 class _FlatAttention(torch.autograd.Function):

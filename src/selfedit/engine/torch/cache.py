@@ -10,11 +10,16 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from selfedit.engine.torch.attention import FlatAttend
+from selfedit.engine.torch.attention import Bucket, FlatAttend
 from selfedit.engine.torch.loss import capped, wide
 
 GROWTH = 64
 """Tokens by which the capacity grows: a product over a cache that is full to its last place needs no copy of it."""
+
+
+def rounded(length: int) -> int:
+    """The capacity that rows of so many tokens come to have."""
+    return -(-length // GROWTH) * GROWTH
 
 
 class Cache:
@@ -36,7 +41,7 @@ class Cache:
         """Make room for `length` tokens in every row."""
         if length <= self.capacity:
             return
-        before, self.capacity = self.capacity, -(-length // GROWTH) * GROWTH
+        before, self.capacity = self.capacity, rounded(length)
         for index, (keys, values) in self.layers.items():
             grown = tuple(z.new_zeros(*z.shape[:2], self.capacity, z.shape[3]) for z in (keys, values))
             for new, old in zip(grown, (keys, values), strict=True):
@@ -53,11 +58,17 @@ class Cache:
             z.view(-1, D).index_copy_(0, at.view(-1), new.reshape(-1, D))
         return keys, values
 
+    def remember(self, places: Tensor, tokens: Tensor) -> Tensor:
+        """The cache of a model that reads whole texts: put tokens (N,) at `places` (N,); returns the tokens of all rows (R, C)."""
+        one_head = tokens[:, None, None]
+        return self.write(0, places, one_head, one_head)[0][:, 0, :, 0]
+
     def copy(self, sources: Sequence[int], targets: Sequence[int], length: int | None = None) -> None:
         """Rows `targets` become rows `sources`, or their first `length` tokens do."""
-        for pair in self.layers.values():
-            for z in pair:
-                z[list(targets), :, :length] = z[list(sources), :, :length]
+        for keys, values in self.layers.values():
+            into, out_of = (torch.tensor(rows, device=keys.device) for rows in (targets, sources))
+            for z in (keys, values):
+                z[into, :, :length] = z[out_of, :, :length]
 
     def clear(self, rows: slice) -> None:
         """Zeros: what a row's last tenant left may not be finite, and 0 times NaN is NaN."""
@@ -66,54 +77,75 @@ class Cache:
                 z[rows] = 0
 
 
+class _Before:
+    """What the sequences of a bucket already have in the cache: their `rows` (S,), `lengths` (S,), and the `longest` with what comes."""
+
+    def __init__(self, bucket: Bucket, spans: Sequence[tuple[int, int, int]], capacity: int, device: torch.device) -> None:
+        rows, lengths, _ = zip(*(spans[i] for i in bucket.members), strict=True)
+        self.rows, self.lengths = torch.tensor(rows, device=device), torch.tensor(lengths, device=device)
+        self.longest = min(max(lengths) + bucket.shape[1], capacity)
+
+
 class Prefill(FlatAttend):
     """Attention of whole prompts, or of what follows the first `prefix` tokens that a row already holds; leaves keys and values in the cache."""
 
     def __init__(self, cache: Cache, rows: Sequence[int], lengths: Sequence[int], prefixes: Sequence[int], device: torch.device) -> None:
         super().__init__(lengths, device)
-        self.cache, self.rows, self.prefixes = cache, torch.tensor(rows, device=device), torch.tensor(prefixes, device=device)
-        self.after = any(prefixes)
-        spans = zip(rows, lengths, prefixes, strict=True)
-        self.places = torch.cat([torch.arange(p, p + n, device=device) + row * cache.capacity for row, n, p in spans])
+        self.cache, self.spans = cache, list(zip(rows, prefixes, lengths, strict=True))
+        self.places = torch.cat([torch.arange(p, p + n) + row * cache.capacity for row, p, n in self.spans]).to(device)
+        self.befores = [_Before(b, self.spans, cache.capacity, device) for b in self.buckets] if any(prefixes) else []
         self._seen: dict[tuple[int, int | None], Tensor] = {}
 
     def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor, scale: float, window: int | None, softcap: float | None) -> Tensor:
         """q (N, H, D), k and v (N, G, D) → (N, H, D)."""
         keys, values = self.cache.write(layer, self.places, k, v)
-        if not self.after:
+        if not self.befores:
             return super().__call__(layer, q, k, v, scale, window, softcap)
         out = q.new_empty(q.shape)
-        for i, b in enumerate(self.buckets):
+        for i, (b, before) in enumerate(zip(self.buckets, self.befores, strict=True)):
             S, T = b.shape
-            longest = min(int(self.prefixes[b.members].max()) + T, self.cache.capacity)
-            ks, vs = (z[self.rows[b.members], :, :longest].flatten(0, 1) for z in (keys, values))
+            longest = before.longest
+            ks, vs = (z[before.rows, :, :longest].flatten(0, 1) for z in (keys, values))
             qs = b.fold(q, k.shape[1])
             logits = capped(wide(torch.bmm(qs, ks.transpose(1, 2))).mul_(scale), softcap)
-            p = logits.view(S, -1, T, longest).add_(self.seen(i, longest, window)).softmax(-1).to(q.dtype)
+            p = logits.view(S, -1, T, longest).add_(self.seen(i, window)).softmax(-1).to(q.dtype)
             b.unfold(torch.bmm(p.view(len(qs), -1, longest), vs), out)
         return out
 
-    def seen(self, bucket: int, longest: int, window: int | None) -> Tensor:
+    def texts(self, tokens: Tensor) -> list[tuple[Tensor, int]]:
+        """As in `Attend`; the tokens are left in the cache."""
+        rows = self.cache.remember(self.places, tokens)
+        return [(rows[row, : p + n], n) for row, p, n in self.spans]
+
+    def seen(self, bucket: int, window: int | None) -> Tensor:
         """(S, 1, T, C): -inf for what comes later or has left the window."""
         if (bucket, window) not in self._seen:
-            b = self.buckets[bucket]
-            position = self.prefixes[b.members, None] + torch.arange(b.shape[1], device=self.device)
-            self._seen[bucket, window] = hidden(position[:, :, None] - torch.arange(longest, device=self.device), window)[:, None]
+            b, before = self.buckets[bucket], self.befores[bucket]
+            position = before.lengths[:, None] + torch.arange(b.shape[1], device=self.device)
+            self._seen[bucket, window] = hidden(position[:, :, None] - torch.arange(before.longest, device=self.device), window)[:, None]
         return self._seen[bucket, window]
 
 
 class Decode:
     """Attention of one new token of each active row to everything before it.
 
-    `order` (n,) is the cache row of each token of the batch, `positions` (n,) the position of its new token.
+    `order` is the cache row of each of the n tokens of the batch, `positions` where in its row the new token stands.
     """
 
-    def __init__(self, cache: Cache, order: Tensor, positions: Tensor) -> None:
-        self.cache, self.places = cache, order * cache.capacity + positions
-        self.order: Tensor | None = None if bool((order[1:] > order[:-1]).all()) else order
-        self.back = torch.argsort(order)
-        self.ages = positions[self.back, None] - torch.arange(cache.capacity, device=order.device)  # (n, C) by cache row
+    def __init__(self, cache: Cache, order: Sequence[int], positions: Sequence[int], device: torch.device) -> None:
+        self.cache, self.spans = cache, list(zip(order, positions, strict=True))
+        self.places = torch.tensor([row * cache.capacity + p for row, p in self.spans], device=device)
+        by_row = sorted(range(len(order)), key=order.__getitem__)
+        self.order: Tensor | None = None if by_row == list(range(len(order))) else torch.tensor(order, device=device)
+        self.back = torch.tensor(by_row, device=device)
+        last = torch.tensor([positions[i] for i in by_row], device=device)
+        self.ages = last[:, None] - torch.arange(cache.capacity, device=device)  # (n, C) by cache row
         self._masks: dict[int | None, Tensor] = {}
+
+    def texts(self, tokens: Tensor) -> list[tuple[Tensor, int]]:
+        """As in `Attend`; the tokens are left in the cache."""
+        rows = self.cache.remember(self.places, tokens)
+        return [(rows[row, : p + 1], 1) for row, p in self.spans]
 
     def mask(self, window: int | None) -> Tensor:
         """(n, 1, C) by cache row: -inf for what is not yet written or has left the window."""

@@ -11,8 +11,8 @@ import torch
 from selfedit.config import TorchEngine
 from selfedit.engine.base import Progress, Tokenizer, check_loss
 from selfedit.engine.torch import peft, sample, score, train
-from selfedit.engine.torch.base import Base
 from selfedit.engine.torch.lora import Weights
+from selfedit.engine.torch.plain import adopt
 from selfedit.errors import ConfigError, EngineError
 from selfedit.types import Adapter, Completion, SampleRequest, Score, ScoreRequest, Trained, TrainJob
 
@@ -21,14 +21,15 @@ class Torch:
     """Implements `selfedit.engine.base.Engine` with batched multi-LoRA training, sampling and scoring."""
 
     def __init__(self, model: Any, tokenizer: Tokenizer, settings: TorchEngine, name: str = "", ends: frozenset[int] = frozenset()) -> None:
-        self.base = Base(model)
+        self.base, self.slow = adopt(model)
+        """`slow`: why the model takes the slow way, empty where it does not."""
         self.tokenizer = tokenizer
         self.settings = settings
         self.name = name
         self.ends = ends | frozenset(tokenizer.end)
         self.context_tokens = int(getattr(model.config, "max_position_embeddings", 2048))
         on_gpu = self.base.device.type == "cuda"
-        self.budget_tokens = settings.budget_tokens or (8192 if on_gpu else 1024)
+        self.budget_tokens = settings.budget_tokens or (1 if self.slow else 8192 if on_gpu else 1024)  # the slow way gains nothing from large passes
         self._adapters: dict[str, Weights] = {}
         self._made = 0
 
@@ -84,7 +85,7 @@ class Torch:
                 raise EngineError("a score needs at least one token of prompt")
             if r.adapter:
                 self._get(r.adapter)
-        return score.score(self.base, self._adapters, requests, self.budget_tokens, self.workers, progress)
+        return score.score(self.base, self._adapters, requests, self.settings.cache_tokens, self.budget_tokens, self.workers, progress)
 
     def merge(self, adapter: Adapter) -> None:
         """Add the adapter to the current weights."""

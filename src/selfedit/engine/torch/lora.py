@@ -10,7 +10,7 @@ import threading
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -192,12 +192,21 @@ def _stack(rows: Sequence[tuple[int, int]], start: int, end: int, like: Tensor, 
     longest = max(n for _, n in rows)
     if all(n == longest for _, n in rows):
         return Stack(start, end, chosen, (len(rows), longest), fresh=fresh)
-    offset = torch.arange(longest, device=device)[None]
-    length = torch.tensor([n for _, n in rows], device=device)[:, None]
+    offset = torch.arange(longest)[None]
+    length = torch.tensor([n for _, n in rows])[:, None]
     first = start + length.cumsum(0) - length
     real = offset < length
-    index = (first + torch.minimum(offset, length - 1)).view(-1)
-    return Stack(start, end, chosen, (len(rows), longest), index, real.view(-1).nonzero().squeeze(1), real[..., None].to(like.dtype), fresh)
+    index = (first + torch.minimum(offset, length - 1)).view(-1).to(device)
+    take, ones = real.view(-1).nonzero().squeeze(1).to(device), real[..., None].to(device, like.dtype)
+    return Stack(start, end, chosen, (len(rows), longest), index, take, ones, fresh)
+
+
+class Blocks(Protocol):
+    """The base: it knows what kind of blocks its forward pass takes."""
+
+    def blocks(self, rows: Sequence[tuple[int, int]], start: int = 0, fresh: Sequence[bool] = ()) -> list[Block]:
+        """As the function `blocks`."""
+        ...
 
 
 class Roster:
@@ -212,7 +221,7 @@ class Roster:
         """An adapter's place in the bank; -1 for none, which sorts first."""
         return self._places[adapter.id] if adapter else -1
 
-    def blocks(self, owners: Sequence[Adapter | None], lengths: Sequence[int], like: Tensor) -> list[Block]:
+    def blocks(self, owners: Sequence[Adapter | None], lengths: Sequence[int], base: Blocks) -> list[Block]:
         """Blocks for sequences sorted by place; neighbours of one adapter are one run of rows, those without any need none."""
         runs: list[tuple[int, int]] = []
         start = 0
@@ -223,7 +232,7 @@ class Roster:
                 runs[-1] = (runs[-1][0], runs[-1][1] + n)
             else:
                 runs.append((self.place(adapter), n))
-        return blocks(runs, like, start)
+        return base.blocks(runs, start)
 
 
 class Current(threading.local):
@@ -236,10 +245,11 @@ class Current(threading.local):
 class LoraLinear(nn.Module):
     """A frozen linear layer; the adapters of the running pass come from the model it belongs to."""
 
-    def __init__(self, linear: nn.Linear, site: int, current: Current) -> None:
+    def __init__(self, linear: Any, site: int, current: Current) -> None:
         super().__init__()
-        self.weight, self.bias = linear.weight, linear.bias
-        self.in_features, self.out_features = linear.in_features, linear.out_features
+        transposed = hasattr(linear, "nf")  # GPT-2's Conv1D
+        self.weight, self.bias = nn.Parameter(linear.weight.t() if transposed else linear.weight, requires_grad=False), linear.bias
+        self.out_features, self.in_features = self.weight.shape
         self.site, self.current = site, current
 
     def forward(self, x: Tensor) -> Tensor:

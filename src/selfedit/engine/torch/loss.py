@@ -26,13 +26,18 @@ def capped(logits: Tensor, softcap: float | None) -> Tensor:
     return logits if softcap is None else torch.tanh(logits / softcap) * softcap
 
 
-def logprobs(hidden: Tensor, head: Tensor, targets: Tensor, softcap: float | None = None) -> Tensor:
+def project(hidden: Tensor, head: Tensor | None) -> Tensor:
+    """hidden (M, d), head (V, d) → logits (M, V); without a head the hidden states are logits."""
+    return hidden if head is None else F.linear(hidden, head)
+
+
+def logprobs(hidden: Tensor, head: Tensor | None, targets: Tensor, softcap: float | None = None) -> Tensor:
     """hidden (M, d), head (V, d), targets (M,) → log-probabilities (M,) in nats, without gradient."""
     out = []
     with torch.no_grad():
         for i in range(0, hidden.shape[0], CHUNK):
             rows = slice(i, i + CHUNK)
-            logits = capped(F.linear(hidden[rows], head), softcap)
+            logits = capped(project(hidden[rows], head), softcap)
             out.append(logits.gather(1, targets[rows, None]).squeeze(1) - logits.logsumexp(-1))
     return torch.cat(out) if out else hidden.new_zeros(0, dtype=torch.promote_types(hidden.dtype, torch.float32))
 
@@ -50,19 +55,22 @@ class LinearCrossEntropy(torch.autograd.Function):
     """Σ weightₘ · (-log softmax(hiddenₘ headᵀ)[targetₘ]); returns the sum and each position's loss."""
 
     @staticmethod
-    def forward(ctx: Any, hidden: Tensor, head: Tensor, targets: Tensor, weights: Tensor, softcap: float | None) -> tuple[Tensor, Tensor]:
-        """hidden (M, d), head (V, d), targets and weights (M,) → scalar, (M,)."""
+    def forward(ctx: Any, hidden: Tensor, head: Tensor | None, targets: Tensor, weights: Tensor, softcap: float | None) -> tuple[Tensor, Tensor]:
+        """hidden (M, d), head (V, d) or none, targets and weights (M,) → scalar, (M,)."""
         gradient, losses = torch.empty_like(hidden), []
         for i in range(0, hidden.shape[0], CHUNK):
             rows = slice(i, i + CHUNK)
             t = targets[rows, None]
-            logits = capped(F.linear(hidden[rows], head), softcap)
+            logits = capped(project(hidden[rows], head), softcap)
             p = logits.softmax(-1)
             losses.append(-_log(p.gather(1, t), logits, t).squeeze(1))
             p.scatter_add_(1, t, -torch.ones_like(t, dtype=p.dtype))
             if softcap is not None:
                 p.mul_(1 - (logits / softcap).square())
-            torch.mm(p.to(hidden.dtype), head, out=gradient[rows])
+            if head is None:
+                gradient[rows] = p
+            else:
+                torch.mm(p.to(hidden.dtype), head, out=gradient[rows])
         gradient.mul_(weights[:, None].to(hidden.dtype))
         loss = torch.cat(losses) if losses else weights.new_zeros(0)
         ctx.save_for_backward(gradient)

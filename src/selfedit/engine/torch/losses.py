@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from selfedit.engine.base import loss_options
-from selfedit.engine.torch.loss import CHUNK, capped, logprobs
+from selfedit.engine.torch.loss import CHUNK, capped, logprobs, project
 from selfedit.types import Datum, TrainJob
 
 Options = Mapping[str, float]
@@ -146,8 +146,8 @@ class LinearLogprobs(torch.autograd.Function):
     """log softmax(hiddenₘ headᵀ)[targetₘ] through a frozen head, a few rows at a time; logits are made again in the backward pass, never kept."""
 
     @staticmethod
-    def forward(ctx: Any, hidden: Tensor, head: Tensor, targets: Tensor, softcap: float | None) -> Tensor:
-        """hidden (M, d), head (V, d), targets (M,) → (M,) in nats."""
+    def forward(ctx: Any, hidden: Tensor, head: Tensor | None, targets: Tensor, softcap: float | None) -> Tensor:
+        """hidden (M, d), head (V, d) or none, targets (M,) → (M,) in nats."""
         ctx.save_for_backward(hidden, head, targets)
         ctx.softcap = softcap
         return logprobs(hidden, head, targets, softcap)
@@ -160,9 +160,12 @@ class LinearLogprobs(torch.autograd.Function):
         for i in range(0, hidden.shape[0], CHUNK):
             rows = slice(i, i + CHUNK)
             t = targets[rows, None]
-            logits = capped(F.linear(hidden[rows], head), ctx.softcap)
+            logits = capped(project(hidden[rows], head), ctx.softcap)
             p = logits.softmax(-1).neg_().scatter_add_(1, t, torch.ones_like(t, dtype=logits.dtype)).mul_(grad[rows, None])
             if ctx.softcap is not None:
                 p.mul_(1 - (logits / ctx.softcap).square())
-            torch.mm(p.to(hidden.dtype), head, out=gradient[rows])
+            if head is None:
+                gradient[rows] = p
+            else:
+                torch.mm(p.to(hidden.dtype), head, out=gradient[rows])
         return gradient, None, None, None

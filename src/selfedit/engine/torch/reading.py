@@ -52,7 +52,7 @@ def read(base: Base, roster: Roster, cache: Cache, texts: Sequence[Text], first:
         tokens = torch.tensor([t for n in nodes for t in texts[n.members[0]].tokens[n.begin : n.end]], device=base.device)
         positions = torch.cat([torch.arange(n.begin, n.end, device=base.device) for n in nodes])
         attend = Prefill(cache, [first + i for i in heads], lengths, [n.begin for n in nodes], base.device)
-        running = roster.blocks([texts[i].adapter for i in heads], lengths, base.head)
+        running = roster.blocks([texts[i].adapter for i in heads], lengths, base)
         hidden = base.forward(tokens, positions, attend, roster.bank, running).split(lengths)  # type: ignore[no-untyped-call]
         for node, states in zip(nodes, hidden, strict=True):
             if len(node.members) == 1:

@@ -16,10 +16,10 @@ from torch import Tensor
 
 from selfedit.engine.base import Progress, Tokenizer
 from selfedit.engine.torch.base import Base
-from selfedit.engine.torch.cache import Cache, Decode
+from selfedit.engine.torch.cache import Cache, Decode, rounded
 from selfedit.engine.torch.draw import UNIFORMS, choose
 from selfedit.engine.torch.lora import Roster, Weights
-from selfedit.engine.torch.loss import capped
+from selfedit.engine.torch.loss import capped, project
 from selfedit.engine.torch.reading import Text, common, read
 from selfedit.engine.torch.workers import neighbours, together
 from selfedit.types import Completion, SampleRequest, Tokens
@@ -92,7 +92,7 @@ def _sample(
         generator = torch.Generator().manual_seed(r.sampling.seed)
         rows.append(Row(i, r, torch.rand(r.sampling.max_tokens, UNIFORMS, generator=generator, dtype=torch.float64)))
     waiting = deque(sorted(rows, key=lambda row: _key(row.request)))
-    capacity = max(len(r.prompt) + r.sampling.max_tokens for r in requests)
+    capacity = rounded(max(len(r.prompt) + r.sampling.max_tokens for r in requests))
     limit = max(1, min(len(requests), cache_tokens // capacity))
     cache = Cache(limit)
     roster = Roster(adapters, [r.adapter for r in requests])
@@ -132,11 +132,11 @@ def _decode(base: Base, roster: Roster, cache: Cache, rows: list[Row]) -> None:
     order = sorted(range(len(rows)), key=lambda i: (rows[i].key, i))
     batch = [rows[i] for i in order]
     tokens = torch.tensor([r.tokens[-1] for r in batch], device=base.device)
-    places = torch.tensor([r.length for r in batch], device=base.device)
-    cache.reserve(int(places.max()) + 1)
-    attend = Decode(cache, torch.tensor(order, device=base.device), places)
-    running = roster.blocks([r.request.adapter for r in batch], [1] * len(batch), base.head)
-    hidden = base.forward(tokens, places, attend, roster.bank, running)
+    places = [r.length for r in batch]
+    cache.reserve(max(places) + 1)
+    attend = Decode(cache, order, places, base.device)
+    running = roster.blocks([r.request.adapter for r in batch], [1] * len(batch), base)
+    hidden = base.forward(tokens, torch.tensor(places, device=base.device), attend, roster.bank, running)
     for row in batch:
         row.length += 1
     _choose(base, batch, hidden)
@@ -144,7 +144,7 @@ def _decode(base: Base, roster: Roster, cache: Cache, rows: list[Row]) -> None:
 
 def _choose(base: Base, rows: Sequence[Row], hidden: Tensor) -> None:
     """Append the next token of every row, given its hidden state (n, d)."""
-    logits = capped(torch.nn.functional.linear(hidden, base.head), base.softcap)
+    logits = capped(project(hidden, base.head), base.softcap)
     uniforms = torch.stack([row.uniforms[len(row.tokens)] for row in rows])
     settings = [row.request.sampling for row in rows]
     histories = [() if s.repetition_penalty == 1.0 else (*row.request.prompt, *row.tokens) for s, row in zip(settings, rows, strict=True)]

@@ -9,7 +9,7 @@ import torch
 
 from selfedit.engine.base import Progress
 from selfedit.engine.torch.base import Base
-from selfedit.engine.torch.cache import Cache
+from selfedit.engine.torch.cache import Cache, rounded
 from selfedit.engine.torch.lora import Roster, Weights
 from selfedit.engine.torch.loss import logprobs
 from selfedit.engine.torch.reading import Text, common, read
@@ -21,11 +21,12 @@ def score(
     base: Base,
     adapters: Mapping[str, Weights],
     requests: Sequence[ScoreRequest],
+    cache_tokens: int,
     budget_tokens: int,
     workers: int = 1,
     progress: Progress | None = None,
 ) -> list[Score]:
-    """One score a request, in their order; about `budget_tokens` tokens a pass."""
+    """One score a request, in their order; about `budget_tokens` tokens a pass, which takes about `cache_tokens` of memory (at least one text)."""
     if not requests:
         return []
     keys = [(r.adapter.id if r.adapter else "", r.prompt + r.completion) for r in requests]
@@ -33,14 +34,19 @@ def score(
     shares = neighbours([len(r.prompt) + len(r.completion) for r in requests], workers, order)
 
     def run(share: list[int], report: Callable[[int], None]) -> list[Score]:
-        return _score(base, adapters, [requests[i] for i in share], budget_tokens, report)
+        return _score(base, adapters, [requests[i] for i in share], cache_tokens // len(shares), budget_tokens, report)
 
     return together(run, shares, len(requests), progress)
 
 
 @torch.no_grad()
 def _score(
-    base: Base, adapters: Mapping[str, Weights], requests: Sequence[ScoreRequest], budget_tokens: int, progress: Callable[[int], None]
+    base: Base,
+    adapters: Mapping[str, Weights],
+    requests: Sequence[ScoreRequest],
+    cache_tokens: int,
+    budget_tokens: int,
+    progress: Callable[[int], None],
 ) -> list[Score]:
     roster = Roster(adapters, [r.adapter for r in requests])
     texts = [Text(r.adapter, (r.prompt + r.completion)[:-1], len(r.prompt) - 1) for r in requests]
@@ -48,10 +54,11 @@ def _score(
     scores = {i: Score(()) for i, r in enumerate(requests) if not r.completion}
     while waiting:
         batch = [waiting.popleft()]
-        spent = len(texts[batch[0]].tokens)
+        spent = longest = len(texts[batch[0]].tokens)
         while waiting:
             spent += len(texts[waiting[0]].tokens) - common(texts[batch[-1]], texts[waiting[0]])
-            if spent > budget_tokens:
+            longest = max(longest, len(texts[waiting[0]].tokens))
+            if spent > budget_tokens or (len(batch) + 1) * rounded(longest) > cache_tokens:
                 break
             batch.append(waiting.popleft())
         hidden = read(base, roster, Cache(len(batch)), [texts[i] for i in batch])

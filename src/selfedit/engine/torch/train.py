@@ -19,7 +19,7 @@ from selfedit.engine.base import Progress
 from selfedit.engine.torch.arena import Arena, Slot
 from selfedit.engine.torch.attention import FlatAttend
 from selfedit.engine.torch.base import Base
-from selfedit.engine.torch.lora import Weights, blocks
+from selfedit.engine.torch.lora import Weights
 from selfedit.engine.torch.loss import LinearCrossEntropy
 from selfedit.engine.torch.losses import COUPLED, LinearLogprobs, Step, learn
 from selfedit.engine.torch.workers import balanced, together
@@ -140,8 +140,9 @@ def _train(base: Base, jobs: Sequence[TrainJob], slots: int, budget_tokens: int,
             r.begin_step()
         for parts in _passes(running, budget_tokens):
             trained += _accumulate(arena, parts)
-        for r in running:
-            _update(r)
+        norms = torch.stack([r.slot.gradient_norm() for r in running]).tolist()
+        for r, norm in zip(running, norms, strict=True):
+            _update(r, norm)
         for r in [r for r in running if r.done]:
             weights = None if r.failure else r.slot.finished(r.job.lora)
             outcomes[r.index] = Outcome(weights, tuple(r.losses), r.tokens, r.failure, {name: tuple(v) for name, v in r.metrics.items()})
@@ -193,13 +194,14 @@ def _accumulate(arena: Arena, parts: Sequence[Part]) -> int:
     tokens = torch.tensor([t for d, _ in owned for t in d.tokens], device=device)
     positions = torch.cat([torch.arange(n, device=device) for n in lengths])
     sizes = [sum(len(r.batch.data[i].tokens) for i in here) for r, here in parts]
-    running = blocks([(r.slot.index, n) for (r, _), n in zip(parts, sizes, strict=True)], base.head, fresh=[r.fresh for r, _ in parts])
+    running = base.blocks([(r.slot.index, n) for (r, _), n in zip(parts, sizes, strict=True)], fresh=[r.fresh for r, _ in parts])
     weights = [w / norm for d, norm in owned for w in (*d.weights[1:], 0.0)]
-    weight = torch.tensor(weights, dtype=torch.promote_types(base.dtype, torch.float32), device=device)
-    rows = weight.nonzero().squeeze(1)
+    labelled = [i for i, w in enumerate(weights) if w]
+    rows = torch.tensor(labelled, dtype=torch.long, device=device)
+    weight = torch.tensor([weights[i] for i in labelled], dtype=torch.promote_types(base.dtype, torch.float32), device=device)
     hidden = base.forward(tokens, positions, FlatAttend(lengths, device), arena.bank, running)
     states, targets = hidden[rows], tokens.roll(-1)[rows]
-    for (r, _), n, (loss, metrics) in zip(parts, sizes, _backward(base, parts, states, targets, weight[rows]), strict=True):
+    for (r, _), n, (loss, metrics) in zip(parts, sizes, _backward(base, parts, states, targets, weight), strict=True):
         r.tokens += n
         r.record(loss, metrics)
     return len(tokens)
@@ -211,28 +213,33 @@ def _backward(base: Base, parts: Sequence[Part], states: Tensor, targets: Tensor
     Cross-entropy is one fused product for all its parts.
     """
     counts = [sum(w != 0 for i in here for w in r.batch.data[i].weights[1:]) for r, here in parts]
-    owner = torch.repeat_interleave(torch.tensor(counts)).to(states.device)
+    owner = torch.repeat_interleave(torch.tensor(counts))
     fused = [r.job.loss == "cross_entropy" for r, _ in parts]
-    plain = ... if all(fused) else torch.tensor(fused, device=states.device)[owner].nonzero().squeeze(1)
+    plain = ... if all(fused) else torch.tensor(fused)[owner].nonzero().squeeze(1).to(states.device)
+    owner = owner.to(states.device)
     lost = ~states.any(-1)  # an RMSNorm turns states that overflow into zeros, and the loss into log V
     total, each = LinearCrossEntropy.apply(states[plain], base.head, targets[plain], weights[plain], base.softcap)  # type: ignore[no-untyped-call]
     each = each.masked_fill(lost[plain], math.nan)
     sums = torch.zeros(len(parts), dtype=weights.dtype, device=states.device).index_add_(0, owner[plain], each * weights[plain])
-    metrics: dict[int, dict[str, Tensor]] = {}
+    metrics: list[tuple[int, str, Tensor]] = []
     for place, ((r, here), count, end) in enumerate(zip(parts, counts, accumulate(counts), strict=True)):
         rows = slice(end - count, end)
         if count and r.job.loss != "cross_entropy":
             logp = LinearLogprobs.apply(states[rows], base.head, targets[rows], base.softcap)  # type: ignore[no-untyped-call]
-            loss, metrics[place] = learn(r.job, logp.masked_fill(lost[rows], math.nan), r.batch, here)
+            loss, found = learn(r.job, logp.masked_fill(lost[rows], math.nan), r.batch, here)
             total, sums[place] = total + loss, loss.detach()
+            metrics += [(place, name, value.detach()) for name, value in found.items()]
     total.backward()
-    return [(loss, {name: v.item() for name, v in metrics.get(i, {}).items()}) for i, loss in enumerate(sums.tolist())]
+    numbers = torch.cat([sums, *(value[None] for _, _, value in metrics)]).tolist()  # the device is waited for once
+    results: list[tuple[float, dict[str, float]]] = [(loss, {}) for loss in numbers[: len(parts)]]
+    for (place, name, _), number in zip(metrics, numbers[len(parts) :], strict=True):
+        results[place][1][name] = number
+    return results
 
 
-def _update(r: Running) -> None:
+def _update(r: Running, norm: float) -> None:
     """The optimizer step of one job; a job whose loss or gradient is no longer finite stops, its neighbours do not notice."""
     step = len(r.losses) - 1
-    norm = r.slot.gradient_norm()
     if not (math.isfinite(r.losses[-1]) and math.isfinite(norm)):
         r.failure = (
             f"diverged at step {step + 1} of {r.steps}: loss {r.losses[-1]}, gradient norm {norm}; lower the learning rate ({r.job.optimizer.lr})"

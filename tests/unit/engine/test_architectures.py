@@ -1,0 +1,208 @@
+"""Models that the engine was not made for: on the fast way where their logits come out the same, else on the slow one, and never wrongly.
+
+1. A model with ALiBi, logits scaled or biased, attention of its own, or layers that are no attention, takes the slow way and says why; GPT-2 with its
+   Conv1D layers, learned positions and others that go through transformers' registry do not.
+2. On either way: training is PEFT with torch's AdamW (fp64), in company; greedy sampling is transformers' `generate` with the PEFT adapter, token
+   for token (fp32); scores are a plain forward pass with the PEFT adapter (fp32, 1e-4).
+3. A Llama sent the slow way trains, samples, scores and merges as on the fast one (fp64), with several workers too.
+4. What cannot work says so in one line.
+"""
+
+from __future__ import annotations
+
+import random
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import transformers
+from peft import PeftModel
+from tests.unit.engine.by_peft import fresh_peft, initial, train_peft, updates
+from tests.unit.engine.tiny_engine import VOCABULARY, distance, engine, flat, folder, job, loud, plain_logprobs, prose, reference
+
+from selfedit.config import Recipe, TorchEngine
+from selfedit.engine.torch import engine as engine_module
+from selfedit.engine.torch.engine import Torch
+from selfedit.engine.torch.plain import Plain, adopt
+from selfedit.errors import EngineError
+from selfedit.models import load
+from selfedit.opening import open_engine
+from selfedit.types import Adapter, LoraShape, Optimizer, SampleRequest, Sampling, ScoreRequest
+
+SIZES = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "max_position_embeddings": 256}
+LLAMA = SIZES | {"intermediate_size": 64, "num_key_value_heads": 2}
+GPT = {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 256}
+OTHERS: dict[str, tuple[str, dict[str, Any]]] = {
+    "gpt2": ("", GPT),
+    "gpt_neox": ("", SIZES | {"intermediate_size": 64}),
+    "opt": ("", SIZES | {"ffn_dim": 64, "word_embed_proj_dim": 32}),
+    "olmo2": ("", LLAMA),
+    "mixtral": ("", LLAMA | {"num_local_experts": 4, "experts_implementation": "eager"}),
+    "cohere": ("its logits come out", LLAMA),
+    "granite": ("its logits come out", LLAMA | {"logits_scaling": 4.0, "residual_multiplier": 0.5}),
+    "phi": ("its logits come out", LLAMA),  # a head with a bias
+    "bloom": ("2 of its 2 layers do not attend through", {"hidden_size": 32, "n_layer": 2, "n_head": 4}),
+    "falcon": ("2 of its 2 layers do not attend through", SIZES),
+    "stablelm": ("it does not take what it is handed (KeyError: 'attend')", LLAMA),
+    "gptj": ("2 of its 2 layers do not attend through", GPT | {"rotary_dim": 4}),
+    "lfm2": ("1 of its 2 layers do not attend through", LLAMA | {"layer_types": ["conv", "full_attention"]}),
+}
+RNG = random.Random(0)
+PROMPTS = [prose(RNG, n) for n in (1, 22, 5)] + [prose(random.Random(1), 20) + prose(RNG, n) for n in (2, 9)]
+
+
+def build(kind: str, dtype: torch.dtype) -> Any:
+    """A model of random weights, large enough to matter everywhere; the same for the same kind."""
+    options = {"vocab_size": VOCABULARY, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2, **OTHERS[kind][1]}
+    make: Any = transformers.AutoModelForCausalLM.from_config
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = make(transformers.AutoConfig.for_model(kind, **options))
+        for parameter in model.parameters():
+            scale = 0.2 if parameter.dim() < 2 else parameter[0].numel() ** -0.5
+            parameter.data.normal_(1.0 if parameter.dim() < 2 else 0.0, scale)
+    return model.to(dtype).eval()
+
+
+def opened(kind: str, dtype: torch.dtype = torch.float64) -> Torch:
+    tokenizer = load(folder("llama"), dtype)[1]
+    return Torch(build(kind, dtype), tokenizer, TorchEngine(), name=kind)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.float64])
+@pytest.mark.parametrize("kind", OTHERS)
+def test_says_which_way(kind: str, dtype: torch.dtype) -> None:  # promise 1
+    machine = opened(kind, dtype)
+    assert machine.slow.startswith(OTHERS[kind][0]) and bool(machine.slow) == bool(OTHERS[kind][0])
+
+
+def test_announces_the_slow_way(tmp_path: Path) -> None:  # promise 1
+    said: list[str] = []
+    build("cohere", torch.float32).save_pretrained(tmp_path)
+    for file in folder("llama").glob("*token*"):
+        shutil.copy(file, tmp_path)
+    open_engine(Recipe(model=str(tmp_path), engine=TorchEngine(dtype="float32")), said.append)
+    assert len(said) == 1 and "slow way" in said[0] and "away from transformers' own" in said[0]
+    said.clear()
+    open_engine(Recipe(model=str(folder("llama")), engine=TorchEngine(dtype="float32")), said.append)
+    assert said == []
+
+
+@pytest.mark.parametrize("kind", OTHERS)
+def test_training_is_what_peft_does(kind: str) -> None:  # promise 2
+    machine = opened(kind)
+    targets = ("q_proj", "v_proj") if kind == "mixtral" else ("all",)  # PEFT has a way with the routers of experts, this engine leaves them alone
+    one = job(
+        0,
+        (20, 9, 14, 5),
+        LoraShape(4, 8.0, targets),
+        epochs=2,
+        batch_size=2,
+        optimizer=Optimizer(lr=2e-3, warmup_steps=1, weight_decay=0.05, clip=0.0),
+    )
+    trained = machine.train([job(7, (30, 4), epochs=2), one, job(8, (11, 12, 13), lora=LoraShape(3, 3.0))])[1]
+    model = fresh_peft(build(kind, torch.float64), one.lora)
+    losses = train_peft(model, one, *initial(machine, one))
+    assert trained.losses == pytest.approx(losses, rel=1e-6)
+    assert distance(*updates(machine, trained, model)) <= 1e-6
+
+
+@pytest.mark.parametrize("kind", OTHERS)
+def test_says_what_transformers_says(kind: str, tmp_path: Path) -> None:  # promise 2
+    machine = opened(kind, torch.float32)
+    adapters: list[Adapter | None] = [None, loud(machine, 0), loud(machine, 1, LoraShape(2, 32.0))]
+    requests = [SampleRequest(p, Sampling(max_tokens=10, repetition_penalty=1.3), a) for p in PROMPTS for a in adapters]
+    found = dict(zip([(r.prompt, r.adapter) for r in requests], machine.sample(requests), strict=True))
+    asked = [(p, prose(RNG, n), a) for p, n in zip(PROMPTS, (1, 2, 30, 4, 7), strict=True) for a in adapters]
+    scores = machine.score([ScoreRequest(p, c, a) for p, c, a in asked])
+    assert len({c.tokens for c in found.values()}) > len(PROMPTS)
+    for place, adapter in enumerate(adapters):
+        model = build(kind, torch.float32)
+        if adapter:
+            machine.export(adapter, tmp_path / str(place))
+            model = PeftModel.from_pretrained(model, str(tmp_path / str(place))).eval()
+        for prompt in PROMPTS:
+            tokens, ends = torch.tensor([prompt]), sorted(machine.ends)
+            options = {"max_new_tokens": 10, "do_sample": False, "repetition_penalty": 1.3, "eos_token_id": ends, "pad_token_id": 0}
+            wanted = model.generate(input_ids=tokens, attention_mask=torch.ones_like(tokens), **options)[0, len(prompt) :].tolist()
+            assert found[prompt, adapter].tokens == tuple(t for t in wanted if t not in machine.ends), (place, len(prompt))
+        for (prompt, completion, owner), score in zip(asked, scores, strict=True):
+            if owner == adapter:
+                assert score.logprobs == pytest.approx(plain_logprobs(model, prompt, completion).tolist(), abs=1e-4)
+
+
+def slow_llama(monkeypatch: pytest.MonkeyPatch) -> Torch:
+    def go(model: Any) -> tuple[Plain, str]:
+        model.enable_input_require_grads()
+        return Plain(model), "it was told to"
+
+    monkeypatch.setattr(engine_module, "adopt", go)
+    machine = engine("llama")
+    assert isinstance(machine.base, Plain)
+    return machine
+
+
+@pytest.mark.parametrize("budget", [1, 64, 1024])
+@pytest.mark.parametrize("threads", [1, 2])
+def test_both_ways_agree(monkeypatch: pytest.MonkeyPatch, threads: int, budget: int) -> None:  # promise 3
+    fast, slow = engine("llama"), slow_llama(monkeypatch)
+    slow.budget_tokens = budget
+    torch.set_num_threads(threads)
+    try:
+        jobs = [job(i, (12, 30, 5, 9), LoraShape(1 + i, 8.0), epochs=2, batch_size=1 + i, optimizer=Optimizer(eps=1e-4)) for i in range(4)]
+        mine, theirs = slow.train(jobs), fast.train(jobs)
+        for a, b in zip(mine, theirs, strict=True):
+            assert a.losses == pytest.approx(b.losses, rel=1e-9) and distance(flat(slow, a), flat(fast, b)) <= 1e-9
+        settings = [Sampling(max_tokens=12, temperature=1.0, top_p=0.9, seed=i) for i in range(len(PROMPTS))]
+        said, scores = [], []
+        for machine, trained in ((slow, mine), (fast, theirs)):
+            for adapter in (None, loud(machine, 5), trained[0].adapter):
+                said.append([c.tokens for c in machine.sample([SampleRequest(p, s, adapter) for p, s in zip(PROMPTS, settings, strict=True)])])
+                scores += [machine.score([ScoreRequest(p, PROMPTS[1], adapter) for p in PROMPTS])]
+            machine.merge(loud(machine, 6))
+            said.append([c.tokens for c in machine.sample([SampleRequest(p, s) for p, s in zip(PROMPTS, settings, strict=True)])])
+    finally:
+        torch.set_num_threads(1)
+    assert said[:4] == said[4:]
+    for a, b in zip(scores[:3], scores[3:], strict=True):
+        assert [x for s in a for x in s.logprobs] == pytest.approx([x for s in b for x in s.logprobs], abs=1e-9)
+
+
+class Tripled(torch.nn.Linear):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return 3 * super().forward(x)
+
+
+def tripled() -> Any:
+    model = reference("llama", torch.float32)
+    layer = model.model.layers[1].mlp.up_proj
+    model.model.layers[1].mlp.up_proj = Tripled(layer.in_features, layer.out_features, bias=False)
+    return model
+
+
+def seq2seq() -> Any:
+    sizes = {"vocab_size": VOCABULARY, "d_model": 32, "d_kv": 8, "d_ff": 64, "num_layers": 2, "num_heads": 4}
+    return transformers.T5ForConditionalGeneration(transformers.T5Config(**sizes))
+
+
+def without_linears() -> Any:
+    model = reference("llama", torch.float32)
+    model.model.layers = torch.nn.ModuleList()
+    return model
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (seq2seq, "T5ForConditionalGeneration is an encoder-decoder model"),
+        (without_linears, "LlamaForCausalLM has no linear layer"),
+        (tripled, "LlamaForCausalLM cannot carry adapters here; with its linear layers replaced, its logits come out"),
+    ],
+)
+def test_what_cannot_work(make: Callable[[], Any], words: str) -> None:  # promise 4
+    with pytest.raises(EngineError) as caught:
+        adopt(make())
+    assert str(caught.value).startswith(words) and "\n" not in str(caught.value)
