@@ -4,7 +4,8 @@
 2. LinearLogprobs is log_softmax of the logits: values and gradients, with and without a soft cap, for more rows than a chunk.
 3. Loss and gradient are TRL's on the same log-probabilities: `grpo` (three normalisations, with KL), `ppo` (TRL's clipped token mean), `reinforce`
    (the gradient of RLOO on policy), `dpo`.
-4. A job with any loss, alone = together with jobs of other losses, whatever the passes (fp64); so are its losses and metrics.
+4. A job with any loss, alone = together with jobs of other losses, whatever the passes (fp64); so are its losses and metrics. So it is with a
+   model that goes the slow way.
 5. A job with any loss is the textbook loop around the same pure function with PEFT, clipping and AdamW.
 6. Wrong options, missing log-probabilities and groups that do not divide the data are refused before anything is trained.
 """
@@ -21,7 +22,8 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from tests.unit.engine.by_peft import fresh_peft, initial, updates
+from tests.unit.engine.by_peft import begin, fresh_peft, initial, updates
+from tests.unit.engine.test_architectures import slow_llama
 from tests.unit.engine.tiny_engine import LoraShape, distance, engine, flat, job, plain_logprobs, prose, reference
 from torch import Tensor
 
@@ -282,15 +284,20 @@ def test_alone_equals_together() -> None:  # promise 4
                     assert len(values) == len(found.losses) and values == pytest.approx(expected.metrics[name], rel=1e-9, abs=1e-12)
 
 
+def test_both_ways_agree(monkeypatch: pytest.MonkeyPatch) -> None:  # promise 4
+    fast, slow = engine("llama"), slow_llama(monkeypatch)
+    for a, b in zip(slow.train(REWARDED), fast.train(REWARDED), strict=True):
+        assert a.losses == pytest.approx(b.losses, rel=1e-9) and distance(flat(slow, a), flat(fast, b)) <= 1e-6
+        assert all(values == pytest.approx(b.metrics[name], rel=1e-6, abs=1e-9) for name, values in a.metrics.items())
+
+
 @pytest.mark.parametrize("one", REWARDED, ids=[f"{j.loss}-{j.seed}" for j in REWARDED])
 def test_training_is_the_textbook_loop(one: TrainJob) -> None:  # promise 5
     machine = engine("llama")
     [trained] = machine.train([one])
     model = fresh_peft(reference("llama"), one.lora)
     down, generator = initial(machine, one)
-    for name, parameter in model.named_parameters():
-        if "lora_A" in name:
-            parameter.data.copy_(down[name.removeprefix("base_model.model.").removesuffix(".lora_A.default.weight")])
+    begin(model, down)
     o, learned = one.optimizer, [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(learned, lr=o.lr, betas=(o.beta1, o.beta2), eps=o.eps, weight_decay=0.0)
     data = iter(one.data)

@@ -213,22 +213,28 @@ def _backward(base: Base, parts: Sequence[Part], states: Tensor, targets: Tensor
     Cross-entropy is one fused product for all its parts.
     """
     counts = [sum(w != 0 for i in here for w in r.batch.data[i].weights[1:]) for r, here in parts]
-    owner = torch.repeat_interleave(torch.tensor(counts)).to(states.device)
+    owner = torch.repeat_interleave(torch.tensor(counts))
     fused = [r.job.loss == "cross_entropy" for r, _ in parts]
-    plain = ... if all(fused) else torch.tensor(fused, device=states.device)[owner].nonzero().squeeze(1)
+    plain = ... if all(fused) else torch.tensor(fused)[owner].nonzero().squeeze(1).to(states.device)
+    owner = owner.to(states.device)
     lost = ~states.any(-1)  # an RMSNorm turns states that overflow into zeros, and the loss into log V
     total, each = LinearCrossEntropy.apply(states[plain], base.head, targets[plain], weights[plain], base.softcap)  # type: ignore[no-untyped-call]
     each = each.masked_fill(lost[plain], math.nan)
     sums = torch.zeros(len(parts), dtype=weights.dtype, device=states.device).index_add_(0, owner[plain], each * weights[plain])
-    metrics: dict[int, dict[str, Tensor]] = {}
+    metrics: list[tuple[int, str, Tensor]] = []
     for place, ((r, here), count, end) in enumerate(zip(parts, counts, accumulate(counts), strict=True)):
         rows = slice(end - count, end)
         if count and r.job.loss != "cross_entropy":
             logp = LinearLogprobs.apply(states[rows], base.head, targets[rows], base.softcap)  # type: ignore[no-untyped-call]
-            loss, metrics[place] = learn(r.job, logp.masked_fill(lost[rows], math.nan), r.batch, here)
+            loss, found = learn(r.job, logp.masked_fill(lost[rows], math.nan), r.batch, here)
             total, sums[place] = total + loss, loss.detach()
+            metrics += [(place, name, value.detach()) for name, value in found.items()]
     total.backward()
-    return [(loss, {name: v.item() for name, v in metrics.get(i, {}).items()}) for i, loss in enumerate(sums.tolist())]
+    numbers = torch.cat([sums, *(value[None] for _, _, value in metrics)]).tolist()  # the device is waited for once
+    results: list[tuple[float, dict[str, float]]] = [(loss, {}) for loss in numbers[: len(parts)]]
+    for (place, name, _), number in zip(metrics, numbers[len(parts) :], strict=True):
+        results[place][1][name] = number
+    return results
 
 
 def _update(r: Running, norm: float) -> None:
