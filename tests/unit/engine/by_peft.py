@@ -29,7 +29,7 @@ def initial(machine: Torch, one: TrainJob) -> tuple[dict[str, Tensor], torch.Gen
     for i in machine.base.targeted(one.lora):
         site = machine.base.sites[i]
         bound = 1 / math.sqrt(site.in_features)
-        down[site.name] = torch.rand(one.lora.rank, site.in_features, generator=generator, dtype=torch.float32).mul_(2 * bound).sub_(bound)
+        down[site.name] = torch.empty(one.lora.rank, site.in_features).uniform_(-bound, bound, generator=generator)
     return down, generator
 
 

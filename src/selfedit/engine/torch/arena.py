@@ -62,7 +62,7 @@ class Slot:
         down, _ = self.arena.views(self.arena.master)
         for i in base.targeted(shape):
             bound = 1 / math.sqrt(base.sites[i].in_features)
-            draw = torch.rand(shape.rank, base.sites[i].in_features, generator=generator, dtype=torch.float32).mul_(2 * bound).sub_(bound)
+            draw = torch.empty(shape.rank, base.sites[i].in_features).uniform_(-bound, bound, generator=generator)
             down[i][self.index, : shape.rank].copy_(draw)  # type: ignore[index]
         self.arena.scale[self.index] = shape.alpha / shape.rank
         self._refresh()
