@@ -55,8 +55,9 @@ class Grouped:
 def grouped(rows: Sequence[tuple[int, int]], start: int, device: torch.device, fresh: bool) -> Grouped:
     """The block of neighbouring runs of rows [(adapter's place in the bank, number of rows)], from row `start` on."""
     who, lengths = (torch.tensor(column, device=device) for column in zip(*rows, strict=True))
-    ends = lengths.cumsum(0).to(torch.int32)
-    return Grouped(start, start + sum(n for _, n in rows), who, ends, who.repeat_interleave(lengths), fresh)
+    total = sum(n for _, n in rows)
+    owner = who.repeat_interleave(lengths, output_size=total)  # given the size, nobody waits for the device
+    return Grouped(start, start + total, who, lengths.cumsum(0).to(torch.int32), owner, fresh)
 
 
 def fits(like: Tensor) -> bool:

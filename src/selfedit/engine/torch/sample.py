@@ -41,11 +41,6 @@ class Row:
     text: str | None = None
     reason: Literal["stop", "length"] | None = None
 
-    @property
-    def key(self) -> str:
-        """The adapter's name; rows of one adapter stand together."""
-        return self.request.adapter.id if self.request.adapter else ""
-
 
 def sample(
     base: Base,
@@ -87,16 +82,12 @@ def _sample(
     progress: Callable[[int], None],
 ) -> list[Completion]:
     done: dict[int, Completion] = {}
-    rows = []
-    for i, r in enumerate(requests):
-        generator = torch.Generator().manual_seed(r.sampling.seed)
-        rows.append(Row(i, r, torch.rand(r.sampling.max_tokens, UNIFORMS, generator=generator, dtype=torch.float64)))
-    waiting = deque(sorted(rows, key=lambda row: _key(row.request)))
+    waiting = deque(_row(i, requests[i]) for i in sorted(range(len(requests)), key=lambda i: _key(requests[i])))
     capacity = rounded(max(len(r.prompt) + r.sampling.max_tokens for r in requests))
     limit = max(1, min(len(requests), cache_tokens // capacity))
     cache = Cache(limit)
     roster = Roster(adapters, [r.adapter for r in requests])
-    rows = []  # the row at place i owns row i of the cache
+    rows: list[Row] = []  # the row at place i owns row i of the cache
     while rows or waiting:
         if waiting and (len(rows) <= limit * 3 // 4):
             rows += _admit(base, roster, cache, waiting, len(rows), limit, budget_tokens)
@@ -105,6 +96,12 @@ def _sample(
         rows = _retire(rows, cache, tokenizer, ends, done)
         progress(len(done))
     return [done[i] for i in range(len(requests))]
+
+
+def _row(index: int, request: SampleRequest) -> Row:
+    s = request.sampling
+    generator = torch.Generator().manual_seed(s.seed)
+    return Row(index, request, torch.rand(s.max_tokens, UNIFORMS, generator=generator, dtype=torch.float64))
 
 
 def _admit(base: Base, roster: Roster, cache: Cache, waiting: deque[Row], first: int, limit: int, budget_tokens: int) -> list[Row]:
@@ -129,7 +126,7 @@ def _admit(base: Base, roster: Roster, cache: Cache, waiting: deque[Row], first:
 
 def _decode(base: Base, roster: Roster, cache: Cache, rows: list[Row]) -> None:
     """One more token for every row."""
-    order = sorted(range(len(rows)), key=lambda i: (rows[i].key, i))
+    order = sorted(range(len(rows)), key=lambda i: (roster.place(rows[i].request.adapter), i))
     batch = [rows[i] for i in order]
     tokens = torch.tensor([r.tokens[-1] for r in batch], device=base.device)
     places = [r.length for r in batch]
