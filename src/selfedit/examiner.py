@@ -58,6 +58,14 @@ def examine(policy: Policy, passages: Sequence[Passage], progress: Progress | No
     return asked
 
 
+def training_exams(policy: Policy, passages: Sequence[Passage], progress: Progress | None = None, gold: bool = False) -> list[Task]:
+    """As `examine`, for documents that a policy learns to write from: nothing is reported on them, so every question serves the reward."""
+    return [
+        replace(task, reward_questions=(*task.reward_questions, *task.report_questions), report_questions=())
+        for task in examine(policy, passages, progress, gold)
+    ]
+
+
 def held_out_exams(policy: Policy, passages: Sequence[Passage], progress: Progress | None = None) -> list[Task]:
     """As `examine`, for documents that are there to be measured on. Raises DataError where nobody knows the answer to any question about them."""
     if exams := [task for task in examine(policy, passages, progress) if task.report_questions]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from selfedit.arms import Arms
 from selfedit.config import Archive, RestEM
 from selfedit.engine.base import Progress
-from selfedit.examiner import examine, held_out_exams
+from selfedit.examiner import examine, held_out_exams, training_exams
 from selfedit.guards import ANCHORS, collapse, forgetting
 from selfedit.outer import Round, chosen
 from selfedit.rewards import needs
@@ -34,7 +34,7 @@ class Loop(Search, Trials, Arms):
     def train(self, passages: Sequence[Passage], held_out: Sequence[Passage], shown: Sequence[Demonstration] = ()) -> None:
         """Learn to write self-edits: each round the policy is trained on the best of its own, and measured on documents it never learns from."""
         policy = self.policy
-        tasks = self.step("tasks", Task, "Preparing questions", lambda progress: examine(policy, passages, progress))
+        tasks = self.step("tasks", Task, "Preparing questions", lambda progress: training_exams(policy, passages, progress))
         exams = self.step("held-out", Task, "Preparing held-out questions", lambda progress: held_out_exams(policy, held_out, progress))
         start = self.baselines(exams)
         measured = [start.results]  # of the policy as each round begins
@@ -66,7 +66,7 @@ class Loop(Search, Trials, Arms):
 
     def assess(self, passages: Sequence[Passage]) -> None:
         """How far rewards and screens can be trusted: the same self-edits under several seeds, on documents that a policy would learn from."""
-        self.trials(self.step("tasks", Task, "Preparing questions", lambda progress: examine(self.policy, passages, progress, gold=True)))
+        self.trials(self.step("tasks", Task, "Preparing questions", lambda progress: training_exams(self.policy, passages, progress, gold=True)))
 
     def guard(self, progress: Progress) -> list[Verdict]:
         """Whether the final adapter may be used."""
