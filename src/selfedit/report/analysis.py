@@ -216,18 +216,22 @@ def _words_of_arm(arm: str) -> tuple[str, str, str]:
     """Label, who wrote it, and tick of an arm."""
     if number := re.fullmatch(r"round-(\d+)", arm):
         return f"After round {number[1]}", "", number[1]
-    known = {"untrained": ("Untrained", "the model as it came", "0"), "cold_start": ("Cold start", "after it was shown good ones", "cold start")}
+    known = {
+        "untrained": ("Untrained", "the model as it came", "0"),
+        "cold_start": ("Cold start", "after it was shown good ones", "cold"),
+        "best_strategy": ("Best strategy", "of the archive", "best"),
+    }
     return known.get(arm, (arm.replace("_", " ").capitalize(), "", arm.replace("_", " ")))
 
 
 def _words_of_round(reader: Reader, arms: Sequence[str]) -> Words:
     """The same of a round: its self-edits are written by the policy that the round before it made."""
-    searched, start = bool(reader.variants()), "cold start" if "cold_start" in arms else "0"
+    searched, start = bool(reader.variants()), "cold" if "cold_start" in arms else "0"
 
     def words(name: str) -> tuple[str, str, str]:
         number = int(name.removeprefix("round-"))
         if searched:
-            return f"Strategy {number + 1}", "of the archive", f"strategy {number + 1}"
+            return f"Strategy {number + 1}", "of the archive", f"#{number + 1}"
         writer = f"after {plural(number, 'round')}" if number else "after the cold start" if start != "0" else "by the model as it came"
         return f"Round {number + 1}", f"written {writer}", str(number) if number else start
 

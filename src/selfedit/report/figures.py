@@ -189,7 +189,14 @@ def properties(found: Analysis) -> dict[str, Figure]:
     drawn = {}
     for name in dict.fromkeys(name for _, view, _ in views for name in view.known):
         traces = [_property([column for column in view.columns if column.values[name]], name, label, colour) for label, view, colour in views]
-        x = {"type": "category", "categoryorder": "array", "categoryarray": ticks, "range": [-0.4, len(ticks) - 0.6], "showgrid": False}
+        x = {
+            "type": "category",
+            "categoryorder": "array",
+            "categoryarray": ticks,
+            "range": [-0.4, len(ticks) - 0.6],
+            "showgrid": False,
+            "tickangle": 0,
+        }
         if len({tick for trace in traces for tick in trace["x"]}) > 1:
             drawn[f"property-{name}"] = _figure(traces, 190, x=x, y={"nticks": 5, **({"ticksuffix": " %"} if name in SHARES else {})})
     return drawn
