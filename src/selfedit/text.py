@@ -35,7 +35,14 @@ def words(text: str) -> tuple[str, ...]:
     Wider than the original in three ways: punctuation and symbols of all of Unicode are removed, equivalent spellings
     of a character are one (NFKC), and a character of Chinese or Japanese is a word.
     """
-    return tuple(word for word in _pieces(text) if word not in _ARTICLES)
+    return tuple(word for word in plain_words(text) if word not in _ARTICLES)
+
+
+def plain_words(text: str) -> tuple[str, ...]:
+    """As `words`, with the articles."""
+    folded = unicodedata.normalize("NFKC", text).casefold()
+    bare = "".join(c for c in folded if c.isalnum() or unicodedata.category(c)[0] not in "PS")
+    return tuple(_UNSPACED.sub(r" \1 ", bare).split())
 
 
 def normalise(text: str) -> str:
@@ -74,12 +81,6 @@ def near(one: str, other: str, share: float = 0.9) -> bool:
     if not a and not b:
         return one.strip() == other.strip()
     return len(a & b) >= share * len(a | b) and not any(any(c.isdigit() for c in word) for word in a ^ b)
-
-
-def _pieces(text: str) -> list[str]:
-    folded = unicodedata.normalize("NFKC", text).casefold()
-    bare = "".join(c for c in folded if c.isalnum() or unicodedata.category(c)[0] not in "PS")
-    return _UNSPACED.sub(r" \1 ", bare).split()
 
 
 # ---------------------------------------------------------------- sentences

@@ -133,3 +133,19 @@ def test_coverage_of_differences_over_seeds(monkeypatch: pytest.MonkeyPatch, tas
             widths[seeds] += (found.high - found.low) / RUNS
     assert all(hit / RUNS >= 0.91 for hit in hits.values()), hits
     assert widths[3] < 0.8 * widths[1]
+
+
+def test_means_are_told_from_zero_together() -> None:
+    """By hand: of six tasks that agree, 2 of 2^6 flips go as far; another mean, of chance, only makes it harder."""
+    assert stats.told([[1.0] * 6]) == [2 / 64] and stats.told([[1.0] * 5]) == [2 / 32]
+    sure, unsure = stats.told([[2.0, 3.0, 2.0, 3.0, 2.0, 3.0, 2.0], [1.0, -1.0, 1.0, -1.0, 0.5, None, 0.0]])
+    assert 2 / 128 <= sure < 0.05 < unsure
+    assert stats.told([[0.0, 0.0], [None, None]]) == [1, 1]
+
+
+@pytest.mark.parametrize("tasks", [8, 20])
+def test_told_by_luck_in_one_of_twenty(monkeypatch: pytest.MonkeyPatch, tasks: int) -> None:
+    monkeypatch.setattr(stats, "RESAMPLES", 500)
+    rng = np.random.default_rng(1)
+    told = sum(min(stats.told(rng.normal(size=(10, tasks)).tolist())) < 0.05 for _ in range(300))
+    assert told / 300 <= 0.09

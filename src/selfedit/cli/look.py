@@ -86,7 +86,7 @@ class Show:
     """Look into a run, or list what can be chosen.
 
     Examples:
-      selfedit show latest                     a run: its result, cost, files, content hash
+      selfedit show latest                     a run: its result, what changed in the self-edits, cost, files
       selfedit show latest --candidate corpus-0003:0:1
       selfedit show strategies                 how self-edits can be written
       selfedit show rewards                    what a self-edit can be worth
@@ -151,11 +151,14 @@ def _recipe(printer: Printer) -> None:
 
 def _run(printer: Printer, folder: Path) -> None:
     from selfedit.cli.results import compared, in_words
+    from selfedit.report.analysis import review
+    from selfedit.report.findings import sentences
     from selfedit.show import comparison
 
     with Reader(folder) as reader:
         info, cost, steps, content = reader.info(), reader.cost(), reader.steps(), reader.content_hash()
         artifacts, verdicts, candidates, tasks = reader.artifacts(), reader.verdicts(), reader.candidates(), reader.tasks()
+        analysis = review(reader)
     for name, value in (
         ("run", info.run_id),
         ("folder", str(folder)),
@@ -173,6 +176,10 @@ def _run(printer: Printer, folder: Path) -> None:
     found = compared(folder)
     if found.arms:
         comparison(printer, found)
+    if analysis:
+        printer.line()
+        for sentence in sentences(analysis):
+            printer.line(sentence)
     if candidates:
         first = candidates[0].proposal
         printer.line()

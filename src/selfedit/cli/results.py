@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from selfedit.ledger import Reader
-from selfedit.report import write, write_results
+from selfedit.report import write, write_analysis, write_results
 from selfedit.report.comparison import Comparison, compare
+from selfedit.report.findings import sentences
 from selfedit.show import Show, comparison
 from selfedit.text import duration
 from selfedit.types import Cost
@@ -22,14 +23,19 @@ def compared(folder: Path) -> Comparison:
 
 
 def print_results(show: Show, folder: Path) -> Path:
-    """Everything that is said at the end of any run; writes `results.json` and the report, and returns where that is."""
+    """Everything that is said at the end of any run; writes the report, which is returned, `results.json` and `analysis.json`."""
     with show.stage("Writing the report"):
         write_results(folder)
+        analysis = write_analysis(folder)
         report = write(folder)
         found = compared(folder)
     with Reader(folder) as reader:
         verdicts, cost, notes = reader.verdicts(), reader.cost(), reader.notes()
     comparison(show, found)
+    if analysis and analysis.changing:
+        show.line()
+        for sentence in sentences(analysis):
+            show.line(sentence)
     show.line()
     show.fact("judge", notes.get("judge", "unknown"))
     for verdict in verdicts:

@@ -6,13 +6,15 @@ Titles of documents are untrusted: plotly reads markup in labels, so they are es
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from itertools import cycle
 from typing import Any
 
+from selfedit.report.analysis import SHARES, Analysis, Column, Told
 from selfedit.report.comparison import Arm, Difference, Document
 from selfedit.report.edits import Edits, Round, key
+from selfedit.report.findings import PROPERTIES
 from selfedit.report.reliability import RewardTrust, ScreenTrust
 from selfedit.report.words import LABELS, short, signed
 from selfedit.types import Candidate, Interval, Task
@@ -178,6 +180,74 @@ def screens(screens: Sequence[ScreenTrust]) -> Figure:
         if screen.alone is not None
     ]
     return _figure(traces, 360, x={"title": {"text": "CPU time saved, %"}}, y={"title": {"text": "same winner, %"}, "range": [0, 103]}, legend=True)
+
+
+def properties(found: Analysis) -> dict[str, Figure]:
+    """A small figure of each property that was measured of more than one policy: means over documents with their intervals."""
+    views = [(name, view, colour) for name, view, colour in (("training", found.rounds, "$second"), ("held-out", found.held_out, "$accent")) if view]
+    ticks = list(dict.fromkeys(column.tick for _, view, _ in reversed(views) for column in view.columns))
+    drawn = {}
+    for name in dict.fromkeys(name for _, view, _ in views for name in view.known):
+        traces = [_property([column for column in view.columns if column.values[name]], name, label, colour) for label, view, colour in views]
+        x = {
+            "type": "category",
+            "categoryorder": "array",
+            "categoryarray": ticks,
+            "range": [-0.4, len(ticks) - 0.6],
+            "showgrid": False,
+            "tickangle": 0,
+        }
+        if len({tick for trace in traces for tick in trace["x"]}) > 1:
+            drawn[f"property-{name}"] = _figure(traces, 190, x=x, y={"nticks": 5, **({"ticksuffix": " %"} if name in SHARES else {})})
+    return drawn
+
+
+def _property(columns: Sequence[Column], name: str, label: str, colour: str) -> Figure:
+    scale = 100 if name in SHARES else 1
+    known = [interval for column in columns if (interval := column.values[name])]
+    ends = [(i.low, i.high) if math.isfinite(i.low) else (i.mean, i.mean) for i in known]
+    return {
+        "type": "scatter",
+        "mode": "lines+markers",
+        "name": label,
+        "x": [column.tick for column in columns],
+        "y": [scale * i.mean for i in known],
+        "error_y": {
+            "type": "data",
+            "array": [scale * (high - i.mean) for i, (_, high) in zip(known, ends, strict=True)],
+            "arrayminus": [scale * (i.mean - low) for i, (low, _) in zip(known, ends, strict=True)],
+            "color": colour,
+            "thickness": 1.2,
+            "width": 3,
+        },
+        "line": {"color": colour, "width": 2},
+        "marker": {"size": 8, "color": colour},
+        "hovertemplate": "%{x}: %{y:.4g}<extra>%{fullData.name}</extra>",
+    }
+
+
+def with_reward(rewards: Mapping[str, Told]) -> Figure:
+    """Mean rank correlation of each property with the reward, with its 95 % interval; full dots are told from zero."""
+    ends = [(t.interval.low, t.interval.high) if math.isfinite(t.interval.low) else (t.interval.mean,) * 2 for t in rewards.values()]
+    dots = {
+        "type": "scatter",
+        "mode": "markers",
+        "x": [told.interval.mean for told in rewards.values()],
+        "y": [PROPERTIES[name].label for name in rewards],
+        "error_x": {
+            "type": "data",
+            "array": [high - told.interval.mean for told, (_, high) in zip(rewards.values(), ends, strict=True)],
+            "arrayminus": [told.interval.mean - low for told, (low, _) in zip(rewards.values(), ends, strict=True)],
+            "color": "$muted",
+            "thickness": 1.5,
+            "width": 5,
+        },
+        "customdata": [told.interval.n for told in rewards.values()],
+        "marker": {"size": 12, "color": "$accent", "symbol": ["circle" if told.sure else "circle-open" for told in rewards.values()]},
+        "hovertemplate": "%{y}: %{x:+.2f} in %{customdata} groups<extra></extra>",
+    }
+    x = {"title": {"text": "rank correlation with the reward"}, "range": [-1.05, 1.05], "zeroline": True}
+    return _figure([dots], 80 + 30 * len(rewards), x=x, y={"autorange": "reversed", "showgrid": False})
 
 
 def documents(documents: Sequence[Document]) -> Figure:

@@ -16,7 +16,8 @@ from plotly.offline import get_plotlyjs
 
 from selfedit.errors import LedgerError
 from selfedit.ledger import Reader, RunInfo, Step
-from selfedit.report import figures, reliability
+from selfedit.report import analysis, figures, findings, reliability
+from selfedit.report.analysis import Analysis
 from selfedit.report.comparison import Comparison, compare
 from selfedit.report.edits import Edits, review
 from selfedit.report.reliability import Trust
@@ -85,9 +86,11 @@ def render(folder: Path) -> str:
         ids = {task.id for task in learned}  # candidates of held-out documents are there to be measured, and belong to no round
         candidates = [candidate for candidate in reader.candidates() if candidate.proposal.task_id in ids]
         edits = review(learned, candidates, reader.kept(), reader.verdicts())
-        trust = reliability.review(reader)
+        trust, found = reliability.review(reader), analysis.review(reader)
         values: dict[str, Any] = {
             "trust": trust,
+            "analysis": found,
+            "properties": findings.PROPERTIES,
             "target": reliability.TARGET,
             "labels": LABELS,
             "info": info,
@@ -106,14 +109,14 @@ def render(folder: Path) -> str:
             "settings": list(_flat(info.recipe)),
             "content_hash": reader.content_hash(),
         }
-    return _page(values, _figures(comparison, edits, trust))
+    return _page(values, _figures(comparison, edits, trust, found))
 
 
 def _page(values: dict[str, Any], drawn: dict[str, figures.Figure]) -> str:
     environment = Environment(
         loader=PackageLoader("selfedit.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters.update(FILTERS, verdict=reliability.verdict, sentence=reliability.sentence)
+    environment.filters.update(FILTERS, verdict=reliability.verdict, sentence=reliability.sentence, **findings.FILTERS)
     scripts = [get_plotlyjs(), _template(environment, "draw.js")] if drawn else []
     return environment.get_template("report.html.j2").render(
         **values,
@@ -128,7 +131,7 @@ def _template(environment: Environment, name: str) -> str:
     return environment.get_template(name).render()
 
 
-def _figures(comparison: Comparison, edits: Edits, trust: Trust | None) -> dict[str, figures.Figure]:
+def _figures(comparison: Comparison, edits: Edits, trust: Trust | None, found: Analysis | None) -> dict[str, figures.Figure]:
     drawn: dict[str, figures.Figure] = {}
     if comparison.arms:
         drawn["arms"] = figures.arms(comparison.arms, comparison.final)
@@ -144,6 +147,10 @@ def _figures(comparison: Comparison, edits: Edits, trust: Trust | None) -> dict[
         drawn["reliability"] = figures.reliability(trust.rewards, reliability.TARGET)
     if trust and any(screen.alone is not None and screen.found.survivors for screen in trust.screens):
         drawn["screens"] = figures.screens(trust.screens)
+    if found:
+        drawn |= figures.properties(found)
+    if found and found.rewards:
+        drawn["with-reward"] = figures.with_reward(found.rewards)
     return drawn
 
 
