@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from selfedit.algorithms import rest_em
-from selfedit.cells import Cells, Edits, Trial, matched, tokens_of
+from selfedit.cells import STRIDE, Cells, Edits, Trial, matched, tokens_of
+from selfedit.config import Propose
 from selfedit.engine.base import Progress
 from selfedit.errors import EngineError
 from selfedit.outer import chosen
@@ -18,11 +19,15 @@ from selfedit.types import Artifact, Example, Proposal, Question, Result, Task
 
 @dataclass(frozen=True, slots=True)
 class Untrained:
-    """What the model as it came wrote for the held-out documents, the strategy it does best with, and what came of that."""
+    """What the model as it came wrote for the held-out documents, the strategy it does best with, and what came of that.
+
+    `own` came of the self-edits that it wrote as a policy writes: with that strategy, or with those that it picked itself.
+    """
 
     edits: Edits
     strategy: str
     results: Sequence[Result]
+    own: Sequence[Result]
 
 
 class Arms(Cells):
@@ -33,15 +38,16 @@ class Arms(Cells):
     def baselines(self, tasks: Sequence[Task]) -> Untrained:
         """The arms of `eval.arms` that begin with the model as it came; to be measured before anything is merged into it."""
         recipe, wanted = self.policy.recipe, self.policy.recipe.eval.arms
-        K, strategies = recipe.propose.candidates, recipe.propose.strategies
+        K, strategies = recipe.propose.candidates, recipe.propose.choices
         several = {"random_edit", "best_of_k", "all_edits", "more_edits"}.intersection(wanted)
         if "base" in wanted:
             self.answer_base("base", tasks)
         if "passage_only" in wanted:
             self.arm("passage_only", tasks, lambda task, seed: self.one(task, seed, [_passage(task)]))
         number = max(len(strategies), K if several else 1) if several or "untrained" in wanted else 0
-        edits = self.write("untrained", tasks, 0, strategies, number) if number else {}
+        edits = self.write("untrained", tasks, 0, self.writing(strategies, number)) if number else {}
         strategy, results = self.strategies(tasks, tuple(dict.fromkeys(strategies)), edits) if "untrained" in wanted else (strategies[0], [])
+        own = self.evaluate(tasks, 0, "untrained_picks", strategy) if recipe.propose.pick == "policy" else results
         if "random_edit" in wanted:
             self.arm("random_edit", tasks, lambda task, seed: self.one(task, seed, self.drawn(edits[task.id, seed][:K], seed).edit.examples))
         if "best_of_k" in wanted:
@@ -50,7 +56,7 @@ class Arms(Cells):
             self.arm("all_edits", tasks, lambda task, seed: self.one(task, seed, _together(edits[task.id, seed][:K])))
         if "oracle" in wanted:
             self.oracle(tasks)
-        return Untrained({key: group[:K] for key, group in edits.items()}, strategy, results)
+        return Untrained({key: group[:K] for key, group in edits.items()}, strategy, results, own)
 
     def strategies(self, tasks: Sequence[Task], strategies: Sequence[str], edits: Edits) -> tuple[str, list[Result]]:
         """One unselected self-edit of each strategy. The `untrained` arm is the strategy that does best, judged by the reward questions."""
@@ -68,9 +74,20 @@ class Arms(Cells):
         return best, self.step("evaluate/untrained", Result, f"The best strategy is {best}", lambda progress: same)
 
     def evaluate(self, tasks: Sequence[Task], number: int, arm: str, strategy: str) -> list[Result]:
-        """The policy after `number` updates as an arm: one unselected self-edit of each task, and an adapter on it."""
-        edits = self.write(arm, tasks, number, (strategy,), 1)
+        """The policy after `number` updates as an arm: one unselected self-edit of each task, and an adapter on it.
+
+        It is written with the strategy unless the policy picks; what it picks before any update has numbers of its own, beyond those of `untrained`.
+        """
+        recipe = self.policy.recipe
+        picks = recipe.propose.pick == "policy"
+        settings = recipe.propose.model_copy(update={"candidates": 1}) if picks else self.writing((strategy,), 1)
+        edits = self.write(arm, tasks, number, settings, first=0 if number else STRIDE * recipe.eval.seeds)
         return self.arm(arm, tasks, lambda task, seed: self.one(task, seed, edits[task.id, seed][0].edit.examples))
+
+    def writing(self, strategies: Sequence[str], candidates: int) -> Propose:
+        """So many self-edits of each task, with strategies in turn."""
+        taken = {"strategies": tuple(strategies), "candidates": candidates, "pick": "turns", "mix": 1}
+        return self.policy.recipe.propose.model_copy(update=taken)
 
     def best_of_k(self, tasks: Sequence[Task], edits: Edits) -> None:
         """The best of K self-edits by its reward, as a round selects it; trained anew before the report questions are put."""

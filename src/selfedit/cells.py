@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
+from selfedit.config import MOST_CHOICES, Propose
 from selfedit.engine.base import Progress
 from selfedit.errors import EngineError
 from selfedit.inner import chunks
@@ -13,8 +14,8 @@ from selfedit.policy import derive
 from selfedit.rounds import Rounds
 from selfedit.types import Example, Proposal, Question, Result, Task, TrainJob
 
-STRIDE = 64
-"""Numbers of self-edits kept free for each seed: as many as `propose.candidates` may be."""
+STRIDE = MOST_CHOICES
+"""Numbers of self-edits kept free for each seed: as many as `propose.candidates` and the choices of strategies may be."""
 
 Trial = tuple[TrainJob, tuple[Question, ...]]
 """An adapter, and the questions that are put to it."""
@@ -27,13 +28,12 @@ Edits = Mapping[tuple[str, int], Sequence[Proposal]]
 class Cells(Rounds):
     """How any arm is measured, over all its seeds."""
 
-    def write(self, arm: str, tasks: Sequence[Task], number: int, strategies: Sequence[str], candidates: int) -> Edits:
-        """Self-edits of the policy after `number` updates, of every task under every seed."""
+    def write(self, arm: str, tasks: Sequence[Task], number: int, settings: Propose, first: int = 0) -> Edits:
+        """Self-edits of the policy after `number` updates, of every task under every seed, numbered from `first`."""
         recipe, written = self.policy.recipe, dict[tuple[str, int], list[Proposal]]()
-        settings = recipe.propose.model_copy(update={"strategies": tuple(strategies), "candidates": candidates})
         for seed in range(recipe.eval.seeds):
             for i, chunk in enumerate(chunks(tasks, recipe.chunk)):
-                compute = partial(self.policy.propose, chunk, number, settings, first=STRIDE * seed)
+                compute = partial(self.policy.propose, chunk, number, settings, first=first + STRIDE * seed)
                 for proposal in self.step(f"evaluate/{arm}/edits/{seed}-{i}", Proposal, f"Writing self-edits ({arm}, seed {seed + 1})", compute):
                     written.setdefault((proposal.task_id, seed), []).append(proposal)
         return written

@@ -10,7 +10,7 @@ from typing import Literal
 from selfedit.config import Recipe, Selective
 from selfedit.domains.exam import agree, cloze, open_book, parse_questions, writing_prompts
 from selfedit.domains.knowledge import bundled_corpus, divide, read_demonstrations, read_documents
-from selfedit.edits import demonstrate
+from selfedit.edits import demonstrate, parts
 from selfedit.engine.base import Progress
 from selfedit.errors import DataError
 from selfedit.policy import Policy, derive
@@ -32,7 +32,7 @@ def shown(recipe: Recipe, examples: Sequence[Path]) -> list[Demonstration]:
     settings = recipe.cold_start
     passages = [] if examples else bundled_corpus("train")[-settings.passages :]
     found = read_demonstrations(examples, recipe.documents) if examples else [Demonstration(p) for p in passages]
-    if not any(demonstrate(one, strategy, chat=False) for strategy in recipe.propose.strategies for one in found):
+    if not any(demonstrate(one, strategy, chat=False) for choice in recipe.propose.strategies for strategy in parts(choice) for one in found):
         asked = " or ".join(recipe.propose.strategies)
         raise DataError(f"no good self-edit for {asked} can be made of these examples; give completions for it in cold_start.examples")
     return found

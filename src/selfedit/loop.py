@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from selfedit.arms import Arms
-from selfedit.config import Archive, RestEM
+from selfedit.config import RestEM, Searching
 from selfedit.engine.base import Progress
 from selfedit.examiner import examine, held_out_exams, training_exams
 from selfedit.guards import ANCHORS, collapse, forgetting
@@ -37,16 +37,16 @@ class Loop(Search, Trials, Arms):
         tasks = self.step("tasks", Task, "Preparing questions", lambda progress: training_exams(policy, passages, progress))
         exams = self.step("held-out", Task, "Preparing held-out questions", lambda progress: held_out_exams(policy, held_out, progress))
         start = self.baselines(exams)
-        measured = [start.results]  # of the policy as each round begins
+        measured = [start.own]  # of the policy as each round begins
         if cold := policy.recipe.cold_start.enabled:
             self.warm_up(shown)
             measured = [self.evaluate(exams, 1, "cold_start", start.strategy)]
-        if isinstance(algorithm := policy.recipe.algorithm, Archive):
+        if isinstance(algorithm := policy.recipe.algorithm, Searching):
             best = self.search(algorithm, tasks)
             measured.append(best.evaluate(exams, cold + 1, "best_strategy", best.policy.recipe.propose.strategies[0]))
         rounds: list[Round] = []
         done: Update | None = None
-        while not isinstance(algorithm, Archive) and len(rounds) < policy.recipe.rounds:
+        while not isinstance(algorithm, Searching) and len(rounds) < policy.recipe.rounds:
             rounds.append(self.improve(tasks, len(rounds), algorithm))
             if self.collapsed(rounds, measured):
                 break

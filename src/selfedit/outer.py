@@ -67,7 +67,7 @@ def _rewarded(policy: Policy, candidates: Sequence[Candidate], kept: Sequence[Ke
     """The policy learns from what it was asked and wrote (SEAL section 3.1)."""
     recipe = policy.recipe
     settings = recipe.algorithm
-    assert isinstance(settings, Outer), "an archive trains no policy"
+    assert isinstance(settings, Outer), "a search trains no policy"
     loss, options = algorithms.loss(settings, kl, recipe.propose.sampling.max_tokens)
     actions = [action for action in _actions(policy, candidates, kept, pairs=loss == "dpo") if action]
     lessons = [lesson for action in actions for lesson in action]

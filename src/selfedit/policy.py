@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from copy import copy
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
 
 from selfedit.config import Propose, Recipe
-from selfedit.edits import Strategy, build, prompts_for
+from selfedit.edits import Strategy, build, chances, choosing, drawn, joined, parts, prompts_for
 from selfedit.engine.base import Engine, Progress
 from selfedit.rewards import correct
 from selfedit.text import ask
@@ -38,6 +39,18 @@ def derive(seed: int, *parts: object) -> int:
     """A seed of its own for every piece of work: depends on what the work is, never on when it is done."""
     digest = hashlib.sha256("\0".join(map(str, (seed, *parts))).encode()).digest()
     return int.from_bytes(digest[:4], "big")
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """Self-edit number `index` of a task before it is written: a `choice` of strategies, `chosen` in these turns, and what will be asked for each."""
+
+    task: Task
+    index: int
+    seed: int
+    choice: str
+    chosen: tuple[Turn, ...]
+    asked: list[tuple[Strategy | str, tuple[Prompt, ...]]]
 
 
 class Policy:
@@ -94,24 +107,49 @@ class Policy:
 
     # ------------------------------------------------------------ write
 
-    def propose(self, tasks: Sequence[Task], round_: int, settings: Propose, progress: Progress | None = None, first: int = 0) -> list[Proposal]:
-        """K self-edits of every task, numbered from `first`, all in one call; the strategies take turns."""
-        plans: list[tuple[Task, int, int, str, tuple[Prompt, ...]]] = []
-        requests: list[SampleRequest] = []
-        for task in tasks:
-            for index in range(first, first + settings.candidates):
-                strategy = settings.strategies[(index - first) % len(settings.strategies)]
-                seed = derive(self.recipe.seed, "edit", round_, task.id, index)
-                prompts = prompts_for(self.written.get(strategy, strategy), task.title, task.context, self.chat, seed)
-                plans.append((task, index, seed, strategy, prompts))
-                for i, prompt in enumerate(prompts):
-                    requests.append(SampleRequest(self.prompt(prompt), self.writing(settings, prompt, derive(seed, i))))
+    def propose(
+        self, tasks: Sequence[Task], round_: int, settings: Propose, progress: Progress | None = None, first: int = 0, given: Sequence[str] = ()
+    ) -> list[Proposal]:
+        """K self-edits of every task, numbered from `first`, all in one call. The strategies are those `given`, one for each self-edit, or else taken
+        in turn or picked by the policy, as the settings say."""
+        plans = self._plans(tasks, round_, settings, first, given)
+        requests = [
+            SampleRequest(self.prompt(prompt), self.writing(settings, prompt, derive(plan.seed, i)))
+            for plan in plans
+            for i, prompt in enumerate(prompt for _, prompts in plan.asked for prompt in prompts)
+        ]
         written = iter(self.sample(requests, progress))
         proposals = []
-        for task, index, seed, strategy, prompts in plans:
-            turns = tuple(Turn(prompt, (c := next(written)).text, c.finish_reason) for prompt in prompts)
-            proposals.append(Proposal(task.id, round_, index, seed, build(self.written.get(strategy, strategy), task.title, task.context, turns)))
+        for plan in plans:
+            title, context = plan.task.title, plan.task.context
+            turns = [(strategy, [Turn(prompt, (c := next(written)).text, c.finish_reason) for prompt in prompts]) for strategy, prompts in plan.asked]
+            edit = joined(plan.choice, plan.chosen, [build(strategy, title, context, own) for strategy, own in turns])
+            proposals.append(Proposal(plan.task.id, round_, plan.index, plan.seed, edit))
         return proposals
+
+    def _plans(self, tasks: Sequence[Task], round_: int, settings: Propose, first: int, given: Sequence[str]) -> list[_Plan]:
+        choices, numbers = settings.choices, range(settings.candidates)
+        preferred = self.preferences(tasks, settings) if settings.pick == "policy" and not given else {}
+        named = given or [choices[number % len(choices)] for _ in tasks for number in numbers]
+        plans = []
+        for (task, number), name in zip(product(tasks, numbers), named, strict=True):
+            seed = derive(self.recipe.seed, "edit", round_, task.id, first + number)
+            chosen = (drawn(preferred[task.id], derive(seed, "pick")),) if preferred else ()
+            choice = chosen[0].completion.strip() if chosen else name
+            known = [self.written.get(part, part) for part in parts(choice)]
+            asked = [(strategy, prompts_for(strategy, task.title, task.context, self.chat, seed)) for strategy in known]
+            plans.append(_Plan(task, first + number, seed, choice, chosen, asked))
+        return plans
+
+    def preferences(self, tasks: Sequence[Task], settings: Propose) -> dict[str, list[tuple[Turn, float]]]:
+        """By task, every choice of strategies as the turn that makes it, with its chance: how likely its name is as the policy's answer to which is
+        best, normalised over the names, at the temperature of sampling."""
+        asked = {task.id: choosing(tuple(dict.fromkeys(settings.choices)), task.title, task.context, self.chat) for task in tasks}
+        scores = iter(self.engine.score([ScoreRequest(*self.wrote(turn)) for turns in asked.values() for turn in turns]))
+        return {
+            name: list(zip(turns, chances([sum(next(scores).logprobs) for _ in turns], settings.sampling.temperature), strict=True))
+            for name, turns in asked.items()
+        }
 
     def writing(self, settings: Propose, prompt: Prompt, seed: int) -> Sampling:
         """A text that is continued ends at the first empty line: after that a weak model invents the next passage."""

@@ -8,7 +8,7 @@ from functools import partial
 from selfedit import algorithms, outer
 from selfedit.algorithms import evolve
 from selfedit.config import AlgorithmSettings, Evolve
-from selfedit.edits import demonstrate
+from selfedit.edits import demonstrate, parts
 from selfedit.engine.base import Progress
 from selfedit.inner import Base
 from selfedit.measuring import score
@@ -27,10 +27,13 @@ class Rounds(Screening):
         candidates = self.explore(tasks, round_, self.reward_base(f"round-{round_}/base", tasks), algorithm)
         return candidates, self.step(f"round-{round_}/kept", Kept, "Selecting", lambda progress: algorithms.select(algorithm, candidates))
 
-    def explore(self, tasks: Sequence[Task], round_: int, base: Base, algorithm: AlgorithmSettings) -> list[Candidate]:
-        """Self-edits of every task with their rewards."""
-        policy, settings, name = self.policy, self.policy.recipe.propose, f"round-{round_}"
-        proposals = self.step(f"{name}/edits", Proposal, "Writing self-edits", lambda progress: policy.propose(tasks, round_, settings, progress))
+    def explore(
+        self, tasks: Sequence[Task], round_: int, base: Base, algorithm: AlgorithmSettings, strategies: Sequence[str] = ()
+    ) -> list[Candidate]:
+        """Self-edits of every task with their rewards; `strategies`, where given, are one for each."""
+        policy, name = self.policy, f"round-{round_}"
+        write = partial(policy.propose, tasks, round_, policy.recipe.propose, given=strategies)
+        proposals = self.step(f"{name}/edits", Proposal, "Writing self-edits", write)
         if isinstance(algorithm, Evolve):
             title = "Training and scoring the LoRAs of the population"
             return self.step(f"{name}/candidates-0", Candidate, title, partial(self.breed, tasks, proposals, base))
@@ -71,7 +74,8 @@ class Rounds(Screening):
 
     def warm_up(self, shown: Sequence[Demonstration]) -> None:
         """The cold start: the policy learns from good self-edits, in the very form in which it will be asked for its own."""
-        policy, strategies, name = self.policy, dict.fromkeys(self.policy.recipe.propose.strategies), "policy/cold_start"
+        policy, name = self.policy, "policy/cold_start"
+        strategies = dict.fromkeys(name for choice in policy.recipe.propose.strategies for name in parts(choice))
 
         def work(progress: Progress) -> list[Artifact]:
             turns = [turn for s in strategies for one in shown for turn in demonstrate(one, s, policy.chat)]

@@ -1,4 +1,7 @@
-"""The archive search: strategies are evaluated, the model mutates them, all of them stay, and the best is measured on held-out documents."""
+"""Searches for a better strategy that leave the weights alone; what they find is measured on held-out documents.
+
+The archive: strategies are evaluated, the model mutates them, and all of them stay. The bandit: the better of the recipe's own are drawn more often.
+"""
 
 from __future__ import annotations
 
@@ -9,10 +12,10 @@ from functools import partial
 from statistics import fmean
 from typing import Literal, Self
 
-from selfedit.algorithms import archive
+from selfedit.algorithms import archive, bandit
 from selfedit.algorithms.archive import Entry
 from selfedit.algorithms.groups import groups
-from selfedit.config import Archive, RestEM
+from selfedit.config import Archive, Bandit, RestEM, Searching
 from selfedit.edits import find
 from selfedit.edits.written import strategy
 from selfedit.engine.base import Progress
@@ -25,7 +28,25 @@ from selfedit.types import Candidate, SampleRequest, Task, Turn, Variant
 class Search(Rounds):
     """Rounds that look for a better strategy, and leave the weights alone."""
 
-    def search(self, settings: Archive, tasks: Sequence[Task]) -> Self:
+    def search(self, settings: Searching, tasks: Sequence[Task]) -> Self:
+        """The run as the best strategy that was found wants it."""
+        return self.pull(settings, tasks) if isinstance(settings, Bandit) else self.grow(settings, tasks)
+
+    def pull(self, settings: Bandit, tasks: Sequence[Task]) -> Self:
+        """K self-edits of every task a round, of the strategies that the bandit draws."""
+        recipe, candidates = self.policy.recipe, list[Candidate]()
+        strategies, pulls = tuple(dict.fromkeys(recipe.propose.choices)), len(tasks) * recipe.propose.candidates
+        base = self.reward_base("round-0/base", tasks)
+        for number in range(recipe.rounds):
+            drawn = bandit.draw(settings.rule, strategies, candidates, pulls, derive(recipe.seed, "bandit", number))
+            candidates += self.explore(tasks, number, base, RestEM(), drawn)
+        best = bandit.best(strategies, candidates)
+        if best is None:
+            raise EngineError("no self-edit could be scored: every candidate failed; `selfedit report` shows why (lower inner.optimizer.lr?)")
+        propose = recipe.propose.model_copy(update={"strategies": (best,), "mix": 1})
+        return replace(self, policy=self.policy.like(recipe.model_copy(update={"propose": propose}), {}))
+
+    def grow(self, settings: Archive, tasks: Sequence[Task]) -> Self:
         """The recipe's strategies first, then as many children as it has rounds. Returns the run as the best strategy wants it."""
         base = self.reward_base("round-0/base", tasks)
         entries: list[Entry] = []

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from selfedit.algorithms import dpo, evolve, grpo, ppo, reinforce, rest_em
-from selfedit.config import DPO, GRPO, PPO, AlgorithmSettings, Archive, Evolve, Reinforce, RestEM
+from selfedit.config import DPO, GRPO, PPO, AlgorithmSettings, Archive, Bandit, Evolve, Reinforce, RestEM
 from selfedit.types import Candidate, Kept, Update
 
 
@@ -26,14 +26,14 @@ def select(settings: AlgorithmSettings, candidates: Sequence[Candidate]) -> list
             return dpo.select(candidates)
         case Evolve():
             return evolve.select(candidates)
-        case Archive():
+        case Archive() | Bandit():
             return []
 
 
 def loss(settings: AlgorithmSettings, kl: float, longest: int) -> tuple[str, dict[str, float]]:
     """The engine's loss and its options; `kl` is the weight of the divergence, `longest` the most tokens a self-edit may be written with."""
     match settings:
-        case RestEM() | Evolve() | Archive():
+        case RestEM() | Evolve() | Archive() | Bandit():
             return "cross_entropy", {}
         case Reinforce():
             return "reinforce", {"kl": kl}

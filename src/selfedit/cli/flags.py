@@ -31,7 +31,7 @@ from selfedit.errors import ConfigError
 Whole = Annotated[int | None, arg(metavar="INT", help_behavior_hint="")]
 Number = Annotated[float | None, arg(metavar="FLOAT", help_behavior_hint="")]
 Truth = Annotated[bool | None, arg(metavar="{True,False}", help_behavior_hint="")]
-AlgorithmName = Literal["rest_em", "reinforce", "ppo", "grpo", "dpo", "evolve", "archive"]
+AlgorithmName = Literal["rest_em", "reinforce", "ppo", "grpo", "dpo", "evolve", "archive", "bandit"]
 
 
 class EngineFlags(TorchEngine):
@@ -89,6 +89,8 @@ class AlgorithmFlags(Outer):
     """archive: how much more likely a higher mean reward is to be a parent."""
     midpoint: Number = None
     """archive: mean reward at which the sigmoid is one half."""
+    rule: Annotated[Literal["thompson", "ucb1"] | None, arg(metavar="{thompson,ucb1}", help_behavior_hint="")] = None
+    """bandit: Thompson sampling, or upper confidence bounds."""
 
 
 class AnyRecipe(Recipe):
@@ -105,6 +107,10 @@ class AnyRecipe(Recipe):
     @model_validator(mode="after")
     def _screening_fits(self) -> AnyRecipe:
         return self  # flags stand for every variant at once: as_recipe checks those that were chosen
+
+    @model_validator(mode="after")
+    def _picking_fits(self) -> AnyRecipe:
+        return self
 
 
 class LearnRecipe(AnyRecipe):

@@ -214,6 +214,8 @@ def _print_edit(printer: Printer, proposal: Proposal, candidate: Candidate | Non
         printer.line()
         printer.line(f"asked ({number} of {len(edit.turns)})", "dim")
         printer.line(turn.prompt.text)
+        if turn.prompt.given:
+            printer.line(f"to be answered with: {turn.prompt.given}", "dim")
         printer.line(f"written{', cut off at the token limit' if turn.finish_reason == 'length' else ''}", "dim")
         printer.line(turn.completion)
     printer.line()

@@ -15,8 +15,9 @@ from selfedit import runs, work
 from selfedit.cli.flags import AnyRecipe, EvalRecipe, LearnRecipe, as_flags, as_recipe
 from selfedit.cli.options import Output
 from selfedit.cli.parse import parse
-from selfedit.config import Recipe, load_recipe, parse_recipe
+from selfedit.config import Recipe, Searching, load_recipe, parse_recipe
 from selfedit.edits import find as find_strategy
+from selfedit.edits import parts
 from selfedit.errors import ConfigError, DataError
 from selfedit.ledger import Ledger, Reader
 from selfedit.rewards import check, needs
@@ -93,6 +94,8 @@ class Train:
       selfedit train                           the bundled documents, two rounds
       selfedit train recipe.toml --rounds 3
       selfedit train --algorithm grpo --reward likelihood
+      selfedit train --algorithm grpo --propose.pick policy --propose.strategies self-qa key-facts rewrite
+      selfedit train --algorithm bandit --propose.strategies self-qa key-facts rewrite
       selfedit train --docs train/ --eval-docs test/ --propose.candidates 8
       selfedit train --cold-start.enabled      first shown good self-edits, for a model that writes badly
       selfedit train --resume latest
@@ -117,7 +120,7 @@ class Train:
             held_out = work.documents(ledger, ledger.recipe.eval_docs, "heldout", step="held-out")
             show.say(f"run {ledger.run_id}")
             work.train(ledger, passages, held_out, show, shown)
-            trained = ledger.recipe.algorithm.type != "archive"
+            trained = not isinstance(ledger.recipe.algorithm, Searching)
         return _end(self.output, ledger.folder, {"measure": f"selfedit eval --policy {ledger.run_id}"} if trained else {})
 
 
@@ -189,8 +192,9 @@ def _recipe(command: Any, name: str, args: Sequence[str], policy: Path | None = 
         kind = type(command.settings)
         command = parse(type(command), name, args, default=replace(type(command)(), settings=as_flags(kind, before)))
     recipe = as_recipe(command.settings)
-    for strategy in recipe.propose.strategies:
-        find_strategy(strategy)
+    for choice in recipe.propose.strategies:
+        for strategy in parts(choice):
+            find_strategy(strategy)
     if name == "eval" and command.reliability and not needs(recipe.reward).answers:
         raise ConfigError(
             f"--reliability compares rewards of answers that are written once, which {recipe.reward.type} is not; choose another reward"

@@ -3,11 +3,11 @@
 A recipe is a TOML file; every key has a default, unknown keys are refused with the nearest valid one, variants are unions on `type`.
 """
 
-from selfedit.config.algorithms import DPO, GRPO, PPO, AlgorithmSettings, Archive, ColdStart, Evolve, Outer, Reinforce, RestEM
+from selfedit.config.algorithms import DPO, GRPO, PPO, AlgorithmSettings, Archive, Bandit, ColdStart, Evolve, Outer, Reinforce, RestEM, Searching
 from selfedit.config.base import Settings, by_type
 from selfedit.config.engine import EngineSettings, FakeEngine, TorchEngine
 from selfedit.config.exam import ARMS, Documents, Evaluation, Questions
-from selfedit.config.inner import Inner, Propose
+from selfedit.config.inner import MIXED, MOST_CHOICES, Inner, Propose
 from selfedit.config.recipe import UNIONS, GuardSettings, Recipe, load_recipe, parse_recipe
 from selfedit.config.rewards import Correctness, Judge, Likelihood, Majority, Mix, Perplexity, PythonFunction, RewardSettings
 from selfedit.config.screening import SCREENS, EarlyStop, Gradient, Halving, InContext, NoScreening, ScreeningSettings, Selective, Trials
@@ -16,11 +16,14 @@ __all__ = [
     "ARMS",
     "DPO",
     "GRPO",
+    "MIXED",
+    "MOST_CHOICES",
     "PPO",
     "SCREENS",
     "UNIONS",
     "AlgorithmSettings",
     "Archive",
+    "Bandit",
     "ColdStart",
     "Correctness",
     "Documents",
@@ -49,6 +52,7 @@ __all__ = [
     "RestEM",
     "RewardSettings",
     "ScreeningSettings",
+    "Searching",
     "Selective",
     "Settings",
     "TorchEngine",

@@ -100,7 +100,17 @@ class Archive(Settings):
     """Mean reward at which the sigmoid is one half."""
 
 
-AlgorithmSettings = Annotated[RestEM | Reinforce | PPO | GRPO | DPO | Evolve | Archive, Field(discriminator="type")]
+class Bandit(Settings):
+    """A bandit over the strategies: the better are drawn more often, the best is measured. The policy is not updated: a simple baseline."""
+
+    type: Literal["bandit"] = "bandit"
+    rule: Literal["thompson", "ucb1"] = "thompson"
+    """Thompson sampling (Thompson 1933) from normal posteriors, or the upper confidence bounds of UCB1 (Auer et al. 2002)."""
+
+
+Searching = Archive | Bandit
+"""Algorithms that look for a better strategy and leave the weights alone."""
+AlgorithmSettings = Annotated[RestEM | Reinforce | PPO | GRPO | DPO | Evolve | Archive | Bandit, Field(discriminator="type")]
 
 
 class ColdStart(Outer):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import combinations
 from typing import Literal
 
 from pydantic import Field
@@ -9,16 +10,30 @@ from pydantic import Field
 from selfedit.config.base import Settings
 from selfedit.types import LoraShape, Optimizer, Sampling
 
+MIXED = "+"
+"""Between the names of strategies that one self-edit combines."""
+MOST_CHOICES = 64
+"""Self-edits are numbered in steps of this: see `cells.STRIDE`."""
+
 
 class Propose(Settings):
     """How the policy writes self-edits."""
 
     strategies: tuple[str, ...] = ("sentence-qa",)
-    """Taken in turn by the candidates of a task. `selfedit show strategies` lists them."""
+    """How self-edits may be written: `selfedit show strategies` lists them, and `self-qa+key-facts` is a self-edit made of both."""
+    pick: Literal["turns", "policy"] = "turns"
+    """`turns`: the candidates of a task take the strategies in turn. `policy`: the policy picks, and learns to pick as it learns to write."""
+    mix: int = Field(1, ge=1)
+    """Different strategies that a self-edit is made of: with 2, every pair of them is something to pick."""
     candidates: int = Field(3, ge=1, le=64)
     """Self-edits a task (K)."""
     sampling: Sampling = Sampling(max_tokens=256, temperature=0.7, top_p=0.95)
     """SEAL samples at temperature 1; a small writer then makes things up."""
+
+    @property
+    def choices(self) -> tuple[str, ...]:
+        """What there is to pick from, C names: each strategy or, with `mix`, each combination, in the order of the strategies."""
+        return tuple(MIXED.join(some) for some in combinations(self.strategies, self.mix))
 
 
 class Inner(Settings):

@@ -10,11 +10,11 @@ from typing import Any
 
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
-from selfedit.config.algorithms import AlgorithmSettings, Archive, ColdStart, Evolve, RestEM
+from selfedit.config.algorithms import AlgorithmSettings, Archive, Bandit, ColdStart, Evolve, RestEM, Searching
 from selfedit.config.base import Settings, by_type
 from selfedit.config.engine import EngineSettings, TorchEngine
 from selfedit.config.exam import Documents, Evaluation, Questions
-from selfedit.config.inner import Inner, Propose
+from selfedit.config.inner import MIXED, MOST_CHOICES, Inner, Propose
 from selfedit.config.rewards import Correctness, Majority, Perplexity, RewardSettings
 from selfedit.config.screening import NoScreening, ScreeningSettings, Selective, Trials
 from selfedit.errors import ConfigError
@@ -60,13 +60,35 @@ class Recipe(Settings):
     @model_validator(mode="after")
     def _screening_fits(self) -> Recipe:
         screen, reward, algorithm = self.screening, self.reward, self.algorithm
-        least = algorithm.keep if isinstance(algorithm, RestEM) else 1 if isinstance(algorithm, Archive) else 2  # the others compare
+        least = algorithm.keep if isinstance(algorithm, RestEM) else 1 if isinstance(algorithm, Searching) else 2  # the others compare
         if isinstance(algorithm, Evolve) and not isinstance(screen, NoScreening):
             raise ValueError("algorithm evolve trains whole populations: screening.type has to be none")
+        if isinstance(algorithm, Bandit) and isinstance(screen, Selective):
+            raise ValueError(
+                f"algorithm bandit needs the reward of every self-edit: screening.type {screen.type} leaves some out; take early_stop or none"
+            )
         if isinstance(screen, Selective) and screen.keep < least:
             raise ValueError(f"screening.keep is {screen.keep}, too few for algorithm {algorithm.type}: it learns from at least {least} of a task")
         if isinstance(screen, Selective) and isinstance(reward, Perplexity | Majority):
             raise ValueError(f"screening.type {screen.type} rates by right answers, and reward {reward.type} goes by none: take early_stop or none")
+        return self
+
+    @model_validator(mode="after")
+    def _picking_fits(self) -> Recipe:
+        propose, algorithm = self.propose, self.algorithm
+        single = len(set(propose.strategies)) == len(propose.strategies) and not any(MIXED in name for name in propose.strategies)
+        if propose.mix > 1 and not (single and propose.mix <= len(propose.strategies)):
+            raise ValueError(
+                f"propose.mix is {propose.mix}: propose.strategies has to name as many different strategies, each once and without {MIXED}"
+            )
+        if len(propose.choices) > MOST_CHOICES:
+            raise ValueError(f"propose.mix makes {len(propose.choices)} combinations of {len(propose.strategies)} strategies; at most {MOST_CHOICES}")
+        if propose.pick == "policy" and len(set(propose.choices)) < 2:
+            raise ValueError("propose.pick is policy, and there is nothing to pick from: name several in propose.strategies")
+        if propose.pick == "policy" and isinstance(algorithm, Searching):
+            raise ValueError(f"algorithm {algorithm.type} picks strategies itself: propose.pick has to be turns")
+        if isinstance(algorithm, Archive) and any(MIXED in name for name in propose.choices):
+            raise ValueError(f"algorithm archive begins with single strategies: leave out propose.mix and names with {MIXED}")
         return self
 
 

@@ -1,6 +1,7 @@
 """Strategies: the prompts self-edits are written with, and the parsers that make training examples of what comes back."""
 
+from selfedit.edits.choosing import chances, choosing, drawn, parts
 from selfedit.edits.demonstrations import demonstrate
-from selfedit.edits.strategies import STRATEGIES, Strategy, build, find, prompts_for
+from selfedit.edits.strategies import STRATEGIES, Strategy, build, find, joined, prompts_for
 
-__all__ = ["STRATEGIES", "Strategy", "build", "demonstrate", "find", "prompts_for"]
+__all__ = ["STRATEGIES", "Strategy", "build", "chances", "choosing", "demonstrate", "drawn", "find", "joined", "parts", "prompts_for"]

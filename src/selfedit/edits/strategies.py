@@ -124,6 +124,14 @@ def build(strategy: str | Strategy, title: str, context: str, turns: Sequence[Tu
     return SelfEdit(known.name, tuple(turns), examples, (*parsed.dropped, *cut))
 
 
+def joined(choice: str, chosen: Sequence[Turn], edits: Sequence[SelfEdit]) -> SelfEdit:
+    """Self-edits of one passage as one, named after the `choice`: every example once, the passage last; the turns in which it was `chosen` first."""
+    passage = edits[0].examples[-1]
+    examples = dict.fromkeys(e for edit in edits for e in edit.examples if e != passage)
+    turns = (*chosen, *(turn for edit in edits for turn in edit.turns))
+    return SelfEdit(choice, turns, (*examples, passage), tuple(piece for edit in edits for piece in edit.dropped))
+
+
 def _known(strategy: str | Strategy) -> Strategy:
     return strategy if isinstance(strategy, Strategy) else find(strategy)
 

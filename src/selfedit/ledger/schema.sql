@@ -72,7 +72,7 @@ CREATE TABLE turns (                      -- what was asked for a proposal and w
     position      INTEGER NOT NULL,
     prompt        TEXT NOT NULL,
     continued     INTEGER NOT NULL CHECK (continued IN (0, 1)),   -- 1: a plain text to go on with, 0: a user's turn
-    given         TEXT NOT NULL,          -- what the answer will be about
+    given         TEXT NOT NULL,          -- what the answer will be about; of a choice, what it was drawn from
     completion    TEXT NOT NULL,
     finish_reason TEXT NOT NULL CHECK (finish_reason IN ('stop', 'length'))
 ) STRICT;

@@ -23,6 +23,7 @@ ARMS = {
     "token_matched": ("Passages only, same tokens", "trained on the passages alone, on as many tokens as the result"),
     "after": ("After", "trained on the self-edits that were kept"),
     "untrained": ("Untrained self-edits", "an adapter for each document, on a self-edit that the model wrote as it came, with its best strategy"),
+    "untrained_picks": ("Untrained picks", "an adapter for each document, on a self-edit of the strategies that the model as it came picked itself"),
     "random_edit": ("One of K at random", "an adapter for each document, on one of K self-edits that the model wrote as it came"),
     "best_of_k": ("Best of K", "the one of K self-edits that is best by the reward, as a round chooses"),
     "all_edits": ("All K self-edits", "an adapter for each document, on all K together, none of them evaluated"),

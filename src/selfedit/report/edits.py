@@ -68,6 +68,14 @@ class Round:
 
 
 @dataclass(frozen=True, slots=True)
+class Way:
+    """A strategy over the rounds: for each how many self-edits were written with it, and their mean reward (None where none was scored)."""
+
+    strategy: str
+    rounds: list[tuple[int, float | None]]
+
+
+@dataclass(frozen=True, slots=True)
 class Judgement:
     """A verdict and what it was about."""
 
@@ -87,6 +95,7 @@ class Edits:
     by_task: list[tuple[Task, list[Candidate]]]
     kept: set[tuple[str, int, int]]
     rounds: list[Round]
+    ways: list[Way]
     best: list[Card]
     worst: list[Card]
     counts: list[tuple[str, dict[str, int]]]
@@ -115,6 +124,7 @@ def review(tasks: Sequence[Task], candidates: Sequence[Candidate], kept: Sequenc
         by_task=[(task, group) for task, group in by_task if group],
         kept=chosen,
         rounds=[_round(number, candidates, chosen) for number in sorted({c.proposal.round for c in candidates})],
+        ways=_ways(candidates),
         best=best,
         worst=worst,
         counts=_counts(judged),
@@ -151,6 +161,20 @@ def _round(number: int, candidates: Sequence[Candidate], chosen: set[tuple[str, 
         kept=sum(key(candidate) in chosen for candidate in members),
         parts=_parts([candidate.reward for candidate in members]),
     )
+
+
+def _ways(candidates: Sequence[Candidate]) -> list[Way]:
+    """In the order in which strategies were first used."""
+    rounds = sorted({candidate.proposal.round for candidate in candidates})
+    used: dict[str, dict[int, list[float | None]]] = {}
+    for candidate in candidates:
+        used.setdefault(candidate.proposal.edit.strategy, {}).setdefault(candidate.proposal.round, []).append(candidate.reward.value)
+    return [Way(strategy, [_mean(by_round.get(number, [])) for number in rounds]) for strategy, by_round in used.items()]
+
+
+def _mean(rewards: Sequence[float | None]) -> tuple[int, float | None]:
+    known = [reward for reward in rewards if reward is not None and math.isfinite(reward)]
+    return len(rewards), sum(known) / len(known) if known else None
 
 
 def _parts(rewards: Sequence[Reward]) -> dict[str, float]:

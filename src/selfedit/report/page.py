@@ -97,6 +97,7 @@ def render(folder: Path) -> str:
             "tasks": tasks,
             "comparison": comparison,
             "edits": edits,
+            "picking": _picking(info.recipe),
             "updates": reader.updates(),
             "variants": reader.variants(),
             "update_metrics": _METRICS,
@@ -187,6 +188,13 @@ def _parts(steps: Sequence[Step]) -> list[Part]:
     for step in steps:
         together.setdefault(step.name.split("/")[0], []).append(step.cost)
     return [Part(_part(name), len(costs), sum(costs, Cost())) for name, costs in together.items()]
+
+
+def _picking(recipe: dict[str, Any]) -> str:
+    """Who picked the strategies of the rounds, where they were not taken in turn."""
+    if recipe.get("algorithm", {}).get("type") == "bandit":
+        return "drawn by the bandit"
+    return "picked by the policy" if recipe.get("propose", {}).get("pick") == "policy" else ""
 
 
 def _part(name: str) -> str:

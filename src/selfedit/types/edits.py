@@ -26,7 +26,8 @@ class Dropped:
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """What the policy is asked: a user's turn or, where `continued`, a text to go on with. `given` is what the answer will be, for parsers."""
+    """What the policy is asked: a user's turn or, where `continued`, a text to go on with. `given` is what the answer will be, for parsers;
+    of the question which strategy is best, what the answer was drawn from."""
 
     text: str
     continued: bool = False
@@ -44,7 +45,10 @@ class Turn:
 
 @dataclass(frozen=True, slots=True)
 class SelfEdit:
-    """Training material that the policy wrote for a task: what was asked, what came back, what was made of it."""
+    """Training material that the policy wrote for a task: what was asked, what came back, what was made of it.
+
+    A `strategy` such as `self-qa+key-facts` was mixed. Where the policy picked it, the first turn is the one in which it did.
+    """
 
     strategy: str
     turns: tuple[Turn, ...]

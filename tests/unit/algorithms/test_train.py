@@ -44,7 +44,7 @@ def test_every_round_records_its_update(name: str, tmp_path: Path) -> None:  # p
     assert 'id="updates"' in page and f"<td>{name}</td>" in page
 
 
-@pytest.mark.parametrize("name", (*ALGORITHMS, "archive"))
+@pytest.mark.parametrize("name", (*ALGORITHMS, "archive", "bandit"))
 def test_killed_anywhere_and_resumed(name: str, tmp_path: Path) -> None:  # promise 2
     settings = recipe({"type": name}, limit=2)
     steps = train(tmp_path / "whole", settings)

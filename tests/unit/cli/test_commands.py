@@ -123,7 +123,7 @@ def test_report_runs_and_show(house: House) -> None:
 
 def test_show_lists_what_can_be_chosen(house: House) -> None:
     assert "span-qa" in house.fine("show", "strategies")
-    assert all(name in house.fine("show", "algorithms") for name in ("rest_em", "reinforce", "ppo", "grpo", "dpo", "evolve", "archive"))
+    assert all(name in house.fine("show", "algorithms") for name in ("rest_em", "reinforce", "ppo", "grpo", "dpo", "evolve", "archive", "bandit"))
     assert "gemma-3-270m" in house.fine("show", "models")
     text = house.fine("show", "recipe")
     assert parse_recipe(tomllib.loads(text)) == Recipe() and "# Self-edits a task (K)." in text

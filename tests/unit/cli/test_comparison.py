@@ -9,6 +9,8 @@
 7. An unknown arm is refused with the nearest.
 8. The cold start is an arm of its own, between what is untrained and the rounds; the rounds do without its documents, and a run resumes across it.
 9. What is shown can be the user's: completions or questions; what cannot be understood is refused with its line.
+10. A policy that picks strategies does so in every row of its own; before any update that is `untrained_picks`, while `untrained` is the best
+    fixed one; `eval --policy` finds them again.
 """
 
 from __future__ import annotations
@@ -253,3 +255,26 @@ def test_the_policy_learns_what_is_shown(house: House, monkeypatch: pytest.Monke
     Path("shown.jsonl").write_text(json.dumps(one), encoding="utf-8")
     line = house.refused("train", *QUICK, *show)
     assert line.startswith("3 shown.jsonl, line 1: neither a 'completion' to learn from nor 'questions' to make one of"), line
+
+
+def test_a_policy_that_picks(house: House) -> None:  # promise 10
+    mixed = ("--propose.strategies", "self-qa", "key-facts", "passage-only", "--propose.pick", "policy", "--propose.mix", "2")
+    run = compared(house, "train", *mixed, *COLD, "--rounds", "1", "--algorithm", "grpo", "--reward", "likelihood", "--eval.seeds", "2")
+    pairs = {"self-qa+key-facts", "self-qa+passage-only", "key-facts+passage-only"}
+    names = list(rows(run))
+    assert pairs < set(names) and names.index("untrained") < names.index("untrained_picks") < names.index("cold_start") < names.index("after_rl")
+    with Reader(run) as reader:
+        written = {arm: reader.step(f"evaluate/{arm}/edits/1-0", Proposal) for arm in ("untrained", "untrained_picks", "cold_start", "round-1")}
+        learned = reader.step("round-0/edits", Proposal)
+    assert {p.edit.strategy for p in written["untrained"]} == pairs
+    for arm, some in written.items():
+        assert all(("%" in p.edit.turns[0].prompt.given) == (arm != "untrained") and p.edit.strategy in pairs for p in some)
+    page = (run / "report.html").read_text(encoding="utf-8")
+    assert "Untrained picks" in page and "+passage-only, picked by the policy · round 1" in page and "%, self-qa+" in page
+    one = next(p for p in learned if p.index == 1)
+    assert "to be answered with: " in house.fine("show", run.name, "--candidate", f"{one.task_id}:0:1")
+    found = Path(json.loads(house.fine("eval", "--policy", run.name, "--json", "--quiet"))["folder"])
+    assert results(found) == results(run)
+    line = house.refused("train", *QUICK, "--propose.pick", "policy")
+    assert "name several in propose.strategies" in line, line
+    assert "unknown strategy 'key-fact'" in house.refused("train", *QUICK, "--propose.strategies", "self-qa+key-fact")
