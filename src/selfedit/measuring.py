@@ -56,7 +56,7 @@ def measure(
     found = [Measured(replace(task, report_questions=()), p.edit) for task, p, _ in adapted]
     each = [(adapter, task, policy.inner_seed(p, s)) for task, p, adapters in adapted for s, adapter in enumerate(adapters)]
     if wanted.answers:
-        given = policy.answer([(adapter, task, task.reward_questions) for adapter, task, _ in each], progress)
+        given = policy.answer([(adapter, task, task.reward_questions) for adapter, task, _ in each], progress, wanted.form)
         found = [replace(m, answers=a, base_answers=tuple(base[m.task.id])) for m, a in zip(found, _joined(given, len(found)), strict=True)]
     if wanted.samples:
         drawn = policy.draw(

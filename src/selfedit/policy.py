@@ -9,11 +9,11 @@ from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 
-from selfedit.config import Propose, Recipe
+from selfedit.config import Form, Propose, Recipe
 from selfedit.edits import Strategy, build, chances, choosing, drawn, joined, parts, prompts_for
 from selfedit.engine.base import Engine, Progress
 from selfedit.rewards import correct
-from selfedit.text import ask
+from selfedit.text import ask, holding
 from selfedit.types import (
     Adapter,
     Answer,
@@ -218,11 +218,13 @@ class Policy:
         self.count(0, sum(len(c.tokens) for c in completions))
         return completions
 
-    def answer(self, exams: Sequence[tuple[Adapter | None, Task, Sequence[Question]]], progress: Progress | None = None) -> list[tuple[Answer, ...]]:
+    def answer(
+        self, exams: Sequence[tuple[Adapter | None, Task, Sequence[Question]]], progress: Progress | None = None, form: Form = "answer"
+    ) -> list[tuple[Answer, ...]]:
         """Put questions to adapters without the passage: a greedy answer, judged, and the log-likelihood of the gold one. One call for all."""
         asked = [(adapter, task, question) for adapter, task, questions in exams for question in questions]
         completions = self.sample([self._asking(t, q, a) for a, t, q in asked], progress)
-        golds = [value for values in self.gold(exams, progress=progress) for value in values]
+        golds = [value for values in self.gold(exams, progress=progress, form=form) for value in values]
         answers = iter(_answer(q, c, gold) for (_, _, q), c, gold in zip(asked, completions, golds, strict=True))
         return [tuple(next(answers) for _ in questions) for _, _, questions in exams]
 
@@ -240,14 +242,18 @@ class Policy:
         return SampleRequest(self.question(task.title, question.question), sampling, adapter)
 
     def gold(
-        self, exams: Sequence[tuple[Adapter | None, Task, Sequence[Question]]], shown: Sequence[str] = (), progress: Progress | None = None
+        self,
+        exams: Sequence[tuple[Adapter | None, Task, Sequence[Question]]],
+        shown: Sequence[str] = (),
+        progress: Progress | None = None,
+        form: Form = "answer",
     ) -> list[tuple[float | None, ...]]:
         """The log-likelihood a token of the gold answers, nats, None where nobody knows one. Nothing is written: cheaper than answers.
 
-        `shown` is a text in view for each exam.
+        `shown` is a text in view for each exam. `form` sentence: of the passage's sentence that holds the answer, where one does.
         """
         requests = [
-            ScoreRequest(self.question(task.title, question.question, text), self._reply(question.answer), adapter)
+            ScoreRequest(self.question(task.title, question.question, text), self._reply(_gold(task, question, form)), adapter)
             for (adapter, task, questions), text in zip(exams, shown or [""] * len(exams), strict=True)
             for question in questions
             if question.answer
@@ -263,6 +269,10 @@ class Policy:
         ]
         scores = iter(self.engine.score(requests, progress))
         return [tuple(next(scores) for _ in some) for _, _, some in texts]
+
+
+def _gold(task: Task, question: Question, form: Form) -> str:
+    return holding(task.context, question.question, question.answer) if form == "sentence" else question.answer
 
 
 def _answer(question: Question, completion: Completion, gold_logprob: float | None = None) -> Answer:

@@ -14,12 +14,12 @@ from itertools import accumulate
 
 import numpy as np
 
-from selfedit.config import EarlyStop, Gradient, Halving, InContext, NoScreening, ScreeningSettings, Selective
+from selfedit.config import EarlyStop, Form, Gradient, Halving, InContext, NoScreening, ScreeningSettings, Selective
 from selfedit.engine.base import Progress
 from selfedit.inner import Base, Inner, chunks, groups
 from selfedit.policy import Policy, derive
 from selfedit.reliability import order, standings
-from selfedit.rewards import likelihood
+from selfedit.rewards import likelihood, needs
 from selfedit.types import Answer, Optimizer, Proposal, Rating, Task, TrainJob
 
 STEP = 1.0
@@ -76,6 +76,10 @@ class Screening(Inner):
             values = self._trained([self._job(settings, rung, p) for p in proposals], tasks, proposals, base, progress)
         return [Rating(p.task_id, p.round, p.index, settings.type, rung, value) for p, value in zip(proposals, values, strict=True)]
 
+    @property
+    def _form(self) -> Form:
+        return needs(self.policy.recipe.reward).form
+
     def _job(self, settings: Halving | Gradient, rung: int, proposal: Proposal) -> TrainJob:
         """One initialisation for all self-edits of a task: they differ by what they say alone."""
         seed = derive(self.policy.recipe.seed, "screen", proposal.round, proposal.task_id)
@@ -91,7 +95,7 @@ class Screening(Inner):
         exams = [
             (t.adapter, tasks[p.task_id], tasks[p.task_id].reward_questions if t.adapter else ()) for t, p in zip(trained, proposals, strict=True)
         ]
-        values = _gains(tasks, proposals, self.policy.gold(exams, progress=progress), base)
+        values = _gains(tasks, proposals, self.policy.gold(exams, progress=progress, form=self._form), base)
         for t in trained:
             self.drop(t)
         return values
@@ -99,7 +103,7 @@ class Screening(Inner):
     def _in_context(self, tasks: Mapping[str, Task], proposals: Sequence[Proposal], base: Base, progress: Progress) -> list[float | None]:
         chosen = [tasks[p.task_id] for p in proposals]
         shown = [in_view(self.policy, task, p) for task, p in zip(chosen, proposals, strict=True)]
-        return _gains(tasks, proposals, self.policy.gold([(None, t, t.reward_questions) for t in chosen], shown, progress), base)
+        return _gains(tasks, proposals, self.policy.gold([(None, t, t.reward_questions) for t in chosen], shown, progress, self._form), base)
 
 
 def one_step(job: TrainJob, measure: str) -> TrainJob:

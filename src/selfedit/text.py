@@ -70,6 +70,13 @@ def contains(text: str, phrase: str) -> bool:
     return bool(words(phrase)) and f" {normalise(phrase)} " in f" {normalise(text)} "
 
 
+def holding(context: str, question: str, answer: str) -> str:
+    """The sentence that holds the answer; among several, the one with most of the question's words; where none does, the answer itself."""
+    found = [sentence for sentence in sentences(context) if contains(sentence, answer)]
+    asked = set(words(question))
+    return max(found, key=lambda sentence: len(asked & set(words(sentence))), default=answer)
+
+
 def exact_match(prediction: str, gold: str) -> bool:
     """SQuAD's exact match."""
     return words(prediction) == words(gold)

@@ -9,6 +9,9 @@ from pydantic import Field, field_validator
 
 from selfedit.config.base import Settings
 
+Form = Literal["answer", "sentence"]
+"""The form of what a model is expected to say."""
+
 
 class Correctness(Settings):
     """Share of the reward questions answered correctly, by the local judge."""
@@ -20,6 +23,8 @@ class Likelihood(Settings):
     """Mean gain in the log-likelihood a token of the gold answers over the current weights, in nats."""
 
     type: Literal["likelihood"] = "likelihood"
+    of: Form = "answer"
+    """Of the gold answer itself, or of the passage's `sentence` that holds it, for self-edits that teach whole sentences."""
 
 
 class Mix(Settings):
@@ -32,6 +37,8 @@ class Mix(Settings):
     """Weight of the gain in log-likelihood."""
     nats: float = Field(1.0, gt=0)
     """The gain a token that counts as much as all answers being correct."""
+    of: Form = "answer"
+    """What the likelihood is of, as in `likelihood`."""
 
 
 class Perplexity(Settings):

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from selfedit.domains.cloze import cloze
 from selfedit.pairs import Pair, read_pairs
-from selfedit.text import contains, near, normalise, says, sentences, words
+from selfedit.text import contains, holding, near, normalise, says, words
 from selfedit.types import Dropped, Passage, Question
 
 __all__ = ["agree", "cloze", "open_book", "parse_questions", "writing_prompts"]
@@ -87,7 +87,7 @@ def parse_questions(text: str, passage: Passage) -> tuple[list[Question], list[D
         if reason:
             dropped.append(Dropped(f"{pair.question}\n{pair.answer}", reason))
         else:
-            found.append(Question(pair.question, pair.answer, kind="written", fact=_fact(pair, passage)))
+            found.append(Question(pair.question, pair.answer, kind="written", fact=holding(passage.context, pair.question, pair.answer)))
     return found, dropped
 
 
@@ -126,10 +126,3 @@ def _against(pair: Pair, passage: Passage) -> str | None:
 def _repeats(pair: Pair, found: Sequence[Question]) -> str | None:
     same = any(near(pair.question, other.question, share=0.8) or normalise(pair.question) == normalise(other.question) for other in found)
     return "repetition" if same else None
-
-
-def _fact(pair: Pair, passage: Passage) -> str:
-    """The sentence that holds the answer; among several, the one with most of the question's words."""
-    holding = [sentence for sentence in sentences(passage.context) if contains(sentence, pair.answer)]
-    asked = set(words(pair.question))
-    return max(holding, key=lambda sentence: len(asked & set(words(sentence))), default=pair.answer)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
+from selfedit.config import Form
 from selfedit.types import Answer, JudgeReply, Score, SelfEdit, Task
 
 
@@ -14,7 +15,7 @@ class Needs:
 
     `answers`: a greedy answer to each reward question, judged, and the log-likelihood of the gold one, of the candidate and of the current weights.
     `samples`: so many answers drawn to each of them at `temperature`. `texts`: the log-likelihood of withheld sentences.
-    `gold`: reward questions have to have a known answer.
+    `gold`: reward questions have to have a known answer. `form` is what a gold answer's likelihood is measured of.
     """
 
     answers: bool = False
@@ -22,6 +23,7 @@ class Needs:
     temperature: float = 0.0
     texts: bool = False
     gold: bool = False
+    form: Form = "answer"
 
 
 @dataclass(frozen=True, slots=True)

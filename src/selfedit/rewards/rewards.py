@@ -21,7 +21,9 @@ REWARDS = {name: inspect.cleandoc(kind.__doc__ or "") for name, kind in UNIONS["
 def needs(settings: RewardSettings) -> Needs:
     """What has to be measured. Greedy answers and the likelihood of gold ones are cheap beside training: where one is needed, both are recorded."""
     match settings:
-        case Correctness() | Likelihood() | Mix() | Judge():
+        case Likelihood() | Mix():
+            return Needs(answers=True, gold=True, form=settings.of)
+        case Correctness() | Judge():
             return Needs(answers=True, gold=True)
         case PythonFunction():
             return Needs(answers=True)
