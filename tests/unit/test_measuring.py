@@ -29,7 +29,7 @@ from selfedit.ledger import Ledger, Reader
 from selfedit.loop import Loop
 from selfedit.policy import Policy
 from selfedit.rewards import texts
-from selfedit.text import contains
+from selfedit.text import contains, holding
 from selfedit.types import Completion, Passage, Question, SampleRequest, Score, ScoreRequest, Task, Trained, TrainJob, Verdict
 
 
@@ -40,6 +40,7 @@ class Watched(Fake):
         super().__init__(**more)
         self.jobs: list[TrainJob] = []
         self.asked: Counter[str] = Counter()
+        self.golds: set[str] = set()
 
     def train(self, jobs: Sequence[TrainJob], progress: Progress | None = None) -> list[Trained]:
         self.jobs += jobs
@@ -50,6 +51,7 @@ class Watched(Fake):
         return super().sample(requests, progress)
 
     def score(self, requests: Sequence[ScoreRequest], progress: Progress | None = None) -> list[Score]:
+        self.golds |= {self.tokenizer.decode(r.completion).strip() for r in requests}
         self.asked["scored"] += sum(r.adapter is not None for r in requests)
         return super().score(requests, progress)
 
@@ -103,6 +105,17 @@ def test_only_what_is_needed_is_measured(tmp_path: Path, reward: str, greedy: in
     assert ("round-0/base" in steps) == bool(greedy)
     assert all(c.reward.kind == reward and c.reward.value is not None for c in found)
     assert sum(len(c.answers) for c in found) == (greedy + drawn) * exams
+
+
+def test_likelihood_is_measured_in_the_form_that_is_taught(tmp_path: Path) -> None:  # promise 2
+    for of in ("answer", "sentence"):
+        engine = Watched()
+        found = improved(tmp_path / of, engine, recipe(reward={"type": "likelihood", "of": of}))
+        with Reader(tmp_path / of) as reader:
+            asked = [(t, q) for t in reader.tasks() for q in t.reward_questions]
+        expected = {holding(t.context, q.question, q.answer) if of == "sentence" else q.answer for t, q in asked}
+        assert all(any(gold.startswith(one) for gold in engine.golds) for one in expected) and len(engine.golds) == len(expected)
+        assert all(c.reward.value is not None for c in found)
 
 
 def test_perplexity_trains_on_nothing_it_measures(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from selfedit.text import ask, contains, exact_match, finished, gold_token_recall, near, normalise, says, sentences
+from selfedit.text import ask, contains, exact_match, finished, gold_token_recall, holding, near, normalise, says, sentences
 
 
 def test_question_form_is_seals() -> None:
@@ -50,6 +50,13 @@ def test_contains_only_whole_words() -> None:
     assert not contains("He paid 112 crowns.", "12")
     assert not contains("anything", "the")
     assert exact_match("The Weir!", "weir") and not exact_match("Weir Isk", "Isk Weir")
+
+
+def test_the_sentence_that_holds_an_answer() -> None:
+    text = "It was raised in 1847. The gate opened in 1847 too. The brook is cold."
+    assert holding(text, "When was it raised?", "1847") == "It was raised in 1847."
+    assert holding(text, "When did the gate open?", "1847") == "The gate opened in 1847 too."
+    assert holding(text, "Who raised it?", "Hedda Ruskin") == "Hedda Ruskin"
 
 
 def test_near_needs_all_numbers() -> None:

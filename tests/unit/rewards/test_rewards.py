@@ -59,6 +59,7 @@ def test_reward_as_the_recipe_says(settings: RewardSettings, kind: str) -> None:
 
 def test_a_reward_says_what_it_needs() -> None:
     assert needs(Correctness()) == needs(Likelihood()) == Needs(answers=True, gold=True)
+    assert needs(Likelihood(of="sentence")) == needs(Mix(of="sentence")) == Needs(answers=True, gold=True, form="sentence")
     assert needs(Majority(samples=5, temperature=0.9)) == Needs(samples=5, temperature=0.9)
     assert needs(Perplexity()) == Needs(texts=True)
     assert needs(PythonFunction(function="a:b")) == Needs(answers=True)
