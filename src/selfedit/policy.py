@@ -137,7 +137,7 @@ class Policy:
             chosen = (drawn(preferred[task.id], derive(seed, "pick")),) if preferred else ()
             choice = chosen[0].completion.strip() if chosen else name
             known = [self.written.get(part, part) for part in parts(choice)]
-            asked = [(strategy, prompts_for(strategy, task.title, task.context, self.chat, seed)) for strategy in known]
+            asked = [(strategy, prompts_for(strategy, task.title, task.context, self.chat, seed, settings.spans)) for strategy in known]
             plans.append(_Plan(task, first + number, seed, choice, chosen, asked))
         return plans
 

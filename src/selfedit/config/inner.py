@@ -25,6 +25,8 @@ class Propose(Settings):
     """`turns`: the candidates of a task take the strategies in turn. `policy`: the policy picks, and learns to pick as it learns to write."""
     mix: int = Field(1, ge=1)
     """Different strategies that a self-edit is made of: with 2, every pair of them is something to pick."""
+    spans: int = Field(15, ge=1, le=30)
+    """Most short answers of a passage that `span-qa` and `sentence-qa` ask about, sentence by sentence."""
     candidates: int = Field(3, ge=1, le=64)
     """Self-edits a task (K)."""
     sampling: Sampling = Sampling(max_tokens=256, temperature=0.7, top_p=0.95)

@@ -17,12 +17,13 @@ from selfedit.types import Dropped, Example, Prompt, SelfEdit, Turn
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """What a self-edit is written from; `seed` decides where a strategy has a choice."""
+    """What a self-edit is written from; `seed` decides where a strategy has a choice, `spans` is how many short answers are asked about at most."""
 
     title: str
     context: str
     chat: bool
     seed: int
+    spans: int = LINES // 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +54,7 @@ def _ask_for_spans(whole: bool) -> Callable[[Source], tuple[Prompt, ...]]:
     """
 
     def ask(source: Source) -> tuple[Prompt, ...]:
-        found = spans(source.title, source.context, LINES // 2, source.seed)
+        found = spans(source.title, source.context, source.spans, source.seed)
         return tuple(span_prompt(source.title, span, whole) for span in found)
 
     return ask
@@ -106,9 +107,9 @@ _ALL = (
 STRATEGIES: Mapping[str, Strategy] = MappingProxyType({strategy.name: strategy for strategy in _ALL})
 
 
-def prompts_for(strategy: str | Strategy, title: str, context: str, chat: bool, seed: int) -> tuple[Prompt, ...]:
+def prompts_for(strategy: str | Strategy, title: str, context: str, chat: bool, seed: int, spans: int = LINES // 2) -> tuple[Prompt, ...]:
     """What the policy is asked, one prompt for each turn; none where nothing is to be written."""
-    return _known(strategy).ask(Source(title, context, chat, seed))
+    return _known(strategy).ask(Source(title, context, chat, seed, spans))
 
 
 def build(strategy: str | Strategy, title: str, context: str, turns: Sequence[Turn]) -> SelfEdit:

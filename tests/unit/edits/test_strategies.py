@@ -202,6 +202,7 @@ def test_span_qa_asks_for_names_numbers_and_phrases_of_the_text() -> None:
         for prompt, answer in zip(prompts, answers, strict=True)
     )
     assert prompts_for("span-qa", TITLE, CONTEXT, chat=False, seed=0) == prompts
+    assert len(prompts_for("span-qa", TITLE, CONTEXT, True, 0, spans=2)) == 2 < len(prompts)
 
 
 def test_span_qa_keeps_questions_that_can_be_about_the_passage() -> None:
