@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 
 from selfedit.engine.base import Progress
-from selfedit.measuring import score
-from selfedit.rewards import material, needs
+from selfedit.measuring import adapt
+from selfedit.rewards import needs
 from selfedit.steps import R, Steps
 from selfedit.types import Answer, Candidate, Proposal, Task
 
@@ -40,14 +40,8 @@ class Inner(Steps):
     def adapt(
         self, tasks: Sequence[Task], proposals: Sequence[Proposal], base: Base, seeds: Sequence[int], epochs: int | None, progress: Progress
     ) -> list[Candidate]:
-        """Train, measure, forget."""
-        policy, by_id = self.policy, {task.id: task for task in tasks}
-        edits = [(p, material(policy.recipe.reward, by_id[p.task_id], p.edit)) for p in proposals]
-        trained = policy.train([policy.job(examples, policy.inner_seed(p, s), epochs) for p, examples in edits for s in seeds], progress)
-        candidates = score(policy, by_id, list(zip(proposals, chunks(trained, len(seeds)), strict=True)), base, self.ledger, progress)
-        for t in trained:
-            self.drop(t)
-        return candidates
+        """A judge's replies are kept in the ledger."""
+        return adapt(self.policy, tasks, proposals, base, self.ledger, seeds, epochs, progress)
 
 
 def groups(proposals: Sequence[Proposal]) -> list[list[Proposal]]:

@@ -1,4 +1,4 @@
-"""Adapters to rewards: measures what the recipe's reward needs of many candidates at once, and nothing else."""
+"""Self-edits to rewards: trains adapters, measures what the recipe's reward needs of many at once, and nothing else, and forgets them."""
 
 from __future__ import annotations
 
@@ -9,12 +9,34 @@ from typing import TypeVar
 from selfedit.engine.base import Progress
 from selfedit.guards import training
 from selfedit.policy import Policy
-from selfedit.rewards import Measured, Memory, needs, reward, texts
+from selfedit.rewards import Measured, Memory, material, needs, reward, texts
 from selfedit.types import Adapter, Answer, Candidate, Proposal, Reward, Task, Trained
 
 T = TypeVar("T")
 Group = Sequence[Trained]
 """The adapters of one candidate, one for each inner seed."""
+
+
+def adapt(
+    policy: Policy,
+    tasks: Sequence[Task],
+    proposals: Sequence[Proposal],
+    base: Mapping[str, Sequence[Answer]],
+    memory: Memory,
+    seeds: Sequence[int],
+    epochs: int | None = None,
+    progress: Progress | None = None,
+) -> list[Candidate]:
+    """The inner loop: train one adapter for each of the `seeds` on every self-edit, measure, forget. Takes whole groups; for the rest see `score`."""
+    by_id = {task.id: task for task in tasks}
+    edits = [(p, material(policy.recipe.reward, by_id[p.task_id], p.edit)) for p in proposals]
+    trained = policy.train([policy.job(examples, policy.inner_seed(p, s), epochs) for p, examples in edits for s in seeds], progress)
+    groups = [trained[i : i + len(seeds)] for i in range(0, len(trained), len(seeds))]
+    candidates = score(policy, by_id, list(zip(proposals, groups, strict=True)), base, memory, progress)
+    for t in trained:
+        if t.adapter:
+            policy.engine.drop(t.adapter)
+    return candidates
 
 
 def score(

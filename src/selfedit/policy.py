@@ -13,7 +13,7 @@ from selfedit.config import Form, Propose, Recipe
 from selfedit.edits import Strategy, build, chances, choosing, drawn, joined, parts, prompts_for
 from selfedit.engine.base import Engine, Progress
 from selfedit.rewards import correct
-from selfedit.text import ask, holding
+from selfedit.text import ask, cue, holding
 from selfedit.types import (
     Adapter,
     Answer,
@@ -83,7 +83,7 @@ class Policy:
         """How a question is put: without the passage (SEAL section 4.1), or after a text. An empty title leaves the topic out."""
         tokenizer, text = self.engine.tokenizer, ask(title, question) if title else question
         text = f"{shown}\n\n{text}" if shown else text
-        return tokenizer.chat(text) if self.in_chat else tokenizer.encode(f"{text}\nAnswer:")
+        return tokenizer.chat(text) if self.in_chat else tokenizer.encode(cue(text))
 
     @property
     def in_chat(self) -> bool:
@@ -101,7 +101,7 @@ class Policy:
         if not example.prompt:
             tokens = tokenizer.encode(example.text) + tokenizer.end
             return Datum(tokens, (1.0,) * len(tokens))
-        prompt = tokenizer.chat(example.prompt) if self.in_chat else tokenizer.encode(f"{example.prompt}\nAnswer:")
+        prompt = tokenizer.chat(example.prompt) if self.in_chat else tokenizer.encode(cue(example.prompt))
         reply = self._reply(example.text)
         return Datum(prompt + reply, (0.0,) * len(prompt) + (1.0,) * len(reply))
 

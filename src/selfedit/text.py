@@ -25,6 +25,11 @@ def ask(title: str, question: str) -> str:
     return f"Topic: {title}\n{question}"
 
 
+def cue(asked: str) -> str:
+    """A question as plain text, where there is no chat template, up to where its answer begins: with a space."""
+    return f"{asked}\nAnswer:"
+
+
 # ---------------------------------------------------------------- comparing answers
 
 

@@ -23,6 +23,7 @@ COMMANDS = {
     "show": ("look", "Show"),
     "rollback": ("use", "Rollback"),
     "export": ("use", "Export"),
+    "dataset": ("use", "Dataset"),
     "train": ("work", "Train"),
     "eval": ("work", "Eval"),
     "pull": ("setup", "Pull"),
@@ -48,6 +49,7 @@ Commands:
   report     write a run's report           runs       list the runs
   show       look into a run, or list strategies, models and the settings of a recipe
   rollback   take back the last head        export     copy an adapter, in PEFT's format
+  dataset    write a run's self-edits for other trainers
   train      reinforcement learning: the model learns to write better self-edits
   eval       measure strategies, or a trained policy, on documents nobody trained on
   demo       a first run on bundled documents

@@ -1,4 +1,4 @@
-"""The commands that use what was learned: ask, export, rollback."""
+"""The commands that use what was learned: ask, export, dataset, rollback."""
 
 from __future__ import annotations
 
@@ -107,6 +107,52 @@ class Export:
         show.fact("adapter", str(out))
         show.fact("model", str(config["base_model_name_or_path"]))
         show.fact("use", f"peft.PeftModel.from_pretrained(model, {str(out)!r})")
+        return 0
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Write the self-edits of a run as JSON Lines for other trainers: what the model was asked, what it wrote, its reward. docs/other-trainers.md.
+
+    Examples:
+      selfedit dataset edits.jsonl --kept      of the last run, those that were learned from: to imitate
+      selfedit dataset 20260131 pairs.jsonl --pairs
+      selfedit dataset examples.jsonl --examples --min-reward 0.5
+    """
+
+    names: Positional[Annotated[tuple[str, ...], arg(name="run-out", metavar="[RUN] OUT")]]
+    """The run (default: the last one), and a file that is not there yet."""
+    pairs: bool = False
+    """The best and the worst self-edit of each task and round, as `prompt`, `chosen` and `rejected`."""
+    examples: bool = False
+    """What adapters were trained on, as `prompt` and `completion`, in place of what the model was asked and wrote."""
+    kept: bool = False
+    """Only self-edits that were learned from."""
+    min_reward: Annotated[float | None, arg(metavar="FLOAT", help_behavior_hint="")] = None
+    """Only self-edits with at least this reward."""
+    strategies: Annotated[tuple[str, ...], arg(metavar="NAME", help_behavior_hint="")] = ()
+    """Only self-edits of these strategies."""
+    overwrite: bool = False
+    """Replace the file where there is one."""
+    where: Annotated[Where, arg(name="")] = field(default_factory=Where)
+
+    def run(self, args: Sequence[str]) -> int:
+        """A whole file or none."""
+        from selfedit.dataset import Form, write
+
+        if len(self.names) not in (1, 2):
+            raise ConfigError("dataset takes a run and a file, or a file alone: selfedit dataset [RUN] OUT")
+        if self.pairs and self.examples:
+            raise ConfigError("--pairs and --examples are two forms: one file holds one of them")
+        folder, out = runs.find(self.where.root, self.names[0] if len(self.names) == 2 else "latest"), Path(self.names[-1]).expanduser()
+        if out.is_dir() or (out.exists() and not self.overwrite):
+            raise ConfigError(f"{out} is a folder; name a file" if out.is_dir() else f"{out} exists already; --overwrite replaces it")
+        form: Form = "pairs" if self.pairs else "examples" if self.examples else "edits"
+        rows = write(folder, out, form, self.kept, self.min_reward, self.strategies)
+        show = Show()
+        show.fact("rows", f"{rows:,} {form} of run {folder.name}")
+        show.fact("file", str(out))
+        show.fact("use", f"datasets.load_dataset('json', data_files={str(out)!r})")
         return 0
 
 

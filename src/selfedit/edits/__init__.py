@@ -2,6 +2,19 @@
 
 from selfedit.edits.choosing import chances, choosing, drawn, parts
 from selfedit.edits.demonstrations import demonstrate
-from selfedit.edits.strategies import STRATEGIES, Strategy, build, find, joined, prompts_for
+from selfedit.edits.strategies import STRATEGIES, Strategy, at_once, build, find, joined, prompts_for
 
-__all__ = ["STRATEGIES", "Strategy", "build", "chances", "choosing", "demonstrate", "drawn", "find", "joined", "parts", "prompts_for"]
+__all__ = [
+    "STRATEGIES",
+    "Strategy",
+    "at_once",
+    "build",
+    "chances",
+    "choosing",
+    "demonstrate",
+    "drawn",
+    "find",
+    "joined",
+    "parts",
+    "prompts_for",
+]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from selfedit.edits.spans import Span, pieces
-from selfedit.edits.strategies import Source, build, find, span_prompt
+from selfedit.edits.strategies import Source, at_once, build, find, span_prompt
 from selfedit.errors import ConfigError
 from selfedit.text import contains
 from selfedit.types import Demonstration, Passage, Prompt, Question, Turn
@@ -30,11 +30,10 @@ def demonstrate(shown: Demonstration, strategy: str, chat: bool) -> list[Turn]:
     questions = tuple(q for q in shown.passage.questions if q.answer)
     passage = replace(shown.passage, questions=questions)
     asked = find(strategy).ask(Source(passage.title, passage.context, chat, seed=0))
-    at_once = len(asked) == 1 and not asked[0].given
-    if shown.completion and shown.strategy and not at_once:
+    if shown.completion and shown.strategy and not at_once(asked):
         raise ConfigError(f"a completion cannot be shown for strategy '{strategy}', which does not ask for all at once; give questions instead")
     if shown.completion:
-        turns = [_turn(asked[0], shown.completion)] if at_once else []
+        turns = [_turn(asked[0], shown.completion)] if at_once(asked) else []
     elif strategy in ("span-qa", "sentence-qa"):
         turns = [_turn(prompt, q.question) for q in questions if (prompt := _span(passage, q, whole=strategy == "sentence-qa"))]
     elif strategy == "self-qa":

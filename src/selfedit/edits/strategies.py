@@ -112,6 +112,11 @@ def prompts_for(strategy: str | Strategy, title: str, context: str, chat: bool, 
     return _known(strategy).ask(Source(title, context, chat, seed, spans))
 
 
+def at_once(asked: Sequence[Prompt]) -> bool:
+    """Whether these prompts of a strategy ask once for the whole passage, so that a single completion is a self-edit."""
+    return len(asked) == 1 and not asked[0].given
+
+
 def build(strategy: str | Strategy, title: str, context: str, turns: Sequence[Turn]) -> SelfEdit:
     """Make training examples of what was written; the passage is the last one (SEAL section 4.1). What is left out is recorded with the reason."""
     known = _known(strategy)
