@@ -94,7 +94,9 @@ class Arms(Cells):
         recipe, best = self.policy.recipe, dict[tuple[str, int], Proposal]()
         base = self.reward_base("evaluate/best_of_k/base", tasks)
         for seed in range(recipe.eval.seeds):
-            candidates = self.scored(f"evaluate/best_of_k/candidates/{seed}-", tasks, [p for task in tasks for p in edits[task.id, seed]], base)
+            own = range(seed * recipe.inner.seeds, (seed + 1) * recipe.inner.seeds)
+            written = [p for task in tasks for p in edits[task.id, seed]]
+            candidates = self.scored(f"evaluate/best_of_k/candidates/{seed}-", tasks, written, base, own)
             best |= {(p.task_id, seed): p for p in chosen(candidates, rest_em.select(candidates, 1))}
         if missing := [task.title for task in tasks for seed in range(recipe.eval.seeds) if (task.id, seed) not in best]:
             self.leave_out(

@@ -23,18 +23,24 @@ class Inner(Steps):
         return self.answer_base(name, tasks, "reward") if needs(self.policy.recipe.reward).answers else {}
 
     def scored(
-        self, name: str, tasks: Sequence[Task], proposals: Sequence[Proposal], base: Base, seeds: int | None = None, epochs: int | None = None
+        self,
+        name: str,
+        tasks: Sequence[Task],
+        proposals: Sequence[Proposal],
+        base: Base,
+        seeds: Sequence[int] = (),
+        epochs: int | None = None,
     ) -> list[Candidate]:
         """Self-edits with their rewards, whole groups at a time: some rewards compare their members. `name` begins the names of the steps.
 
-        Each is trained on with `seeds` adapters for `epochs`, both the recipe's where not given.
+        An adapter is trained on each with every one of `seeds`, for `epochs`; both are the recipe's where not given.
         """
         inner, all_groups, candidates = self.policy.recipe.inner, groups(proposals), list[Candidate]()
         size = max(1, self.policy.recipe.chunk // max(map(len, all_groups), default=1))
         for i, chunk in enumerate(chunks(all_groups, size)):
             some = [p for group in chunk for p in group]
             title = f"Training and scoring self-edits {len(candidates) + 1} to {len(candidates) + len(some)} of {len(proposals)}"
-            candidates += self.step(f"{name}{i}", Candidate, title, partial(self.adapt, tasks, some, base, range(seeds or inner.seeds), epochs))
+            candidates += self.step(f"{name}{i}", Candidate, title, partial(self.adapt, tasks, some, base, seeds or range(inner.seeds), epochs))
         return candidates
 
     def adapt(

@@ -21,7 +21,7 @@ class Trials(Rounds):
         proposals = self.step(
             "trials/edits", Proposal, "Writing self-edits", lambda progress: policy.propose(tasks, ROUND, policy.recipe.propose, progress)
         )
-        self.scored("trials/candidates-", tasks, proposals, base, settings.seeds)
+        self.scored("trials/candidates-", tasks, proposals, base, range(settings.seeds))
         for name in settings.screens:
             chosen = policy.recipe.screening
             screen = chosen if chosen.type == name else SCREENS[name]()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from selfedit.config import Recipe
 from selfedit.edits import at_once, build, prompts_for
 from selfedit.errors import ConfigError
-from selfedit.examiner import examine, read
+from selfedit.examiner import read, training_exams
 from selfedit.measuring import adapt
 from selfedit.opening import open_policy
 from selfedit.policy import Policy
@@ -44,7 +44,7 @@ class InnerLoopReward:
             raise ConfigError(f"screening {recipe.screening.type} leaves self-edits without their full reward; set screening.type to none")
         check(recipe.reward)
         self.recipe, self.policy = recipe, policy or open_policy(recipe)
-        self.tasks = {task.id: task for task in examine(self.policy, passages)}
+        self.tasks = {task.id: task for task in training_exams(self.policy, passages)}
         self.candidates: list[Candidate] = []
         """The self-edits of the last call, with rewards, answers and the reason where there is no reward."""
         self.__name__ = f"inner_loop_{recipe.reward.type}"

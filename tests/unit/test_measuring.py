@@ -174,3 +174,11 @@ def test_training_stops_where_votes_collapse(tmp_path: Path, monkeypatch: pytest
         names = [step.name for step in reader.steps()]
         assert names[-2:] == ["round-1/guards", "evaluate/token_matched/0-0"] and "round-2/edits" not in names and "round-2" not in reader.arms()
         assert dict(reader.candidates()[0].reward.parts).keys() == {"vote_share", "decided", "readable"}
+
+
+def test_every_seed_of_a_comparison_chooses_its_best_of_k_anew(tmp_path: Path) -> None:
+    engine, settings = Watched(), recipe(eval={"arms": ["best_of_k"], "seeds": 2})
+    with Ledger.create(tmp_path / "run", command="test", recipe=settings, environment={}) as ledger:
+        Loop(Policy(engine, settings), ledger, silent).measure(bundled_corpus("heldout")[:2])
+    choosing, answering = Counter(job.seed for job in engine.jobs), 2 * 2
+    assert sorted(choosing.values()) == [1] * answering + [3] * 2 * 2  # of two documents under two seeds: three candidates each, and then the best

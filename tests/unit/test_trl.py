@@ -28,7 +28,7 @@ from selfedit.config import Recipe, parse_recipe
 from selfedit.domains.knowledge import bundled_corpus
 from selfedit.engine.fake import Fake
 from selfedit.errors import ConfigError, ModelError
-from selfedit.examiner import examine
+from selfedit.examiner import training_exams
 from selfedit.ledger import Ledger, Reader
 from selfedit.loop import Loop
 from selfedit.models import tiny
@@ -55,7 +55,7 @@ def trained(folder: Path, policy: Policy) -> list[Candidate]:
     settings = policy.recipe
     with Ledger.create(folder, command="train", recipe=settings, environment={}) as ledger:
         loop = Loop(policy, ledger, silent)
-        tasks = loop.step("tasks", Task, "", lambda _: examine(policy, bundled_corpus("train")[: settings.limit]))
+        tasks = loop.step("tasks", Task, "", lambda _: training_exams(policy, bundled_corpus("train")[: settings.limit]))
         loop.improve(tasks, 0, settings.algorithm)
     with Reader(folder) as reader:
         return reader.candidates()
