@@ -13,7 +13,7 @@ class Questions(Settings):
     """Where the questions of a task come from and how they are divided."""
 
     report_share: float = Field(0.5, gt=0, lt=1)
-    """Share of a task's facts whose questions are kept for the report and never used for a reward."""
+    """Share of a task's facts whose questions are kept for the report and never used for a reward; documents to train a policy on keep none."""
     written: int = Field(8, ge=2, le=64)
     """Questions wanted for a passage that comes without any."""
     samples: int = Field(3, ge=2, le=16)
