@@ -11,7 +11,7 @@ from selfedit.config import Recipe
 from selfedit.edits import at_once, build, prompts_for
 from selfedit.errors import ConfigError
 from selfedit.examiner import read, training_exams
-from selfedit.measuring import adapt
+from selfedit.loop.measuring import adapt
 from selfedit.opening import open_policy
 from selfedit.policy import Policy
 from selfedit.rewards import check, needs

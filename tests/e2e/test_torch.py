@@ -105,7 +105,7 @@ def test_a_policy_beside_every_baseline(
     assert {row["name"] for row in found["rows"]} == {*ARMS, "cold_start", "after_rl"}
     assert all(row["n"] == found["rows"][0]["n"] and (row["tokens"] > 0) == (row["name"] != "base") for row in found["rows"])
     with monkeypatch.context() as patch:
-        patch.setattr("selfedit.arms.Arms.oracle", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr("selfedit.loop.arms.Arms.oracle", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         assert main(["eval", "--policy", train["run"], "--quiet"]) == 130
     measured = json.loads(typed(capsys, "eval", "--resume", "latest", "--quiet", "--json"))
     assert json.loads(Path(measured["folder"], "results.json").read_text(encoding="utf-8")) == found

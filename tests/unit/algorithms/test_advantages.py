@@ -18,7 +18,7 @@ from selfedit.algorithms import kl_coefficient, loss, select
 from selfedit.algorithms.ppo import control
 from selfedit.config import DPO, GRPO, PPO, AlgorithmSettings, Evolve, Reinforce, RestEM
 from selfedit.errors import EngineError
-from selfedit.outer import described
+from selfedit.loop.outer import described
 from selfedit.types import Candidate, Kept, Trained, Update
 
 REWARDS: dict[str, list[float | None]] = {"a": [1.0, None, 0.0, 0.5], "b": [0.2, 0.2, 0.2], "c": [0.7], "d": [None, None], "e": [0.0, 1.0]}

@@ -120,7 +120,7 @@ def test_a_run_that_fails_late_is_kept(house: House) -> None:
 def test_changed_documents(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = CORPUS.read_text(encoding="utf-8").splitlines(keepends=True)
     write(house.folder, "d.jsonl", "".join(rows[:3]).encode())
-    monkeypatch.setattr("selfedit.loop.examine", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr("selfedit.loop.loop.examine", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     line = house.refused("learn", "d.jsonl", *QUICK)
     run = next((house.folder / "runs").glob("*-learn-*")).name
     assert line == f"130 stopped; everything finished is kept; resume with: selfedit learn --resume {run}"

@@ -70,7 +70,7 @@ def test_documents_without_questions_get_them(house: House) -> None:
 
 
 def test_a_guard_keeps_an_adapter_out_of_force(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("selfedit.loop.forgetting", lambda before, after, limit: Verdict("forgetting", "reject", "it forgot Paris"))
+    monkeypatch.setattr("selfedit.loop.loop.forgetting", lambda before, after, limit: Verdict("forgetting", "reject", "it forgot Paris"))
     out = house.fine("learn", str(CORPUS), *QUICK)
     assert "forgetting: reject; it forgot Paris" in out and "--keep" in out and "undo" not in out
     assert Heads(house.folder / "runs").current() is None

@@ -24,11 +24,12 @@ from typing import Any
 import pytest
 from tests.unit.cli.house import CORPUS, QUICK, House
 
-from selfedit import arms, cells, outer, stats
+from selfedit import stats
 from selfedit.algorithms import rest_em
 from selfedit.config import ARMS
 from selfedit.domains.knowledge import bundled_corpus, divide
 from selfedit.ledger import Reader
+from selfedit.loop import arms, cells, outer
 from selfedit.policy import Policy
 from selfedit.report import comparison
 from selfedit.types import Kept, Proposal, Question, Result, Task, TrainJob, Turn
@@ -223,7 +224,7 @@ def test_the_cold_start_is_an_arm(house: House, monkeypatch: pytest.MonkeyPatch)
     assert "After the cold start" in house.fine("show", run.name) and "Over the cold start alone" in (run / "report.html").read_text(encoding="utf-8")
     for name in ("warm_up", "update"):  # stopped before the cold start, and after it
         with monkeypatch.context() as patch:
-            patch.setattr(f"selfedit.rounds.Rounds.{name}", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+            patch.setattr(f"selfedit.loop.rounds.Rounds.{name}", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
             assert house.type("train", *QUICK, *args[1:], "--runs", name)[0] == 130
         found = json.loads(house.fine("train", "--resume", "latest", "--runs", name, "--json", "--quiet"))
         assert found["content_hash"] == content

@@ -13,9 +13,9 @@ from dataclasses import replace
 import pytest
 from tests.unit.engine import tiny_engine as tiny
 
-from selfedit import screening
 from selfedit.engine.torch.engine import Torch
-from selfedit.screening import one_step
+from selfedit.loop import screening
+from selfedit.loop.screening import one_step
 from selfedit.types import Datum, ScoreRequest, TrainJob
 
 PROMPT = 12

@@ -7,12 +7,12 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from selfedit.algorithms import rest_em
-from selfedit.cells import STRIDE, Cells, Edits, Trial, matched, tokens_of
 from selfedit.config import Propose
 from selfedit.engine.base import Progress
 from selfedit.errors import EngineError
-from selfedit.outer import chosen
-from selfedit.steps import artifact
+from selfedit.loop.cells import STRIDE, Cells, Edits, Trial, matched, tokens_of
+from selfedit.loop.outer import chosen
+from selfedit.loop.steps import artifact
 from selfedit.text import ask
 from selfedit.types import Artifact, Example, Proposal, Question, Result, Task
 

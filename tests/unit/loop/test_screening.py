@@ -26,8 +26,8 @@ from selfedit.engine.fake import Fake
 from selfedit.errors import ConfigError
 from selfedit.ledger import Ledger, Reader
 from selfedit.loop import Loop
+from selfedit.loop.screening import best, in_view
 from selfedit.policy import Policy
-from selfedit.screening import best, in_view
 from selfedit.types import Example, Proposal, Rating, SelfEdit, Task, Trained, TrainJob
 
 MIXED = ("passage-only", "self-qa", "key-facts", "span-qa")
@@ -79,7 +79,7 @@ def test_successive_halving(tmp_path: Path) -> None:  # promises 1, 2
 @pytest.mark.parametrize("screen", [Halving(), EarlyStop(), Gradient(), InContext()], ids=lambda s: s.type)
 def test_resumed_is_uninterrupted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, screen: ScreeningSettings) -> None:  # promise 2
     learn(tmp_path / "whole", screen)
-    monkeypatch.setattr("selfedit.rounds.algorithms.select", lambda *args: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr("selfedit.loop.rounds.algorithms.select", lambda *args: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         learn(tmp_path / "cut", screen)
     monkeypatch.undo()

@@ -16,7 +16,7 @@ import numpy as np
 
 from selfedit.config import EarlyStop, Form, Gradient, Halving, InContext, NoScreening, ScreeningSettings, Selective
 from selfedit.engine.base import Progress
-from selfedit.inner import Base, Inner, chunks, groups
+from selfedit.loop.inner import Base, Inner, chunks, groups
 from selfedit.policy import Policy, derive
 from selfedit.reliability import order, standings
 from selfedit.rewards import likelihood, needs

@@ -8,15 +8,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from selfedit.arms import Arms
 from selfedit.config import RestEM, Searching
 from selfedit.engine.base import Progress
 from selfedit.examiner import examine, held_out_exams, training_exams
 from selfedit.guards import ANCHORS, collapse, forgetting
-from selfedit.outer import Round, chosen
+from selfedit.loop.arms import Arms
+from selfedit.loop.outer import Round, chosen
+from selfedit.loop.search import Search
+from selfedit.loop.trials import Trials
 from selfedit.rewards import needs
-from selfedit.search import Search
-from selfedit.trials import Trials
 from selfedit.types import Demonstration, Passage, Result, ScoreRequest, Task, Update, Verdict
 
 

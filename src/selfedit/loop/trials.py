@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from selfedit.config import SCREENS
-from selfedit.rounds import Rounds
+from selfedit.loop.rounds import Rounds
 from selfedit.types import Proposal, Task
 
 ROUND = 0

@@ -24,8 +24,8 @@ from selfedit import algorithms
 from selfedit.config import Recipe, TorchEngine, parse_recipe
 from selfedit.engine.torch.engine import Torch
 from selfedit.errors import ConfigError
+from selfedit.loop.outer import cold_start_job, job
 from selfedit.models import load, tiny
-from selfedit.outer import cold_start_job, job
 from selfedit.policy import Policy
 from selfedit.types import Candidate, Reward, ScoreRequest, Task, TrainJob
 

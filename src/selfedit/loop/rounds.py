@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 
-from selfedit import algorithms, outer
+from selfedit import algorithms
 from selfedit.algorithms import evolve
 from selfedit.config import AlgorithmSettings, Evolve
 from selfedit.edits import demonstrate, parts
 from selfedit.engine.base import Progress
-from selfedit.inner import Base
-from selfedit.measuring import score
-from selfedit.outer import Round
+from selfedit.loop import outer
+from selfedit.loop.inner import Base
+from selfedit.loop.measuring import score
+from selfedit.loop.outer import Round
+from selfedit.loop.screening import Screening
+from selfedit.loop.steps import artifact
 from selfedit.rewards import material
-from selfedit.screening import Screening
-from selfedit.steps import artifact
 from selfedit.types import Artifact, Candidate, Demonstration, Kept, Proposal, Task, Update
 
 

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 
 from selfedit.engine.base import Progress
-from selfedit.measuring import adapt
+from selfedit.loop.measuring import adapt
+from selfedit.loop.steps import R, Steps
 from selfedit.rewards import needs
-from selfedit.steps import R, Steps
 from selfedit.types import Answer, Candidate, Proposal, Task
 
 Base = Mapping[str, Sequence[Answer]]

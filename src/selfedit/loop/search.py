@@ -20,8 +20,8 @@ from selfedit.edits import find
 from selfedit.edits.written import strategy
 from selfedit.engine.base import Progress
 from selfedit.errors import EngineError
+from selfedit.loop.rounds import Rounds
 from selfedit.policy import Policy, derive
-from selfedit.rounds import Rounds
 from selfedit.types import Candidate, SampleRequest, Task, Turn, Variant
 
 

@@ -9,9 +9,9 @@ from functools import partial
 from selfedit.config import MOST_CHOICES, Propose
 from selfedit.engine.base import Progress
 from selfedit.errors import EngineError
-from selfedit.inner import chunks
+from selfedit.loop.inner import chunks
+from selfedit.loop.rounds import Rounds
 from selfedit.policy import derive
-from selfedit.rounds import Rounds
 from selfedit.types import Example, Proposal, Question, Result, Task, TrainJob
 
 STRIDE = MOST_CHOICES

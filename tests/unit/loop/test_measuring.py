@@ -163,7 +163,7 @@ def test_questions_that_nobody_can_answer(tmp_path: Path) -> None:  # promise 5
 
 
 def test_training_stops_where_votes_collapse(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # promise 6
-    monkeypatch.setattr("selfedit.loop.collapse", lambda *_: Verdict("collapse", "stop", "it agrees with itself"))
+    monkeypatch.setattr("selfedit.loop.loop.collapse", lambda *_: Verdict("collapse", "stop", "it agrees with itself"))
     settings = recipe(reward={"type": "majority", "threshold": 0}, rounds=3)
     for _ in range(2):  # the second time everything is in the ledger
         opened = Ledger.open(tmp_path / "run") if (tmp_path / "run").exists() else None

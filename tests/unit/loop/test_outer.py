@@ -19,7 +19,7 @@ from tests.unit.engine import tiny_engine
 from tests.unit.engine.tiny_engine import engine, loud, plain_logprobs, reference
 
 from selfedit.config import DPO, GRPO, AlgorithmSettings, Recipe, RestEM
-from selfedit.outer import job
+from selfedit.loop.outer import job
 from selfedit.policy import Policy
 from selfedit.types import Candidate, Kept, Prompt, Proposal, Reward, SelfEdit, TrainJob, Turn
 
