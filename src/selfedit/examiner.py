@@ -41,29 +41,39 @@ def shown(recipe: Recipe, examples: Sequence[Path]) -> list[Demonstration]:
 def examine(policy: Policy, passages: Sequence[Passage], progress: Progress | None = None, gold: bool = False) -> list[Task]:
     """A task for every passage that has at least two facts to ask about, or questions to which nobody knows the answer.
 
-    Raises DataError where none has, and where answers that nobody knows are needed: by the reward, by the screen, or (`gold`) in any case.
+    Raises DataError where none has, and as `divided` does.
     """
-    bare = [p for p in passages if not p.questions]
-    written = dict(zip([p.id for p in bare], write_exams(policy, bare, progress), strict=True)) if bare else {}
-    settings, seed = policy.recipe.questions, policy.recipe.seed
-    tasks = [divide(replace(p, questions=p.questions or written[p.id]), settings.report_share, seed) for p in passages]
-    unknown = {t.id: sum(not q.answer for q in t.reward_questions) for t in tasks}
-    gold = gold or needs(policy.recipe.reward).gold or isinstance(policy.recipe.screening, Selective)
-    if gold and (n := sum(unknown.values())):
-        who = f"reward {policy.recipe.reward.type} needs" if needs(policy.recipe.reward).gold else "rating self-edits by right answers needs"
-        raise DataError(f"{n} questions have no answer, which {who}; use reward majority without a screen, or leave them out")
-    asked = [t for t in tasks if t.reward_questions and (t.report_questions or unknown[t.id])]
+    tasks = divided(policy, passages, progress, gold)
+    asked = [t for t in tasks if t.reward_questions and (t.report_questions or any(not q.answer for q in t.reward_questions))]
     if not asked:
         raise DataError("nothing to ask about: no passage gave two questions on different facts; use longer documents, or JSONL with questions")
     return asked
 
 
+def divided(policy: Policy, passages: Sequence[Passage], progress: Progress | None, gold: bool) -> list[Task]:
+    """Every passage with its questions.
+
+    Raises DataError where answers that nobody knows are needed: by the reward, by the screen, or (`gold`) in any case.
+    """
+    bare = [p for p in passages if not p.questions]
+    written = dict(zip([p.id for p in bare], write_exams(policy, bare, progress), strict=True)) if bare else {}
+    settings, seed = policy.recipe.questions, policy.recipe.seed
+    tasks = [divide(replace(p, questions=p.questions or written[p.id]), settings.report_share, seed) for p in passages]
+    unknown = sum(not q.answer for t in tasks for q in t.reward_questions)
+    gold = gold or needs(policy.recipe.reward).gold or isinstance(policy.recipe.screening, Selective)
+    if gold and unknown:
+        who = f"reward {policy.recipe.reward.type} needs" if needs(policy.recipe.reward).gold else "rating self-edits by right answers needs"
+        raise DataError(f"{unknown} questions have no answer, which {who}; use reward majority without a screen, or leave them out")
+    return tasks
+
+
 def training_exams(policy: Policy, passages: Sequence[Passage], progress: Progress | None = None, gold: bool = False) -> list[Task]:
     """As `examine`, for documents that a policy learns to write from: nothing is reported on them, so every question serves the reward."""
-    return [
-        replace(task, reward_questions=(*task.reward_questions, *task.report_questions), report_questions=())
-        for task in examine(policy, passages, progress, gold)
-    ]
+    tasks = divided(policy, passages, progress, gold)
+    asked = [replace(t, reward_questions=(*t.reward_questions, *t.report_questions), report_questions=()) for t in tasks]
+    if not any(t.reward_questions for t in asked):
+        raise DataError("nothing to ask about: no passage gave a question; use longer documents, or JSONL with questions")
+    return [t for t in asked if t.reward_questions]
 
 
 def held_out_exams(policy: Policy, passages: Sequence[Passage], progress: Progress | None = None) -> list[Task]:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from copy import copy
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 
 from selfedit.config import Form, Propose, Recipe
-from selfedit.edits import Strategy, build, chances, choosing, drawn, joined, parts, prompts_for
+from selfedit.edits import Strategy, build, chances, choosing, drawn, joined, parts, pieces, prompts_for
 from selfedit.engine.base import Engine, Progress
 from selfedit.rewards import correct
 from selfedit.text import ask, cue, holding
@@ -128,9 +129,10 @@ class Policy:
         return proposals
 
     def _plans(self, tasks: Sequence[Task], round_: int, settings: Propose, first: int, given: Sequence[str]) -> list[_Plan]:
-        choices, numbers = settings.choices, range(settings.candidates)
+        choices, numbers, K = settings.choices, range(settings.candidates), self.recipe.propose.candidates
         preferred = self.preferences(tasks, settings) if settings.pick == "policy" and not given else {}
-        named = given or [choices[number % len(choices)] for _ in tasks for number in numbers]
+        begin = {task.id: derive(self.recipe.seed, "turn", round_, task.id, first) if len(choices) > K else 0 for task in tasks}  # all get their turn
+        named = given or [choices[(begin[task.id] + number) % len(choices)] for task in tasks for number in numbers]
         plans = []
         for (task, number), name in zip(product(tasks, numbers), named, strict=True):
             seed = derive(self.recipe.seed, "edit", round_, task.id, first + number)
@@ -178,6 +180,17 @@ class Policy:
         trained = self.engine.train(jobs, progress)
         self.count(sum(t.tokens for t in trained), 0)
         return trained
+
+    @contextmanager
+    def adapters(self, jobs: Sequence[TrainJob], progress: Progress | None = None) -> Iterator[list[Trained]]:
+        """Train many adapters in one call, and forget them at the end of the block, however it ends."""
+        trained = self.train(jobs, progress)
+        try:
+            yield trained
+        finally:
+            for t in trained:
+                if t.adapter:
+                    self.engine.drop(t.adapter)
 
     def merge(self, folder: Path) -> None:
         """Add an exported adapter to the current weights."""
@@ -272,7 +285,7 @@ class Policy:
 
 
 def _gold(task: Task, question: Question, form: Form) -> str:
-    return holding(task.context, question.question, question.answer) if form == "sentence" else question.answer
+    return holding(pieces(task.context), question.question, question.answer) if form == "sentence" else question.answer
 
 
 def _answer(question: Question, completion: Completion, gold_logprob: float | None = None) -> Answer:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import Counter
+from collections.abc import Iterable
 from functools import lru_cache
 
 RECALL = 0.6
@@ -75,9 +76,9 @@ def contains(text: str, phrase: str) -> bool:
     return bool(words(phrase)) and f" {normalise(phrase)} " in f" {normalise(text)} "
 
 
-def holding(context: str, question: str, answer: str) -> str:
+def holding(sentences: Iterable[str], question: str, answer: str) -> str:
     """The sentence that holds the answer; among several, the one with most of the question's words; where none does, the answer itself."""
-    found = [sentence for sentence in sentences(context) if contains(sentence, answer)]
+    found = [sentence for sentence in sentences if contains(sentence, answer)]
     asked = set(words(question))
     return max(found, key=lambda sentence: len(asked & set(words(sentence))), default=answer)
 

@@ -53,7 +53,7 @@ def test_contains_only_whole_words() -> None:
 
 
 def test_the_sentence_that_holds_an_answer() -> None:
-    text = "It was raised in 1847. The gate opened in 1847 too. The brook is cold."
+    text = sentences("It was raised in 1847. The gate opened in 1847 too. The brook is cold.")
     assert holding(text, "When was it raised?", "1847") == "It was raised in 1847."
     assert holding(text, "When did the gate open?", "1847") == "The gate opened in 1847 too."
     assert holding(text, "Who raised it?", "Hedda Ruskin") == "Hedda Ruskin"

@@ -1,4 +1,4 @@
-"""Bandits over strategies: each is an arm, a pull is one self-edit of one task, and what it pays is the self-edit's reward.
+"""Bandits over strategies: each is an arm, a pull is one self-edit of one task, and what it pays is the self-edit's reward over the task's mean.
 
 Thompson sampling (Thompson 1933; with normal posteriors Agrawal and Goyal 2013, arXiv 1209.3353) and UCB1 (Auer et al. 2002, Machine Learning 47).
 A round is a batch: what its pulls paid is known only after the last of them.
@@ -10,7 +10,6 @@ import math
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import cycle, islice
 from statistics import fmean, pstdev
 from typing import Literal
 
@@ -30,7 +29,7 @@ class Arm:
 
 
 def posterior(strategies: Sequence[str], candidates: Sequence[Candidate]) -> list[Arm]:
-    """One arm a strategy, in order. The prior is worth one pull: the mean m of all rewards, and their standard deviation s (1 where all are equal).
+    """One arm a strategy, in order. The prior is worth one pull: the mean m of all pay, and its standard deviation s (1 where all is equal).
 
     After n pulls that paid Σr the mean is (m + Σr) / (n + 1), its deviation s / √(n + 1). What was not scored, or what a guard refused, is no pull.
     """
@@ -45,12 +44,17 @@ def posterior(strategies: Sequence[str], candidates: Sequence[Candidate]) -> lis
     ]
 
 
-def draw(rule: Literal["thompson", "ucb1"], strategies: Sequence[str], candidates: Sequence[Candidate], pulls: int, seed: int) -> list[str]:
-    """The strategies of a round's pulls, given the self-edits of all earlier rounds; in turn where nothing is known yet."""
+def draw(
+    rule: Literal["thompson", "ucb1"], strategies: Sequence[str], candidates: Sequence[Candidate], tasks: int, each: int, seed: int
+) -> list[str]:
+    """The strategies of a round's pulls, `each` of every task, given the self-edits of all earlier rounds.
+
+    Where nothing is known yet, in turn, and each task begins with the next: so all strategies are compared, if through others, on the same tasks.
+    """
     arms, rewards = posterior(strategies, candidates), [reward for _, reward in _paid(candidates)]
     if not rewards:
-        return list(islice(cycle(strategies), pulls))
-    return thompson(arms, pulls, seed) if rule == "thompson" else ucb1(arms, pulls, max(rewards) - min(rewards) or 1.0)
+        return [strategies[(task + number) % len(strategies)] for task in range(tasks) for number in range(each)]
+    return thompson(arms, tasks * each, seed) if rule == "thompson" else ucb1(arms, tasks * each, max(rewards) - min(rewards) or 1.0)
 
 
 def thompson(arms: Sequence[Arm], pulls: int, seed: int) -> list[str]:
@@ -82,6 +86,11 @@ def best(strategies: Sequence[str], candidates: Sequence[Candidate]) -> str | No
 
 
 def _paid(candidates: Sequence[Candidate]) -> list[tuple[str, float]]:
-    """Strategy and reward of what was scored and accepted."""
+    """Strategy and reward of what was scored and accepted, less the mean reward of the task: easy tasks say nothing of a strategy."""
     accepted = [candidate for candidate in candidates if all(verdict.decision == "accept" for verdict in candidate.verdicts)]
-    return [(c.proposal.edit.strategy, c.reward.value) for c in accepted if c.reward.value is not None]
+    known = [(c.proposal, c.reward.value) for c in accepted if c.reward.value is not None]
+    of: dict[str, list[float]] = {}
+    for proposal, reward in known:
+        of.setdefault(proposal.task_id, []).append(reward)
+    means = {task_id: fmean(rewards) for task_id, rewards in of.items()}
+    return [(proposal.edit.strategy, reward - means[proposal.task_id]) for proposal, reward in known]

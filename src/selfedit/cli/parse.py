@@ -31,7 +31,8 @@ def parse(command: type[C], name: str, args: Sequence[str], default: C | None = 
     except SystemExit as stopped:
         if stopped.code in (0, None):
             raise
-        if wrong := [arg for arg in args if arg.startswith("--") and arg.partition("=")[0] not in flags_of(command)]:
+        known = flags_of(command)
+        if wrong := [arg for arg in args if arg.startswith("--") and arg.partition("=")[0].replace("_", "-") not in known]:
             raise ConfigError(_unknown(command, name, wrong[0])) from None  # what followed it may have been taken for something else
         raise ConfigError(f"{name}: {_one_line(said.getvalue())} (selfedit {name} --help)") from None
     except ValidationError as error:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from selfedit.domains.cloze import cloze
 from selfedit.pairs import Pair, read_pairs
-from selfedit.text import contains, holding, near, normalise, says, words
+from selfedit.text import contains, holding, near, normalise, says, sentences, words
 from selfedit.types import Dropped, Passage, Question
 
 __all__ = ["agree", "cloze", "open_book", "parse_questions", "writing_prompts"]
@@ -87,7 +87,7 @@ def parse_questions(text: str, passage: Passage) -> tuple[list[Question], list[D
         if reason:
             dropped.append(Dropped(f"{pair.question}\n{pair.answer}", reason))
         else:
-            found.append(Question(pair.question, pair.answer, kind="written", fact=holding(passage.context, pair.question, pair.answer)))
+            found.append(Question(pair.question, pair.answer, kind="written", fact=holding(sentences(passage.context), pair.question, pair.answer)))
     return found, dropped
 
 

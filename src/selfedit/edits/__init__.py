@@ -2,6 +2,7 @@
 
 from selfedit.edits.choosing import chances, choosing, drawn, parts
 from selfedit.edits.demonstrations import demonstrate
+from selfedit.edits.spans import pieces
 from selfedit.edits.strategies import STRATEGIES, Strategy, at_once, build, find, joined, prompts_for
 
 __all__ = [
@@ -16,5 +17,6 @@ __all__ = [
     "find",
     "joined",
     "parts",
+    "pieces",
     "prompts_for",
 ]

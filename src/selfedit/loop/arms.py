@@ -153,13 +153,12 @@ class Arms(Cells):
         jobs = {"passage_only": plain, "token_matched": matched(plain, tokens_of(after)), "after": after}
 
         def work(progress: Progress) -> list[Result]:
-            trained = dict(zip(jobs, policy.train(list(jobs.values()), progress), strict=True))
-            if failed := next((t.failure for t in trained.values() if t.failure), None):
-                raise EngineError(f"the final adapter could not be trained: {failed}")
-            answers = policy.answer([(t.adapter, task, task.report_questions) for t in trained.values() for task in tasks], progress)
-            self.export(trained["after"], "adapter")
-            for t in trained.values():
-                self.drop(t)
+            with policy.adapters(list(jobs.values()), progress) as adapters:
+                trained = dict(zip(jobs, adapters, strict=True))
+                if failed := next((t.failure for t in adapters if t.failure), None):
+                    raise EngineError(f"the final adapter could not be trained: {failed}")
+                answers = policy.answer([(t.adapter, task, task.report_questions) for t in adapters for task in tasks], progress)
+                self.export(trained["after"], "adapter")
             pairs = [(arm, t, task) for arm, t in trained.items() for task in tasks]
             return [Result(arm, task.id, a, t.tokens) for (arm, t, task), a in zip(pairs, answers, strict=True)]
 

@@ -50,10 +50,10 @@ class Cells(Rounds):
     def cell(self, arm: str, tasks: Sequence[Task], seed: int, plan: Plan, progress: Progress) -> list[Result]:
         """Adapters for each task, and their answers. Tokens are those of one adapter: the mean, where a task has several."""
         trials = [(task, *trial) for task in tasks for trial in plan(task, seed)]
-        trained = self.policy.train([job for _, job, _ in trials], progress)
-        if failed := next((t.failure for t in trained if t.failure), None):
-            raise EngineError(f"training failed in arm {arm}: {failed}")
-        answered = self.policy.answer([(t.adapter, task, asked) for t, (task, _, asked) in zip(trained, trials, strict=True)], progress)
+        with self.policy.adapters([job for _, job, _ in trials], progress) as trained:
+            if failed := next((t.failure for t in trained if t.failure), None):
+                raise EngineError(f"training failed in arm {arm}: {failed}")
+            answered = self.policy.answer([(t.adapter, task, asked) for t, (task, _, asked) in zip(trained, trials, strict=True)], progress)
         results = []
         for task in tasks:
             own = [(t, answers) for (of, _, _), t, answers in zip(trials, trained, answered, strict=True) if of is task]
@@ -61,8 +61,6 @@ class Cells(Rounds):
             results.append(Result(arm, task.id, tuple(said[q] for q in task.report_questions), tokens, "report", seed))
             if any(q in said for q in task.reward_questions):
                 results.append(Result(arm, task.id, tuple(said[q] for q in task.reward_questions), tokens, "reward", seed))
-        for t in trained:
-            self.drop(t)
         return results
 
     def one(self, task: Task, seed: int, examples: Sequence[Example]) -> list[Trial]:

@@ -30,13 +30,10 @@ def adapt(
     """The inner loop: train one adapter for each of the `seeds` on every self-edit, measure, forget. Takes whole groups; for the rest see `score`."""
     by_id = {task.id: task for task in tasks}
     edits = [(p, material(policy.recipe.reward, by_id[p.task_id], p.edit)) for p in proposals]
-    trained = policy.train([policy.job(examples, policy.inner_seed(p, s), epochs) for p, examples in edits for s in seeds], progress)
-    groups = [trained[i : i + len(seeds)] for i in range(0, len(trained), len(seeds))]
-    candidates = score(policy, by_id, list(zip(proposals, groups, strict=True)), base, memory, progress)
-    for t in trained:
-        if t.adapter:
-            policy.engine.drop(t.adapter)
-    return candidates
+    jobs = [policy.job(examples, policy.inner_seed(p, s), epochs) for p, examples in edits for s in seeds]
+    with policy.adapters(jobs, progress) as trained:
+        groups = [trained[i : i + len(seeds)] for i in range(0, len(trained), len(seeds))]
+        return score(policy, by_id, list(zip(proposals, groups, strict=True)), base, memory, seeds, progress)
 
 
 def score(
@@ -45,15 +42,17 @@ def score(
     trained: Sequence[tuple[Proposal, Group]],
     base: Mapping[str, Sequence[Answer]],
     memory: Memory,
+    seeds: Sequence[int],
     progress: Progress | None = None,
 ) -> list[Candidate]:
     """Candidates with their rewards, in the order of the proposals; unscored where an adapter failed. Takes whole groups.
 
-    `base` are the current weights' answers to the reward questions, by task; `memory` is where a judge's replies are kept.
+    `base` are the current weights' answers to the reward questions, by task; `memory` is where a judge's replies are kept; `seeds` are the numbers of
+    the inner seeds that each candidate's adapters have.
     """
     verdicts = [training(group) for _, group in trained]
     fine = [pair for pair, verdict in zip(trained, verdicts, strict=True) if verdict.decision == "accept"]
-    measured = measure(policy, [(tasks[p.task_id], p, [_adapter(t) for t in group]) for p, group in fine], base, progress)
+    measured = measure(policy, [(tasks[p.task_id], p, [_adapter(t) for t in group]) for p, group in fine], base, seeds, progress)
     settings = policy.recipe.reward
     scored = iter(zip(measured, reward(settings, measured, memory), strict=True))
     candidates = []
@@ -71,12 +70,13 @@ def measure(
     policy: Policy,
     adapted: Sequence[tuple[Task, Proposal, Sequence[Adapter]]],
     base: Mapping[str, Sequence[Answer]],
+    seeds: Sequence[int],
     progress: Progress | None = None,
 ) -> list[Measured]:
     """What the reward needs of each candidate; what its adapters gave stands one after the other."""
     wanted, settings = needs(policy.recipe.reward), policy.recipe.reward
     found = [Measured(replace(task, report_questions=()), p.edit) for task, p, _ in adapted]
-    each = [(adapter, task, policy.inner_seed(p, s)) for task, p, adapters in adapted for s, adapter in enumerate(adapters)]
+    each = [(adapter, task, policy.inner_seed(p, s)) for task, p, adapters in adapted for s, adapter in zip(seeds, adapters, strict=True)]
     if wanted.answers:
         given = policy.answer([(adapter, task, task.reward_questions) for adapter, task, _ in each], progress, wanted.form)
         found = [replace(m, answers=a, base_answers=tuple(base[m.task.id])) for m, a in zip(found, _joined(given, len(found)), strict=True)]

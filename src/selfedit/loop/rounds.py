@@ -47,12 +47,9 @@ class Rounds(Screening):
         population = evolve.members(proposals)
         data = [[e for p in member for e in material(policy.recipe.reward, by_id[p.task_id], p.edit)] for member in population]
         jobs = [outer.member_job(policy, member, examples) for member, examples in zip(population, data, strict=True)]
-        trained = policy.train(jobs, progress)
-        bred = [(p, [t]) for t, member in zip(trained, population, strict=True) for p in member]
-        candidates = score(policy, by_id, bred, base, self.ledger, progress)
-        for t in trained:
-            self.drop(t)
-        return candidates
+        with policy.adapters(jobs, progress) as trained:
+            bred = [(p, [t]) for t, member in zip(trained, population, strict=True) for p in member]
+            return score(policy, by_id, bred, base, self.ledger, (0,), progress)
 
     def update(self, rounds: Sequence[Round], before: Update | None) -> Update:
         """The outer update: the policy learns from self-edits that were kept, and goes on with what it learned. `before` is the last update."""

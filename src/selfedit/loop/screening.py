@@ -91,14 +91,11 @@ class Screening(Inner):
         self, jobs: Sequence[TrainJob], tasks: Mapping[str, Task], proposals: Sequence[Proposal], base: Base, progress: Progress
     ) -> list[float | None]:
         """Train, ask for the likelihood gain alone, forget."""
-        trained = self.policy.train(jobs, progress)
-        exams = [
-            (t.adapter, tasks[p.task_id], tasks[p.task_id].reward_questions if t.adapter else ()) for t, p in zip(trained, proposals, strict=True)
-        ]
-        values = _gains(tasks, proposals, self.policy.gold(exams, progress=progress, form=self._form), base)
-        for t in trained:
-            self.drop(t)
-        return values
+        with self.policy.adapters(jobs, progress) as trained:
+            exams = [
+                (t.adapter, tasks[p.task_id], tasks[p.task_id].reward_questions if t.adapter else ()) for t, p in zip(trained, proposals, strict=True)
+            ]
+            return _gains(tasks, proposals, self.policy.gold(exams, progress=progress, form=self._form), base)
 
     def _in_context(self, tasks: Mapping[str, Task], proposals: Sequence[Proposal], base: Base, progress: Progress) -> list[float | None]:
         chosen = [tasks[p.task_id] for p in proposals]

@@ -35,10 +35,10 @@ class Search(Rounds):
     def pull(self, settings: Bandit, tasks: Sequence[Task]) -> Self:
         """K self-edits of every task a round, of the strategies that the bandit draws."""
         recipe, candidates = self.policy.recipe, list[Candidate]()
-        strategies, pulls = tuple(dict.fromkeys(recipe.propose.choices)), len(tasks) * recipe.propose.candidates
+        strategies = tuple(dict.fromkeys(recipe.propose.choices))
         base = self.reward_base("round-0/base", tasks)
         for number in range(recipe.rounds):
-            drawn = bandit.draw(settings.rule, strategies, candidates, pulls, derive(recipe.seed, "bandit", number))
+            drawn = bandit.draw(settings.rule, strategies, candidates, len(tasks), recipe.propose.candidates, derive(recipe.seed, "bandit", number))
             candidates += self.explore(tasks, number, base, RestEM(), drawn)
         best = bandit.best(strategies, candidates)
         if best is None:

@@ -55,11 +55,10 @@ class Steps:
 
     def export_trained(self, job: TrainJob, name: str, progress: Progress) -> Trained:
         """Train one adapter of the policy and leave it in the run folder."""
-        [trained] = self.policy.train([job], progress)
-        if trained.failure:
-            raise EngineError(f"the policy could not be trained: {trained.failure}")
-        self.export(trained, name)
-        self.drop(trained)
+        with self.policy.adapters([job], progress) as [trained]:
+            if trained.failure:
+                raise EngineError(f"the policy could not be trained: {trained.failure}")
+            self.export(trained, name)
         return trained
 
     def export(self, trained: Trained, name: str) -> None:
@@ -70,11 +69,6 @@ class Steps:
             shutil.rmtree(old, ignore_errors=True)
         self.policy.engine.export(_adapter(trained), draft)
         draft.rename(folder)
-
-    def drop(self, trained: Trained) -> None:
-        """Forget an adapter, where there is one."""
-        if trained.adapter:
-            self.policy.engine.drop(trained.adapter)
 
 
 def _adapter(trained: Trained) -> Adapter:

@@ -28,16 +28,16 @@ MEANS = {"a": 0.2, "b": 0.25, "c": 0.5, "d": 0.1}
 RULES: tuple[Literal["thompson", "ucb1"], ...] = ("thompson", "ucb1")
 
 
-def pulled(strategy: str, reward: float | None, decision: Literal["accept", "reject"] = "accept") -> Candidate:
-    return Candidate(Proposal("t", 0, 0, 0, SelfEdit(strategy, (), ())), Reward(reward, "made"), verdicts=(Verdict("training", decision, ""),))
+def pulled(strategy: str, reward: float | None, decision: Literal["accept", "reject"] = "accept", task: str = "t") -> Candidate:
+    return Candidate(Proposal(task, 0, 0, 0, SelfEdit(strategy, (), ())), Reward(reward, "made"), verdicts=(Verdict("training", decision, ""),))
 
 
 def test_by_hand() -> None:  # promise 1
-    """Rewards 1, 2, 3 have the mean 2 and the standard deviation √(2/3). a: (2 + 1 + 2) / 3, √(2/3) / √3; b: (2 + 3) / 2; c: as before any pull."""
+    """Rewards 1, 2, 3 pay -1, 0, 1, with the standard deviation √(2/3). a: (0 - 1 + 0) / 3, √(2/3) / √3; b: (0 + 1) / 2; c: as before any pull."""
     candidates = [pulled("a", 1.0), pulled("b", 3.0), pulled("a", 2.0), pulled("b", None), pulled("b", 9.0, "reject")]
     a, b, c = posterior("abc", candidates)
-    assert (a.pulls, b.pulls, c.pulls) == (2, 1, 0) and (a.paid, b.paid, c.paid) == (1.5, 3.0, 2.0)
-    assert (a.mean, b.mean, c.mean) == pytest.approx((5 / 3, 5 / 2, 2.0))
+    assert (a.pulls, b.pulls, c.pulls) == (2, 1, 0) and (a.paid, b.paid, c.paid) == (-0.5, 1.0, 0.0)
+    assert (a.mean, b.mean, c.mean) == pytest.approx((-1 / 3, 1 / 2, 0.0))
     assert (a.deviation, b.deviation, c.deviation) == pytest.approx((math.sqrt(2) / 3, 1 / math.sqrt(3), math.sqrt(2 / 3)))
     assert best("abc", candidates) == "b" and best("abc", [pulled("a", None)]) is None and best("ba", [pulled("a", 1.0), pulled("b", 1.0)]) == "b"
     assert [arm.deviation for arm in posterior("a", [pulled("a", 0.0)] * 3)] == [0.5]  # equal rewards say nothing of their spread
@@ -45,12 +45,19 @@ def test_by_hand() -> None:  # promise 1
     assert bound(0.5, 2, of=8, span=0.1) == pytest.approx(0.5 + 0.1 * math.sqrt(math.log(8)))
 
 
+def test_easy_tasks_say_nothing_of_a_strategy() -> None:  # promise 1
+    drawn = draw("thompson", "abcd", [], 8, 2, seed=0)
+    paid = [pulled(name, float(i // 2 % 2), task=f"t{i // 2}") for i, name in enumerate(drawn)]
+    assert {arm.mean for arm in posterior("abcd", paid)} == {0.0}
+
+
 def test_draws() -> None:  # promise 2
     for rule in RULES:
-        assert draw(rule, "abc", [], 5, seed=0) == draw(rule, "abc", [pulled("a", None)], 5, seed=1) == ["a", "b", "c", "a", "b"]
+        assert draw(rule, "abc", [], 1, 5, seed=0) == draw(rule, "abc", [pulled("a", None)], 1, 5, seed=1) == ["a", "b", "c", "a", "b"]
+        assert draw(rule, "abcd", [], 3, 2, seed=0) == ["a", "b", "b", "c", "c", "d"]
     known = [pulled("a", 0.1), pulled("b", 0.2), pulled("c", 0.3)]
-    drawn = draw("thompson", "abc", known, 50, seed=0)
-    assert drawn == draw("thompson", "abc", known, 50, seed=0) != draw("thompson", "abc", known, 50, seed=1) and set(drawn) == set("abc")
+    drawn = draw("thompson", "abc", known, 10, 5, seed=0)
+    assert drawn == draw("thompson", "abc", known, 10, 5, seed=0) != draw("thompson", "abc", known, 10, 5, seed=1) and set(drawn) == set("abc")
     arms = [Arm("a", 4, 0.5, 0.0, 0.0), Arm("b", 4, 0.45, 0.0, 0.0), Arm("c", 0, 0.5, 0.0, 0.0)]
     assert ucb1(arms, 3, span=0.1) == ["c", "c", "c"]  # one pull is worth little: √(2 ln 9) against √(2 ln 9 / 4)
     assert Counter(ucb1(arms, 40, span=1.0)).keys() == set("abc")
@@ -60,7 +67,7 @@ def simulated(choose: str, seed: int) -> tuple[float, str | None]:
     """Regret a pull of 8 rounds of 12 pulls on arms with known means and normal noise, and what it ends on."""
     rng, candidates = random.Random(seed), list[Candidate]()
     for round_ in range(8):
-        drawn = rng.choices("abcd", k=12) if choose == "uniform" else draw(choose, "abcd", candidates, 12, 1000 * seed + round_)  # type: ignore[arg-type]
+        drawn = rng.choices("abcd", k=12) if choose == "uniform" else draw(choose, "abcd", candidates, 4, 3, 1000 * seed + round_)  # type: ignore[arg-type]
         candidates += [pulled(name, rng.gauss(MEANS[name], 0.2)) for name in drawn]
     return sum(0.5 - MEANS[c.proposal.edit.strategy] for c in candidates) / len(candidates), best("abcd", candidates)
 

@@ -57,6 +57,7 @@ def test_missing_and_huge_documents(house: House) -> None:
     [
         (("lern",), "2 no command 'lern'; the nearest is 'learn'"),
         (("eval", "--recipe", "x.toml"), "2 eval: unknown option --recipe; the nearest is --resume"),
+        (("train", "--cold_start.enabled", "--rounds", "abc"), "2 train: --rounds: invalid literal for int"),
         (("learn", "x", "--quite"), "2 learn: unknown option --quite; the nearest is --quiet"),
         (("learn", "x", "--inner.lora.rnak", "3"), "2 learn: unknown option --inner.lora.rnak; the nearest is --inner.lora.rank"),
         (("learn", "x", "--seed", "x"), "2 learn: --seed: invalid literal for int"),

@@ -21,6 +21,7 @@ from tests.unit.ledger.made_up import proposal, task
 
 from selfedit.config import Recipe, parse_recipe
 from selfedit.domains.knowledge import bundled_corpus
+from selfedit.edits import pieces
 from selfedit.engine.base import Progress
 from selfedit.engine.fake import Fake
 from selfedit.errors import DataError
@@ -113,7 +114,7 @@ def test_likelihood_is_measured_in_the_form_that_is_taught(tmp_path: Path) -> No
         found = improved(tmp_path / of, engine, recipe(reward={"type": "likelihood", "of": of}))
         with Reader(tmp_path / of) as reader:
             asked = [(t, q) for t in reader.tasks() for q in t.reward_questions]
-        expected = {holding(t.context, q.question, q.answer) if of == "sentence" else q.answer for t, q in asked}
+        expected = {holding(pieces(t.context), q.question, q.answer) if of == "sentence" else q.answer for t, q in asked}
         assert all(any(gold.startswith(one) for gold in engine.golds) for one in expected) and len(engine.golds) == len(expected)
         assert all(c.reward.value is not None for c in found)
 
