@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from selfedit import stats
 from selfedit.analysis import PROPERTIES, Scored, Text, Values, differ, group, read, reason, shares, taught, with_reward
 from selfedit.ledger import Reader
+from selfedit.report.comparison import PICKS
 from selfedit.report.words import plural
 from selfedit.types import Candidate, Example, Interval, Proposal, Result, Task
 
@@ -21,6 +22,8 @@ SURE = 0.05
 """A mean with a smaller p-value is told from zero."""
 SHARES = frozenset({"coverage", "copied", "novelty", "similarity", "dropped"})
 """Properties that lie between 0 and 1 and are shown in percent."""
+SEARCHES = {"archive": ("Strategy {}", "of the archive"), "bandit": ("Round {}", "by strategies that the bandit drew")}
+"""Algorithms that leave the weights alone: what one of their rounds is called, and how its self-edits came to be written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +59,11 @@ class Told:
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """Columns in the order they were written; `changes` are the last one's over the first one's, document by document."""
+    """Columns in the order they were written; `changes` are the last one's over that of number `start`, document by document."""
 
     columns: list[Column]
     changes: dict[str, Told]
+    start: int = 0
 
     @property
     def known(self) -> list[str]:
@@ -92,9 +96,10 @@ class Shown:
 
 @dataclass(frozen=True, slots=True)
 class Analysis:
-    """All of it. `rewards` are mean rank correlations with the reward, `groups` the rounds of documents with two or more scored self-edits, and
-    `differ` whether any two rewards in one differ. `across` are one document's self-edits of each policy, `extremes` another one's with the lowest
-    and the highest reward of each round."""
+    """All of it. `rewards` are mean rank correlations with the reward, `groups` counts what selections chose from that had two or more scored
+    self-edits: those of a document in a round, or under a seed of an evaluation. `differ` is whether any two rewards in one differ. `across` are one
+    document's self-edits of each policy, `extremes` another one's with the lowest and the highest reward of each round. `search` is the algorithm
+    of rounds that left the weights alone, empty of others."""
 
     held_out: View | None
     rounds: View | None
@@ -103,6 +108,7 @@ class Analysis:
     differ: bool
     across: tuple[Task, list[Shown]] | None
     extremes: tuple[Task, list[Shown]] | None
+    search: str
 
     @property
     def view(self) -> View:
@@ -130,25 +136,38 @@ Measured = dict[str, list[tuple[Proposal, Values]]]
 def review(reader: Reader) -> Analysis | None:
     """None where the run wrote no self-edits, or only tried rewards with them."""
     tasks, candidates = {task.id: task for task in reader.tasks()}, reader.candidates()
-    rounds, held_out = _rounds(reader), _held_out(reader)
+    rounds, held_out, search = _rounds(reader), _held_out(reader), _search(reader)
     if not rounds and not held_out:
         return None
     measured, measured_held_out = _measured(tasks, rounds), _measured(tasks, held_out)
-    groups = _groups(candidates, measured or measured_held_out)
+    groups = _groups(candidates, measured or [each for chunk in _choices(reader) for each in _measured(tasks, [chunk])])
     return Analysis(
         held_out=_view(tasks, held_out, measured_held_out, _words_of_arm) if held_out else None,
-        rounds=_view(tasks, rounds, measured, _words_of_round(reader, [name for name, _, _ in held_out])) if rounds else None,
+        rounds=_view(tasks, rounds, measured, _words_of_round(search, [name for name, _, _ in held_out])) if rounds else None,
         rewards=_told(with_reward(groups), 1.0) if any(groups) else {},
         groups=sum(len(of) > 1 for rounds_ in groups for of in rounds_),
         differ=differ(groups),
         across=_across(tasks, held_out, measured_held_out) if len(held_out) > 1 else None,
         extremes=_extremes(tasks, rounds, measured, candidates),
+        search=search,
     )
+
+
+def _search(reader: Reader) -> str:
+    """The recipe's algorithm, where it searches: `learn`, which has no held-out documents, goes by no search."""
+    kind: str = reader.info().recipe.get("algorithm", {}).get("type", "")
+    return kind if kind in SEARCHES and any(step.name == "held-out" for step in reader.steps()) else ""
 
 
 def _rounds(reader: Reader) -> list[Held]:
     names = [step.name.removesuffix("/edits") for step in reader.steps() if re.fullmatch(r"round-\d+/edits", step.name)]
     return [(name, by_task, by_task) for name in names for by_task in [_by_task(reader.step(f"{name}/edits", Proposal))]]
+
+
+def _choices(reader: Reader) -> list[Held]:
+    """What `best_of_k` chose from: all K self-edits of some documents under one seed. What is written under another seed is no part of the choice."""
+    names = [step.name for step in reader.steps() if re.fullmatch(r"evaluate/best_of_k/candidates/\d+-\d+", step.name)]
+    return [(name, by_task, by_task) for name in names for by_task in [_by_task(c.proposal for c in reader.step(name, Candidate))]]
 
 
 def _held_out(reader: Reader) -> list[Held]:
@@ -195,7 +214,7 @@ def _measured(tasks: Mapping[str, Task], columns: Sequence[Held]) -> list[Measur
 
 
 def _groups(candidates: Sequence[Candidate], measured: Sequence[Measured]) -> list[list[Scored]]:
-    """The scored self-edits of each task, round by round."""
+    """The scored self-edits of each task, round by round or seed by seed."""
     rewards = {_key(c.proposal): c.reward.value for c in candidates if c.reward.value is not None and math.isfinite(c.reward.value)}
     found: dict[str, list[Scored]] = {}
     for of_column in measured:
@@ -218,21 +237,23 @@ def _words_of_arm(arm: str) -> tuple[str, str, str]:
         return f"After round {number[1]}", "", number[1]
     known = {
         "untrained": ("Untrained", "the model as it came", "0"),
+        PICKS: ("Untrained picks", "the model as it came, by strategies that it picked", "picks"),
         "cold_start": ("Cold start", "after it was shown good ones", "cold"),
-        "best_strategy": ("Best strategy", "of the archive", "best"),
+        "best_strategy": ("Best strategy", "that the search found", "best"),
     }
     return known.get(arm, (arm.replace("_", " ").capitalize(), "", arm.replace("_", " ")))
 
 
-def _words_of_round(reader: Reader, arms: Sequence[str]) -> Words:
-    """The same of a round: its self-edits are written by the policy that the round before it made."""
-    searched, start = bool(reader.variants()), "cold" if "cold_start" in arms else "0"
+def _words_of_round(search: str, arms: Sequence[str]) -> Words:
+    """The same of a round: its self-edits are written by the policy that the round before it made, or tried in a search."""
+    start = next((_words_of_arm(arm)[2] for arm in ("cold_start", PICKS) if arm in arms), "0")
 
     def words(name: str) -> tuple[str, str, str]:
         number = int(name.removeprefix("round-"))
-        if searched:
-            return f"Strategy {number + 1}", "of the archive", f"#{number + 1}"
-        writer = f"after {plural(number, 'round')}" if number else "after the cold start" if start != "0" else "by the model as it came"
+        if search:
+            label, writer = SEARCHES[search]
+            return label.format(number + 1), writer, f"#{number + 1}"
+        writer = f"after {plural(number, 'round')}" if number else "after the cold start" if "cold_start" in arms else "by the model as it came"
         return f"Round {number + 1}", f"written {writer}", str(number) if number else start
 
     return words
@@ -259,7 +280,8 @@ def _view(tasks: Mapping[str, Task], columns: Sequence[Held], measured: Sequence
                 reasons=shares((reason(piece.reason) for edit, _ in edits for piece in edit.dropped), pieces),
             )
         )
-    return View(found, _changes(means[0], means[-1]) if len(means) > 1 else {})
+    start = next((i for i, column in enumerate(found[:-1]) if column.name == PICKS), 0)
+    return View(found, _changes(means[start], means[-1]) if len(means) > 1 else {}, start)
 
 
 def _mean(values: Iterable[float | None]) -> float | None:

@@ -13,8 +13,10 @@ from selfedit.types import Answer, Interval, Result, Task
 
 BASE = "base"
 UNTRAINED = "untrained"
+PICKS = "untrained_picks"
+"""Where a policy picks its strategies, what training began with."""
 COLD_START = "cold_start"
-BASELINES = (BASE, "passage_only", "token_matched", UNTRAINED, COLD_START)
+BASELINES = (BASE, "passage_only", "token_matched", UNTRAINED, PICKS, COLD_START)
 """What the other arms are compared with, question by question."""
 
 ARMS = {
@@ -169,7 +171,7 @@ def compare(tasks: Sequence[Task], results: Sequence[Result], notes: Mapping[str
 
 
 def _trains(arms: Iterable[str]) -> bool:
-    return any(arm in (UNTRAINED, "best_strategy") or _round(arm) for arm in arms)
+    return any(arm in (UNTRAINED, PICKS, "best_strategy") or _round(arm) for arm in arms)
 
 
 def _round(arm: str) -> int:
@@ -201,7 +203,8 @@ def _arm(name: str, results: list[Result], answers: dict[str, ByTask], final: st
     own, tokens = answers[name], [result.tokens for result in results]
     label, meaning = _words(name, _trains(answers))
     logprobs = [[a.gold_logprob for group in seeds for a in group if a.gold_logprob is not None] for seeds in own.values()]
-    others = [*_baselines(name), *(other for other in answers if name == final and other not in (*BASELINES, name))]
+    baselines = _baselines(name)
+    others = [*baselines, *(other for other in answers if name == final and other not in (*baselines, name))]
     return Arm(
         name=name,
         label=label,
@@ -252,7 +255,8 @@ def _headline(arms: list[Arm], final: str | None) -> Headline | None:
     found = {arm.name: arm for arm in arms}
     if BASE not in found or final not in found:
         return None
-    return (_training if UNTRAINED in found and final != UNTRAINED else _learning)(found, found[final])
+    start = next((arm for arm in (PICKS, UNTRAINED) if arm in found), None)
+    return _training(found, start, found[final]) if start and final != UNTRAINED else _learning(found, found[final])
 
 
 def _learning(found: dict[str, Arm], final: Arm) -> Headline:
@@ -268,16 +272,19 @@ def _learning(found: dict[str, Arm], final: Arm) -> Headline:
     return Headline(verdict, f"{sentence}.", _control(found, final), [("before", before), ("after", after)], difference, "before")
 
 
-def _training(found: dict[str, Arm], final: Arm) -> Headline:
-    """From the model as it came, over reading the passage and untrained self-edits, to those of the last round: did it learn to write better ones?"""
-    difference = final.differences.get(UNTRAINED)
+def _training(found: dict[str, Arm], start: str, final: Arm) -> Headline:
+    """From the model as it came, over reading the passage and untrained self-edits, to those of the last round: did it learn to write better ones?
+
+    Its own `start` are those that it writes, or picks and writes, before any training.
+    """
+    difference, over = final.differences.get(start), "untrained picks" if start == PICKS else "untrained self-edits"
     when = f"after {plural(_round(final.name), 'round')}" if _round(final.name) else "with the best strategy"
-    better, worse = "The model learned to write better self-edits.", "Its self-edits got worse."
-    verdict = _verdict(difference, better, worse, "No change of its self-edits that can be told from chance.")
+    better = "A better way to write self-edits was found." if final.name == "best_strategy" else "The model learned to write better self-edits."
+    verdict = _verdict(difference, better, "Its self-edits got worse.", "No change of its self-edits that can be told from chance.")
     steps = [
         (BASE, "before", "before learning"),
         ("passage_only", "passage only", "after training on the passage alone"),
-        (UNTRAINED, "untrained self-edits", "after training on the self-edits it writes as it came"),
+        (start, over, f"after training on the self-edits it {'picks and writes' if start == PICKS else 'writes'} as it came"),
         (COLD_START, "cold start", "on those it writes after it was shown good ones"),
     ]
     if final.name != COLD_START:
@@ -285,11 +292,13 @@ def _training(found: dict[str, Arm], final: Arm) -> Headline:
     shares = [f"{percent(found[arm].accuracy.mean)} ({percent_range(found[arm].accuracy)}) {when}" for arm, _, when in steps if arm in found]
     sentence = f"On {_asked(final)} that the policy never learned from, the share of correct answers is {', '.join(shares[:-1])}, and {shares[-1]}."
     if difference is not None:
-        sentence += f" Over the untrained self-edits that is {points(difference.mean)} points, 95 % interval {points_range(difference)}."
+        sentence += f" Over the {over} that is {points(difference.mean)} points, 95 % interval {points_range(difference)}."
+    if start == PICKS and (fixed := final.differences.get(UNTRAINED)):
+        sentence += f" Over its best strategy for all documents, untrained, it is {points(fixed.mean)} points ({points_range(fixed)})."
     stages = [(name, found[arm].accuracy) for arm, name, _ in steps if arm in found]
     taught = final.differences.get(COLD_START)
     control = f"Over the cold start alone, {_made(taught)} {_control(found, final)}" if taught else _control(found, final)
-    return Headline(verdict, sentence, control.strip(), stages, difference, "untrained self-edits")
+    return Headline(verdict, sentence, control.strip(), stages, difference, over)
 
 
 def _asked(arm: Arm) -> str:

@@ -83,7 +83,7 @@ def _of_change(found: Analysis) -> list[str]:
         return ["No self-edit teaches anything but the passage: there is nothing to measure."]
     if not found.changing:
         return []
-    first, last = columns[0], columns[-1]
+    first, last = columns[found.view.start], columns[-1]
     whose = "held-out" if found.view is found.held_out else "training"
     began = f"From “{first.label.lower()}” to “{last.label.lower()}”, self-edits about {whose} documents"
     sure = [_changed(name, told, first, last) for name, told in found.view.changes.items() if told.sure]
@@ -103,9 +103,9 @@ def _how(told: Told, name: str) -> str:
 
 def _of_reward(found: Analysis) -> str:
     if not found.groups:
-        return "No document has two self-edits with a reward in one round, so nothing can be said of what goes with it."
+        return f"No document has two self-edits with a reward {together(found)}, so nothing can be said of what goes with it."
     if not found.differ:
-        return "No two rewards of a document differ within a round, so nothing can be said of what goes with them."
+        return f"No two rewards of a document differ {together(found)}, so nothing can be said of what goes with them."
     sure = sorted(((told, name) for name, told in found.rewards.items() if told.sure), key=lambda pair: -abs(pair[0].interval.mean))
     if not sure:
         most = max((told.interval.n for told in found.rewards.values()), default=0)
@@ -117,11 +117,16 @@ def _of_reward(found: Analysis) -> str:
     return f"Among the self-edits of a document, higher rewards went to those that are {', '.join(said)}: mean rank correlations with the reward."
 
 
+def together(found: Analysis) -> str:
+    """What one selection chooses from, of a document."""
+    return "in one round" if found.rounds else "under one seed"
+
+
 def _few(tasks: int) -> str:
     return f"; from {plural(tasks, 'document')} nothing can, it takes six" if tasks < 6 else ""
 
 
-FILTERS = {function.__name__: function for function in (figure, change, span, change_span, rho, rho_span, sentences)}
+FILTERS = {function.__name__: function for function in (figure, change, span, change_span, rho, rho_span, sentences, together)}
 
 # ---------------------------------------------------------------- for programs
 
@@ -136,7 +141,7 @@ def write_analysis(folder: Path) -> Analysis | None:
 
 
 def as_analysis(found: Analysis) -> dict[str, Any]:
-    """`held_out` and `rounds` column by column with the changes from the first to the last, `reward`: rank correlations with it, `said` in words.
+    """`held_out` and `rounds` column by column with the changes up to the last, `reward`: rank correlations with it, `said` in words.
 
     Means with 95 % intervals and the number of values; a bound that there is none of is null, and so is what was not measured.
     """

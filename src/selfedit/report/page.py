@@ -19,10 +19,10 @@ from selfedit.ledger import Reader, RunInfo, Step
 from selfedit.report import analysis, figures, findings, reliability
 from selfedit.report.analysis import Analysis
 from selfedit.report.comparison import Comparison, compare
-from selfedit.report.edits import Edits, review
+from selfedit.report.edits import Edits, picked, review
 from selfedit.report.reliability import Trust
 from selfedit.report.words import FILTERS, LABELS
-from selfedit.types import Cost, Task
+from selfedit.types import Candidate, Cost, Task
 
 FILE = "report.html"
 
@@ -97,7 +97,7 @@ def render(folder: Path) -> str:
             "tasks": tasks,
             "comparison": comparison,
             "edits": edits,
-            "picking": _picking(info.recipe),
+            "picking": _picking(found.search if found else "", candidates),
             "updates": reader.updates(),
             "variants": reader.variants(),
             "update_metrics": _METRICS,
@@ -190,11 +190,11 @@ def _parts(steps: Sequence[Step]) -> list[Part]:
     return [Part(_part(name), len(costs), sum(costs, Cost())) for name, costs in together.items()]
 
 
-def _picking(recipe: dict[str, Any]) -> str:
-    """Who picked the strategies of the rounds, where they were not taken in turn."""
-    if recipe.get("algorithm", {}).get("type") == "bandit":
+def _picking(search: str, candidates: Sequence[Candidate]) -> str:
+    """Who picked the strategies of the self-edits, where they were not taken in turn."""
+    if search == "bandit":
         return "drawn by the bandit"
-    return "picked by the policy" if recipe.get("propose", {}).get("pick") == "policy" else ""
+    return "picked by the policy" if all(picked(candidate.proposal.edit) for candidate in candidates) else ""
 
 
 def _part(name: str) -> str:

@@ -1,10 +1,12 @@
 """What the page and the files say of the self-edits is what the ledger holds.
 
 1. Columns are the rounds and the arms in their order; a document counts once; changes are paired by document; novelty is against earlier columns.
-2. Of the arm `untrained` only the self-edits are looked at that it answers with.
+2. Of the arm `untrained` only the self-edits are looked at that it answers with. Where the policy picks, changes begin with its own first picks.
 3. Where longer self-edits were made to have higher rewards, that is said, first in words; where nothing differs, that is.
+   In an evaluation that is asked of what `best_of_k` chose from, never across seeds.
 4. Edge cases read well: nothing written, one candidate, one document, no reward, no results yet, runs without self-edits.
 5. The page holds the table, the figures and the examples; hostile text stays text.
+6. Of a search nothing is said as if weights had changed.
 (A whole run is in tests/unit/cli/test_analysis.py.)
 """
 
@@ -19,7 +21,7 @@ from tests.unit.report.story import HOSTILE
 from tests.unit.report.test_report import Page
 
 from selfedit import stats
-from selfedit.config import Recipe
+from selfedit.config import AlgorithmSettings, Archive, Bandit, Recipe, RestEM
 from selfedit.ledger import Ledger, Reader
 from selfedit.report import write, write_analysis
 from selfedit.report.analysis import Analysis, review
@@ -44,11 +46,20 @@ def longer(column: int, task: int, k: int) -> SelfEdit:
 
 
 def told(
-    folder: Path, write: Write = longer, score: Score = lambda column, task, k: 0.1 * k, *, T: int = 7, K: int = 3, rounds: int = 2, held: bool = True
+    folder: Path,
+    write: Write = longer,
+    score: Score = lambda column, task, k: 0.1 * k,
+    *,
+    T: int = 7,
+    K: int = 3,
+    rounds: int = 2,
+    held: bool = True,
+    arms: Sequence[str] = (),
+    algorithm: AlgorithmSettings | None = None,
 ) -> Analysis:
-    arms = ["untrained", *(f"round-{number + 1}" for number in range(rounds))] if held else []
+    arms = arms or (["untrained", *(f"round-{number + 1}" for number in range(rounds))] if held else [])
     tasks = [Task(f"{part}-{t}", HOSTILE, "Passage.", (), (Question(f"{part} {t}?", "yes"),)) for part in ("learn", "held") for t in range(T)]
-    with Ledger.create(folder, command="train", recipe=Recipe(), environment={}) as ledger:
+    with Ledger.create(folder, command="train", recipe=Recipe(algorithm=algorithm or RestEM()), environment={}) as ledger:
         ledger.step("tasks", Task, lambda: tasks[:T])
         ledger.step("held-out", Task, lambda: tasks[T:])
         for n, arm in enumerate(arms):
@@ -98,6 +109,72 @@ def test_the_untrained_arm_is_the_strategy_it_answers_with(tmp_path: Path) -> No
         after = review(reader)
     assert before and after and before.view.columns[0].strategies == {"self-qa": 1} and after.view.columns[0].strategies == {"key-facts": 1}
     assert after.view.columns[0].edits == 1
+
+
+def test_changes_begin_with_what_the_policy_picked(tmp_path: Path) -> None:  # promise 2
+    def picked(column: int, task: int, k: int) -> SelfEdit:
+        return edit((30, 5, 9)[column] + k + task % 2, start=task)  # the best strategy's are long
+
+    found = told(tmp_path / "run", picked, rounds=1, arms=("untrained", "untrained_picks", "round-1"))
+    assert found.held_out and found.rounds and found.view.start == 1
+    assert [(c.label, c.tick) for c in found.held_out.columns] == [("Untrained", "0"), ("Untrained picks", "picks"), ("After round 1", "1")]
+    assert found.held_out.changes["words"].interval == Interval(4, 4, 4, 7) and found.rounds.columns[0].tick == "picks"
+    assert sentences(found)[0].startswith("From “untrained picks” to “after round 1”") and "longer (words 5 → 9)" in sentences(found)[0]
+    page = Page(write(tmp_path / "run").read_text(encoding="utf-8")).text
+    assert "Last less “untrained picks”" in page and "by strategies that it picked" in page
+    only = told(tmp_path / "only", picked, rounds=0, arms=("untrained", "untrained_picks"))
+    assert only.view.start == 0 and only.view.changes["words"].interval == Interval(-25, -25, -25, 7)
+
+
+def test_an_evaluation_goes_by_what_was_chosen_from(tmp_path: Path) -> None:  # promise 3
+    """Longer ones have higher rewards under each seed, and lower ones under the seed whose self-edits are longer."""
+    T, K, tasks = 7, 3, [Task(f"held-{t}", HOSTILE, "Passage.", (), (Question(f"{t}?", "yes"),)) for t in range(7)]
+    with Ledger.create(tmp_path / "run", command="eval", recipe=Recipe(), environment={}) as ledger:
+        ledger.step("held-out", Task, lambda: tasks)
+        for seed in range(2):
+            edits = [Proposal(f"held-{t}", 0, 64 * seed + k, 0, edit(5 + k + 6 * seed, start=3 * k)) for t in range(T) for k in range(K)]
+            ledger.step(f"evaluate/untrained/edits/{seed}-0", Proposal, lambda edits=edits: edits)
+        with Reader(tmp_path / "run") as reader:
+            before = review(reader)
+        for seed in range(2):
+            edits = ledger.step(f"evaluate/untrained/edits/{seed}-0", Proposal, lambda: [])
+            candidates = [Candidate(p, Reward(0.1 * (p.index % 64) - seed, "likelihood")) for p in edits]
+            for i, some in enumerate((candidates[:K], candidates[K:])):
+                ledger.step(f"evaluate/best_of_k/candidates/{seed}-{i}", Candidate, lambda some=some: some)
+    with Reader(tmp_path / "run") as reader:
+        found = review(reader)
+    assert before and found and not found.rounds and before.groups == 0 and not before.rewards
+    assert sentences(before) == ["No document has two self-edits with a reward under one seed, so nothing can be said of what goes with it."]
+    assert found.groups == 2 * T and found.differ and found.rewards["words"].interval == Interval(1, 1, 1, 2 * T)
+    assert "novelty" not in found.rewards  # one seed's self-edits are not earlier than the other's
+    assert "longer (words +1.00)" in sentences(found)[0]
+    page = Page(write(tmp_path / "run").read_text(encoding="utf-8")).text
+    assert "among the self-edits of a document under one seed" in page
+
+
+@pytest.mark.parametrize(("algorithm", "first"), [(Bandit(), "Round 1"), (Archive(), "Strategy 1")])
+def test_of_a_search(tmp_path: Path, algorithm: Bandit | Archive, first: str) -> None:  # promise 6
+    found = told(tmp_path / "run", arms=("untrained", "best_strategy"), algorithm=algorithm)
+    assert found.search == algorithm.type and found.rounds and found.rounds.columns[0].label == first
+    assert [c.tick for c in found.rounds.columns] == ["#1", "#2"] and [c.tick for c in found.view.columns] == ["0", "best"]
+    page = Page(write(tmp_path / "run").read_text(encoding="utf-8")).text
+    section = page[page.index("What changed in the self-edits") :]
+    assert "training documents, whose self-edits are all written under the same weights" in section and "that the search found" in section
+    assert ("of the archive" in section) == ("each that was tried (#)" in section) == (algorithm.type == "archive")
+    assert ("that the bandit drew" in section) == ("each round of the bandit (#)" in section) == (algorithm.type == "bandit")
+    for words in ("written after", "By rounds of training", "the policy that the round before it made"):
+        assert words not in section
+
+
+def test_learning_documents_searches_nothing(tmp_path: Path) -> None:  # promise 6
+    with Ledger.create(tmp_path / "run", command="learn", recipe=Recipe(algorithm=Bandit()), environment={}) as ledger:
+        ledger.step("tasks", Task, lambda: [Task("t", "Title", "Passage.")])
+        [one] = ledger.step("round-0/edits", Proposal, lambda: [Proposal("t", 0, 0, 0, edit(5))])
+        ledger.step("round-0/candidates-0", Candidate, lambda: [Candidate(one, Reward(0.1, "likelihood"))])
+    with Reader(tmp_path / "run") as reader:
+        found = review(reader)
+    assert found and not found.search and found.view.columns[0].written == "written by the model as it came"
+    assert "by the bandit" not in write(tmp_path / "run").read_text(encoding="utf-8")
 
 
 def test_what_goes_with_reward(tmp_path: Path) -> None:  # promise 3

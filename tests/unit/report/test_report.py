@@ -5,8 +5,10 @@
 3. An unfinished run says what is missing, at every stage.
 4. The gallery holds the best and the worst; unscored self-edits are counted, never shown as zero.
 5. The same ledger gives the same page.
-6. A training run goes from the base, over the passage alone and untrained self-edits, to its last round, and is judged by what training did.
+6. A training run goes from the base, over the passage alone and untrained self-edits, to its last round, and is judged by what training did:
+   where the policy picks its strategies, by the difference to what it picked as it came.
 7. What reward questions were answered with is in no table of results.
+8. Self-edits are called picked where they were picked, whatever the recipe says of others.
 """
 
 from __future__ import annotations
@@ -24,10 +26,14 @@ import pytest
 from tests.unit.report import story
 
 from selfedit import stats
+from selfedit.config import Propose, Recipe
 from selfedit.errors import LedgerError
-from selfedit.ledger import Reader
+from selfedit.ledger import Ledger, Reader
 from selfedit.report import write
+from selfedit.report.comparison import compare
+from selfedit.report.edits import picked
 from selfedit.report.words import percent, percent_range, points, points_range, signed
+from selfedit.types import Candidate, Example, Prompt, Proposal, Reward, SelfEdit, Task, Turn
 
 VOID = {"meta", "wbr", "br", "img", "link", "input", "hr"}
 
@@ -220,11 +226,63 @@ def test_a_training_run(training: Path):
         ({"base": 0.1, "passage_only": 0.2, "untrained": 0.9, "round-1": 0.2}, "Its self-edits got worse."),
         ({"base": 0.1, "passage_only": 0.2, "untrained": 0.9}, "The model learned."),
         ({"base": 0.1, "round-1": 0.9}, "The model learned."),
+        ({"base": 0.1, "untrained": 0.9, "untrained_picks": 0.2, "round-1": 0.7}, "The model learned to write better self-edits."),
+        ({"base": 0.1, "untrained_picks": 0.9, "round-1": 0.2}, "Its self-edits got worse."),
+        ({"base": 0.1, "untrained": 0.9, "untrained_picks": 0.2}, "The model learned."),
+        ({"base": 0.1, "untrained": 0.2, "best_strategy": 0.9}, "A better way to write self-edits was found."),
     ],
 )
 def test_what_training_came_to(tmp_path: Path, arms: dict[str, float], verdict: str):
     story.tell_training(tmp_path / "run", arms)
     assert verdict in Page(write(tmp_path / "run").read_text(encoding="utf-8")).text
+
+
+def test_a_policy_that_picks(tmp_path: Path):
+    folder = tmp_path / "run"
+    story.tell_training(folder, {"base": 0.1, "untrained": 0.9, "untrained_picks": 0.2, "cold_start": 0.3, "round-1": 0.7})
+    page = Page(write(folder).read_text(encoding="utf-8"))
+    headline = page.text[: page.text.index("The comparison")]
+    gained = stats.paired_difference(marks(folder, "round-1"), marks(folder, "untrained_picks"))
+    fixed = stats.paired_difference(marks(folder, "round-1"), marks(folder, "untrained"))
+    assert f"Over the untrained picks that is {points(gained.mean)} points, 95 % interval {points_range(gained)}." in headline
+    assert f"Over its best strategy for all documents, untrained, it is {points(fixed.mean)} points ({points_range(fixed)})." in headline
+    assert "after training on the self-edits it picks and writes as it came" in headline and "points over untrained picks" in headline
+    assert percent(stats.interval(marks(folder, "untrained")).mean) not in headline
+    cold = stats.paired_difference(marks(folder, "cold_start"), marks(folder, "untrained_picks"))
+    with Reader(folder) as reader:
+        found = compare(reader.tasks(), [result for result in reader.results() if result.arm in ("untrained", "untrained_picks")])
+    assert found.final == "untrained" and [gain.over.name for gain in found.gains] == ["untrained_picks"]
+    assert "Against “untrained picks”" in page.text and points(cold.mean) in page.rows["cold_start"]
+
+
+@pytest.mark.parametrize(
+    ("first", "is_pick"),
+    [
+        (Turn(Prompt("Best way:", True, "self-qa 61.0%, key-facts 39.0%"), " key-facts"), True),
+        (Turn(Prompt("Which one?", given="key-facts 100.0%"), "key-facts"), True),
+        (Turn(Prompt("Write the facts."), "key-facts"), False),
+        (Turn(Prompt("Answer: the mill\nQuestion:", True, "the mill"), "key-facts"), False),
+        (Turn(Prompt("Answer: key-facts\nQuestion:", True, "key-facts 3"), "What is it?"), False),
+        (None, False),
+    ],
+)
+def test_picks_are_known_by_their_turn(first: Turn | None, is_pick: bool):
+    assert picked(SelfEdit("key-facts", (first,) if first else (), ())) == is_pick
+
+
+@pytest.mark.parametrize("in_turn", [False, True])
+def test_what_was_picked_is_called_so(tmp_path: Path, in_turn: bool):
+    """As where an evaluation writes K self-edits in turn for `best_of_k`, under a recipe that picks."""
+    recipe = Recipe(propose=Propose(strategies=("self-qa", "key-facts"), pick="policy"))
+    picks = [Turn(Prompt("Best way:", True, "self-qa 61.0%, key-facts 39.0%"), f" {name}") for name in recipe.propose.strategies]
+    edits = [SelfEdit(pick.completion.strip(), () if in_turn else (pick,), (Example("Passage."),)) for pick in picks]
+    with Ledger.create(tmp_path / "run", command="eval", recipe=recipe, environment={}) as ledger:
+        ledger.step("held-out", Task, lambda: [Task("t", "Title", "Passage.")])
+        written = ledger.step("evaluate/untrained/edits/0-0", Proposal, lambda: [Proposal("t", 0, k, 0, edit) for k, edit in enumerate(edits)])
+        candidates = [Candidate(proposal, Reward(0.1 * proposal.index, "likelihood")) for proposal in written]
+        ledger.step("evaluate/best_of_k/candidates/0-0", Candidate, lambda: candidates)
+    text = Page(write(tmp_path / "run").read_text(encoding="utf-8")).text
+    assert "Strategies by round" in text and ("picked by the policy" in text) != in_turn
 
 
 def test_reward_questions_are_in_no_table_of_results(run: Path, page: Page):
