@@ -1,25 +1,28 @@
 """The self-edits of a run as a data set for other trainers: rows of JSON Lines in the forms that TRL and most others read.
 
 What was asked as a user's turn becomes messages; what a model continued as a text stays plain text, because a chat template would change it. A file
-has one of the two: trainers decide by its first row.
+has one of the two: trainers decide by its first row. The turn in which a policy picked a strategy is no writing, and has rows of its own.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from selfedit.algorithms import dpo
+from selfedit.edits import at_once
 from selfedit.errors import ConfigError, DataError
 from selfedit.ledger import Reader
 from selfedit.ledger.database import write_atomically
 from selfedit.text import cue
-from selfedit.types import Candidate, Kept, Proposal, Turn
+from selfedit.types import Candidate, Kept, Proposal, SelfEdit, Turn
 
-Form = Literal["edits", "pairs", "examples"]
+Form = Literal["edits", "picks", "pairs", "examples"]
+Kind = Literal["messages", "text"]
 Row = dict[str, Any]
 R = TypeVar("R")
 _Key = tuple[str, int, int]
@@ -40,10 +43,19 @@ class Written:
         return {"task": p.task_id, "round": p.round, "index": p.index, "strategy": p.edit.strategy, "reward": self.reward, "kept": self.kept}
 
 
-def write(folder: Path, out: Path, form: Form, kept: bool = False, min_reward: float | None = None, strategies: Sequence[str] = ()) -> int:
-    """Write the rows of a run's self-edits, whole or not at all, and return how many. `kept`, `min_reward` and `strategies` leave others out.
+def write(
+    folder: Path,
+    out: Path,
+    form: Form,
+    kept: bool = False,
+    min_reward: float | None = None,
+    strategies: Sequence[str] = (),
+    only: Kind | None = None,
+) -> int:
+    """Write the rows of a run's self-edits, whole or not at all, and return how many.
 
-    Raises DataError where no row is left or `out` cannot be written, ConfigError where the rows would not be of one form.
+    `kept`, `min_reward` and `strategies` leave other self-edits out, `only` other rows. Raises DataError where no row is left or `out` cannot be
+    written, ConfigError where the rows would not be of one form.
     """
     written, candidates = read(folder)
     chosen = [
@@ -56,9 +68,12 @@ def write(folder: Path, out: Path, form: Form, kept: bool = False, min_reward: f
     if unknown := set(strategies) - {w.proposal.edit.strategy for w in written}:
         there = ", ".join(dict.fromkeys(w.proposal.edit.strategy for w in written)) or "none"
         raise ConfigError(f"run {folder.name} has no self-edit of strategy '{sorted(unknown)[0]}'; there are: {there}")
-    rows = {"edits": edits, "pairs": lambda chosen: pairs(chosen, candidates), "examples": examples}[form](chosen)
+    found = {"edits": edits, "picks": picks, "pairs": lambda chosen: pairs(chosen, candidates), "examples": examples}[form](chosen)
+    rows = [row for row in found if only in (None, _kind(row))]
     if not rows:
-        raise DataError(f"run {folder.name} has no {form} to write{' with these limits' if len(chosen) < len(written) else ''}")
+        limited = len(chosen) < len(written) or len(rows) < len(found)
+        raise DataError(f"run {folder.name} has no {form} to write{' with these limits' if limited else ''}")
+    _of_one_kind(rows)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(out, "".join(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows))
@@ -89,17 +104,13 @@ def _key(proposal: Proposal) -> _Key:
 
 
 def edits(chosen: Sequence[Written]) -> list[Row]:
-    """A row for each turn: `messages`, or `prompt` and `completion` of a text that was continued. What was left empty teaches nothing."""
-    _of_one_form(chosen)
-    found = []
-    for w in chosen:
-        for turn in w.proposal.edit.turns:
-            asked = (
-                {"prompt": turn.prompt.text, "completion": turn.completion} if turn.prompt.continued else {"messages": [*_asked(turn), *_said(turn)]}
-            )
-            if turn.completion.strip():
-                found.append({**asked, **w.facts, "finish_reason": turn.finish_reason})
-    return found
+    """A row for each turn that was written: `messages`, or `prompt` and `completion` of a text that was continued. An empty one teaches nothing."""
+    return [_row(w, turn) for w in chosen for turn in writing(w.proposal.edit) if turn.completion.strip()]
+
+
+def picks(chosen: Sequence[Written]) -> list[Row]:
+    """A row for each self-edit whose strategy the policy picked: the question which one is best, and its answer."""
+    return [_row(w, turn) for w in chosen if (turn := pick(w.proposal.edit))]
 
 
 def pairs(chosen: Sequence[Written], candidates: Sequence[Candidate]) -> list[Row]:
@@ -107,17 +118,20 @@ def pairs(chosen: Sequence[Written], candidates: Sequence[Candidate]) -> list[Ro
 
     Every `chosen` is one of these self-edits. Raises ConfigError for a strategy that does not ask once: its self-edits have no prompt in common.
     """
-    _of_one_form(chosen)
     by_key = {_key(w.proposal): w for w in chosen}
-    if many := next((w.proposal.edit.strategy for w in chosen if len(w.proposal.edit.turns) != 1), None):
-        raise ConfigError(f"strategy '{many}' does not ask once for the whole passage, so its self-edits cannot be paired")
+    names = list(dict.fromkeys(w.proposal.edit.strategy for w in chosen))
+    many = {w.proposal.edit.strategy for w in chosen if not at_once([turn.prompt for turn in writing(w.proposal.edit)])}
+    if many:
+        rest = ", ".join(name for name in names if name not in many)
+        why = f"strategy '{min(many, key=names.index)}' does not ask once for the whole passage, so its self-edits cannot be paired"
+        raise ConfigError(f"{why}; those of {rest} can: name them with --strategies" if rest else why)
     found = []
-    for strategy in dict.fromkeys(w.proposal.edit.strategy for w in chosen):
+    for strategy in names:
         own = {_key(c.proposal): c for c in candidates if c.proposal.edit.strategy == strategy}
         sides = [own[k.task_id, k.round, k.index] for k in dpo.select(list(own.values()))]
         for best, worst in zip(sides[::2], sides[1::2], strict=True):
             if w := by_key.get(_key(best.proposal)):
-                [good], [bad] = best.proposal.edit.turns, worst.proposal.edit.turns
+                [good], [bad] = writing(best.proposal.edit), writing(worst.proposal.edit)
                 plain = good.prompt.continued
                 row = {
                     "prompt": good.prompt.text if plain else _asked(good),
@@ -140,14 +154,34 @@ def examples(chosen: Sequence[Written]) -> list[Row]:
     return found
 
 
-def _of_one_form(chosen: Iterable[Written]) -> None:
-    forms: Mapping[bool, dict[str, None]] = {True: {}, False: {}}
-    for w in chosen:
-        for turn in w.proposal.edit.turns:
-            forms[turn.prompt.continued][w.proposal.edit.strategy] = None
-    if all(forms.values()):
-        continued, asked = (", ".join(names) for names in forms.values())
-        raise ConfigError(f"{continued} continue a text and {asked} answer a user's turn: one file holds one form, name which with --strategies")
+def pick(edit: SelfEdit) -> Turn | None:
+    """The turn in which the policy picked the strategy, known by the chances that it was drawn from; None where it was not asked."""
+    drawn = rf"(^|, ){re.escape(edit.strategy)} \d+\.\d%(, |$)"
+    return next((turn for turn in edit.turns[:1] if turn.completion.strip() == edit.strategy and re.search(drawn, turn.prompt.given)), None)
+
+
+def writing(edit: SelfEdit) -> tuple[Turn, ...]:
+    """The turns in which the self-edit was written: all but the pick."""
+    return edit.turns[1:] if pick(edit) else edit.turns
+
+
+def _of_one_kind(rows: Iterable[Row]) -> None:
+    kinds: Mapping[Kind, dict[str, None]] = {"text": {}, "messages": {}}
+    for row in rows:
+        kinds[_kind(row)][row["strategy"]] = None
+    if all(kinds.values()):
+        continued, answered = (", ".join(names) for names in kinds.values())
+        both = f"there are texts that were continued ({continued}) and answers to a user's turn ({answered})"
+        raise ConfigError(f"{both}: one file holds one form, choose it with --only text or --only messages")
+
+
+def _kind(row: Row) -> Kind:
+    return "text" if isinstance(row.get("prompt"), str) else "messages"
+
+
+def _row(w: Written, turn: Turn) -> Row:
+    plain = {"prompt": turn.prompt.text, "completion": turn.completion}
+    return {**(plain if turn.prompt.continued else {"messages": [*_asked(turn), *_said(turn)]}), **w.facts, "finish_reason": turn.finish_reason}
 
 
 def _asked(turn: Turn) -> list[Row]:

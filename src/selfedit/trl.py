@@ -7,11 +7,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from selfedit.config import Recipe
+from selfedit.config import MIXED, Recipe
 from selfedit.edits import at_once, build, prompts_for
 from selfedit.errors import ConfigError
 from selfedit.examiner import read, training_exams
-from selfedit.loop.measuring import adapt
+from selfedit.loop.measuring import adapt, before
 from selfedit.opening import open_policy
 from selfedit.policy import Policy
 from selfedit.rewards import check, needs
@@ -34,8 +34,13 @@ class InnerLoopReward:
     def __init__(self, recipe: Recipe, policy: Policy | None = None) -> None:
         """Opens the model and prepares the questions of every passage. `policy` is one that is open already.
 
-        Raises ConfigError for a strategy that does not ask once for the whole passage, and for a screen, which leaves self-edits without a reward.
+        Raises ConfigError for a strategy that does not ask once for the whole passage, for a mix of strategies or a policy that picks them, and for
+        a screen, which leaves self-edits without a reward.
         """
+        if recipe.propose.pick == "policy":
+            raise ConfigError("a row names its strategy, so the trainer's policy cannot pick it: set propose.pick to turns")
+        if mixed := next((name for name in recipe.propose.choices if MIXED in name), None):
+            raise ConfigError(f"one completion is a self-edit of one strategy, not of '{mixed}': set propose.mix to 1 and name strategies apart")
         passages = read(recipe, recipe.docs, "train")
         for name in recipe.propose.strategies:
             if not at_once(prompts_for(name, passages[0].title, passages[0].context, chat=True, seed=0)):
@@ -125,8 +130,7 @@ class InnerLoopReward:
     def _before(self, tasks: Sequence[Task]) -> dict[str, tuple[Answer, ...]]:
         """The current weights' own answers, asked once for as long as they are the same."""
         new = [task for task in tasks if task.id not in self._base]
-        answers = self.policy.answer([(None, task, task.reward_questions) for task in new])
-        self._base |= {task.id: given for task, given in zip(new, answers, strict=True)}
+        self._base |= {task.id: given for task, given in zip(new, before(self.policy, new), strict=True)}
         return self._base
 
     def _prompt(self, task: str, strategy: str) -> Prompt:

@@ -3,7 +3,7 @@
 1. A completion gets exactly the reward that `selfedit train` gives it: cut off or not, beyond a stop string or not, of a chat model or a base one.
 2. Seeds are paired in a group, and are others at the next step; the same call gives the same rewards.
 3. What TRL's contract asks: plain or conversational, None for what was not scored or is another reward's row, a value a completion for the log.
-4. What one completion cannot be is refused in one line: strategies that ask more than once, screens, rows of another data set.
+4. What one completion cannot be is refused in one line: strategies that ask more than once, mixed or picked ones, screens, rows of another data set.
 5. `follow` puts adapters on the trainer's LoRA, and on nothing else.
 6. Nothing of TRL is loaded; without datasets the error says what to install.
 7. examples/trl_grpo.py runs, and so does the Python in docs/other-trainers.md.
@@ -81,11 +81,14 @@ def values(candidates: Sequence[Candidate]) -> list[float | None]:
     return [c.reward.value for c in candidates]
 
 
-@pytest.mark.parametrize("kind", ["correctness", "likelihood", "mix", "perplexity", "majority"])
+SENTENCES = {"type": "likelihood", "of": "sentence"}
+
+
+@pytest.mark.parametrize("kind", ["correctness", "likelihood", SENTENCES, SENTENCES | {"type": "mix"}, "mix", "perplexity", "majority"])
 @pytest.mark.parametrize(("chat", "max_tokens"), [(True, 256), (True, 40), (False, 256)])
-def test_the_loops_own_rewards(tmp_path: Path, kind: str, chat: bool, max_tokens: int) -> None:  # promise 1
+def test_the_loops_own_rewards(tmp_path: Path, kind: str | dict[str, str], chat: bool, max_tokens: int) -> None:  # promise 1
     propose = {"strategies": ["self-qa", "implications"], "candidates": 4, "sampling": {"max_tokens": max_tokens, "temperature": 1.0}}
-    settings = recipe(reward={"type": kind}, inner={"seeds": 2}, propose=propose)
+    settings = recipe(reward={"type": kind} if isinstance(kind, str) else kind, inner={"seeds": 2}, propose=propose)
     before = trained(tmp_path / "run", Policy(Fake(chat=chat), settings))
     reward = InnerLoopReward(settings, Policy(Fake(chat=chat), settings))
     assert asked(reward, before) == values(before)
@@ -180,6 +183,9 @@ def test_rows_are_what_trl_reads() -> None:  # promise 3
     [
         ({"propose": {"strategies": ["self-qa", "span-qa"]}}, "strategy 'span-qa' does not ask once"),
         ({"propose": {"strategies": ["passage-only"]}}, "strategy 'passage-only' does not ask once"),
+        ({"propose": {"strategies": ["rewrite", "self-qa+key-facts"]}}, r"not of 'self-qa\+key-facts': set propose.mix to 1"),
+        ({"propose": {"strategies": ["self-qa", "key-facts"], "mix": 2}}, r"not of 'self-qa\+key-facts': set propose.mix to 1"),
+        ({"propose": {"strategies": ["self-qa", "key-facts"], "pick": "policy"}}, "set propose.pick to turns"),
         ({"screening": {"type": "halving"}}, "set screening.type to none"),
         ({"reward": {"type": "judge"}}, "reward.model"),
     ],

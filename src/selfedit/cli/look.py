@@ -201,7 +201,9 @@ def _candidate(printer: Printer, folder: Path, name: str) -> None:
 
 
 def _print_edit(printer: Printer, proposal: Proposal, candidate: Candidate | None) -> None:
-    edit = proposal.edit
+    from selfedit.dataset import pick
+
+    edit, picked = proposal.edit, pick(proposal.edit)
     printer.fact("strategy", f"{edit.strategy}, seed {proposal.seed}")
     if candidate:
         reward = candidate.reward
@@ -215,7 +217,7 @@ def _print_edit(printer: Printer, proposal: Proposal, candidate: Candidate | Non
         printer.line(f"asked ({number} of {len(edit.turns)})", "dim")
         printer.line(turn.prompt.text)
         if turn.prompt.given:
-            printer.line(f"to be answered with: {turn.prompt.given}", "dim")
+            printer.line(f"{'drawn from' if turn is picked else 'to be answered with'}: {turn.prompt.given}", "dim")
         printer.line(f"written{', cut off at the token limit' if turn.finish_reason == 'length' else ''}", "dim")
         printer.line(turn.completion)
     printer.line()

@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from tyro.conf import Positional, arg
 
@@ -123,7 +123,9 @@ class Dataset:
     names: Positional[Annotated[tuple[str, ...], arg(name="run-out", metavar="[RUN] OUT")]]
     """The run (default: the last one), and a file that is not there yet."""
     pairs: bool = False
-    """The best and the worst self-edit of each task and round, as `prompt`, `chosen` and `rejected`."""
+    """The best and the worst self-edit of each task, round and strategy, as `prompt`, `chosen` and `rejected`."""
+    picks: bool = False
+    """How the policy picked strategies (`propose.pick`), in place of what it wrote."""
     examples: bool = False
     """What adapters were trained on, as `prompt` and `completion`, in place of what the model was asked and wrote."""
     kept: bool = False
@@ -132,6 +134,8 @@ class Dataset:
     """Only self-edits with at least this reward."""
     strategies: Annotated[tuple[str, ...], arg(metavar="NAME", help_behavior_hint="")] = ()
     """Only self-edits of these strategies."""
+    only: Annotated[Literal["messages", "text"] | None, arg(metavar="messages|text", help_behavior_hint="")] = None
+    """Only what answered a user's turn, or what continued a text, where a run has both: a file has rows of one form."""
     overwrite: bool = False
     """Replace the file where there is one."""
     where: Annotated[Where, arg(name="")] = field(default_factory=Where)
@@ -142,13 +146,15 @@ class Dataset:
 
         if len(self.names) not in (1, 2):
             raise ConfigError("dataset takes a run and a file, or a file alone: selfedit dataset [RUN] OUT")
-        if self.pairs and self.examples:
-            raise ConfigError("--pairs and --examples are two forms: one file holds one of them")
+        forms: dict[Form, bool] = {"pairs": self.pairs, "picks": self.picks, "examples": self.examples}
+        asked = [form for form, wanted in forms.items() if wanted]
+        if len(asked) > 1:
+            raise ConfigError(f"--{asked[0]} and --{asked[1]} are two forms: one file holds one of them")
         folder, out = runs.find(self.where.root, self.names[0] if len(self.names) == 2 else "latest"), Path(self.names[-1]).expanduser()
         if out.is_dir() or (out.exists() and not self.overwrite):
             raise ConfigError(f"{out} is a folder; name a file" if out.is_dir() else f"{out} exists already; --overwrite replaces it")
-        form: Form = "pairs" if self.pairs else "examples" if self.examples else "edits"
-        rows = write(folder, out, form, self.kept, self.min_reward, self.strategies)
+        form = asked[0] if asked else "edits"
+        rows = write(folder, out, form, self.kept, self.min_reward, self.strategies, self.only)
         show = Show()
         show.fact("rows", f"{rows:,} {form} of run {folder.name}")
         show.fact("file", str(out))

@@ -17,6 +17,11 @@ Group = Sequence[Trained]
 """The adapters of one candidate, one for each inner seed."""
 
 
+def before(policy: Policy, tasks: Sequence[Task], progress: Progress | None = None) -> list[tuple[Answer, ...]]:
+    """The current weights' own answers to the reward questions of each task, as the reward compares them with those of adapters."""
+    return policy.answer([(None, task, task.reward_questions) for task in tasks], progress, needs(policy.recipe.reward).form)
+
+
 def adapt(
     policy: Policy,
     tasks: Sequence[Task],

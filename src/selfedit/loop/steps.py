@@ -13,8 +13,8 @@ from typing import Literal, TypeVar
 from selfedit.engine.base import Progress
 from selfedit.errors import EngineError
 from selfedit.ledger import Ledger
+from selfedit.loop.measuring import before
 from selfedit.policy import Policy
-from selfedit.rewards import needs
 from selfedit.types import Adapter, Answer, Artifact, Result, Task, Trained, TrainJob
 
 R = TypeVar("R")
@@ -43,9 +43,10 @@ class Steps:
         """The current weights' own answers, once for each task."""
 
         def work(progress: Progress) -> list[Result]:
-            asked = [t.reward_questions if role == "reward" else t.report_questions for t in tasks]
-            form = needs(self.policy.recipe.reward).form if role == "reward" else "answer"
-            answers = self.policy.answer([(None, t, questions) for t, questions in zip(tasks, asked, strict=True)], progress, form)
+            if role == "reward":
+                answers = before(self.policy, tasks, progress)
+            else:
+                answers = self.policy.answer([(None, t, t.report_questions) for t in tasks], progress)
             return [Result("base", t.id, a, 0, role) for t, a in zip(tasks, answers, strict=True)]
 
         title = "Asking before learning" if role == "report" else "Asking the questions that choose between self-edits"

@@ -273,7 +273,7 @@ def test_a_policy_that_picks(house: House) -> None:  # promise 10
     page = (run / "report.html").read_text(encoding="utf-8")
     assert "Untrained picks" in page and "+passage-only, picked by the policy · round 1" in page and "%, self-qa+" in page
     one = next(p for p in learned if p.index == 1)
-    assert "to be answered with: " in house.fine("show", run.name, "--candidate", f"{one.task_id}:0:1")
+    assert "drawn from: " in house.fine("show", run.name, "--candidate", f"{one.task_id}:0:1")
     found = Path(json.loads(house.fine("eval", "--policy", run.name, "--json", "--quiet"))["folder"])
     assert results(found) == results(run)
     line = house.refused("train", *QUICK, "--propose.pick", "policy")

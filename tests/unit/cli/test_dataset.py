@@ -4,7 +4,8 @@
 2. `--kept`, `--min-reward` and `--strategies` leave out what they say; self-edits that only measure are never in it.
 3. Pairs are the best and the worst that answer one prompt; examples are what adapters were trained on, as plain text.
 4. datasets reads every form, and TRL takes it for what it is.
-5. A file is written whole or not at all, and none is replaced unasked; every error is one line.
+5. The turn in which a policy picked a strategy is in no other row: `--picks` writes it. `--only` takes the rows of one form where a run has both.
+6. A file is written whole or not at all, and none is replaced unasked; every error is one line.
 """
 
 from __future__ import annotations
@@ -140,7 +141,66 @@ def _text(said: str | list[dict[str, str]]) -> str:
     return said if isinstance(said, str) else said[-1]["content"]
 
 
-def test_what_is_refused(house: House, run: str) -> None:  # promise 5
+def picked(house: House, *strategies: str) -> list[Proposal]:
+    """The self-edits of a run whose policy picked these strategies itself."""
+    writing = ("--propose.pick", "policy", "--propose.strategies", *strategies, "--propose.candidates", "6", "--propose.sampling.temperature", "8")
+    more = ("--engine", "fake", "--limit", "3", "--reward", "likelihood", "--algorithm", "grpo", "--rounds", "1", "--eval.arms", "base")
+    found = json.loads(house.fine("train", *more, *writing, "--json", "--quiet"))
+    with house.reader(found["run"]) as reader:
+        return reader.step("round-0/edits", Proposal)
+
+
+@pytest.mark.parametrize("kind", ["chat", "base"])
+def test_a_policy_that_picks(house: House, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:  # promise 5
+    if kind == "base":
+        from selfedit.engine.fake import Fake
+
+        monkeypatch.setattr("selfedit.engine.fake.Fake", lambda: Fake(chat=False))
+    made = {(p.task_id, p.index): p.edit for p in picked(house, "self-qa", "key-facts")}
+    assert {len(edit.turns) for edit in made.values()} == {2}
+    everything, picks, pairs = rows(house), rows(house, "--picks"), rows(house, "--pairs")
+    assert len(everything) == len(picks) == len(made) and pairs
+    for which, found in enumerate((picks, everything)):
+        for row in found:
+            turn = made[row["task"], row["index"]].turns[which]
+            said = (row["prompt"], row["completion"]) if kind == "base" else tuple(message["content"] for message in row["messages"])
+            assert said == (turn.prompt.text, turn.completion)
+    assert {row["strategy"] for row in picks} == {"self-qa", "key-facts"}
+    for row in pairs:
+        best, worst = (made[row["task"], row[index]].turns[1] for index in ("index", "rejected_index"))
+        said = row["prompt"], row["chosen"], row["rejected"]
+        assert (said if kind == "base" else tuple(one[0]["content"] for one in said)) == (best.prompt.text, best.completion, worst.completion)
+    assert house.refused("dataset", "a", "--picks", "--pairs").startswith("2 --pairs and --picks are two forms")
+
+
+def test_picks_of_another_form_than_the_writing(house: House) -> None:  # promise 5
+    made = picked(house, "span-qa", "sentence-qa")
+    assert len(rows(house)) == sum(len(p.edit.turns) - 1 for p in made) and all("completion" in row for row in rows(house))
+    assert len(rows(house, "--picks")) == len(made) and all("messages" in row for row in rows(house, "--picks"))
+    assert house.refused("dataset", "a", "--pairs").endswith("so its self-edits cannot be paired")
+    assert house.refused("dataset", "a", "--picks", "--only", "text").endswith("has no picks to write with these limits")
+    edit = next(p for p in made if p.edit.strategy == "span-qa")
+    first, second = house.fine("show", "latest", "--candidate", f"{edit.task_id}:0:{edit.index}").split("asked (")[1:3]
+    assert "\ndrawn from: s" in first and "to be answered with" not in first and "\nto be answered with: " in second
+
+
+def test_pairs_of_those_that_can(house: House) -> None:  # promise 5
+    picked(house, "self-qa", "span-qa")
+    assert "'span-qa' does not ask once" in (error := house.refused("dataset", "a", "--pairs")) and "those of self-qa can" in error
+    assert {row["strategy"] for row in rows(house, "--pairs", "--strategies", "self-qa")} == {"self-qa"}
+
+
+def test_a_mixed_self_edit_in_both_forms(house: House) -> None:  # promise 5
+    house.learn("--propose.strategies", "self-qa+sentence-qa")
+    error = house.refused("dataset", "a.jsonl")
+    assert "choose it with --only text or --only messages" in error and error.count("(self-qa+sentence-qa)") == 2
+    assert all("messages" in row for row in rows(house, "--only", "messages")) and all("completion" in row for row in rows(house, "--only", "text"))
+    assert len(rows(house, "--only", "text")) > len(rows(house, "--only", "messages")) == 6
+    assert "'self-qa+sentence-qa' does not ask once" in house.refused("dataset", "a.jsonl", "--pairs")
+    assert house.refused("dataset", "a.jsonl", "--picks").endswith("has no picks to write")
+
+
+def test_what_is_refused(house: House, run: str) -> None:  # promise 6
     file = house.folder / "mine.jsonl"
     file.write_text("mine", encoding="utf-8")
     assert house.refused("dataset", "mine.jsonl") == "2 mine.jsonl exists already; --overwrite replaces it"
@@ -154,10 +214,12 @@ def test_what_is_refused(house: House, run: str) -> None:  # promise 5
     assert len((house.folder / "new" / "mine.jsonl").read_text(encoding="utf-8").splitlines()) == 12
 
 
-def test_one_form_a_file(house: House) -> None:  # promise 5
+def test_one_form_a_file(house: House) -> None:  # promises 5 and 6
     house.learn("--propose.strategies", "span-qa", "self-qa")
     error = house.refused("dataset", "a.jsonl")
-    assert error == "2 span-qa continue a text and self-qa answer a user's turn: one file holds one form, name which with --strategies"
+    both = "there are texts that were continued (span-qa) and answers to a user's turn (self-qa)"
+    assert error == f"2 {both}: one file holds one form, choose it with --only text or --only messages"
+    assert rows(house, "--only", "messages") == rows(house, "--strategies", "self-qa")
     assert all("messages" in row for row in rows(house, "--strategies", "self-qa"))
     spans = rows(house, "--strategies", "span-qa")
     assert all("completion" in row for row in spans) and len(spans) > 3  # a row for each of a self-edit's questions
