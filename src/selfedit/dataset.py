@@ -7,7 +7,6 @@ has one of the two: trainers decide by its first row. The turn in which a policy
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +18,7 @@ from selfedit.errors import ConfigError, DataError
 from selfedit.ledger import Reader
 from selfedit.ledger.database import write_atomically
 from selfedit.text import cue
-from selfedit.types import Candidate, Kept, Proposal, SelfEdit, Turn
+from selfedit.types import Candidate, Kept, Proposal, Turn
 
 Form = Literal["edits", "picks", "pairs", "examples"]
 Kind = Literal["messages", "text"]
@@ -105,12 +104,12 @@ def _key(proposal: Proposal) -> _Key:
 
 def edits(chosen: Sequence[Written]) -> list[Row]:
     """A row for each turn that was written: `messages`, or `prompt` and `completion` of a text that was continued. An empty one teaches nothing."""
-    return [_row(w, turn) for w in chosen for turn in writing(w.proposal.edit) if turn.completion.strip()]
+    return [_row(w, turn) for w in chosen for turn in w.proposal.edit.writing if turn.completion.strip()]
 
 
 def picks(chosen: Sequence[Written]) -> list[Row]:
     """A row for each self-edit whose strategy the policy picked: the question which one is best, and its answer."""
-    return [_row(w, turn) for w in chosen if (turn := pick(w.proposal.edit))]
+    return [_row(w, turn) for w in chosen if (turn := w.proposal.edit.pick)]
 
 
 def pairs(chosen: Sequence[Written], candidates: Sequence[Candidate]) -> list[Row]:
@@ -120,7 +119,7 @@ def pairs(chosen: Sequence[Written], candidates: Sequence[Candidate]) -> list[Ro
     """
     by_key = {_key(w.proposal): w for w in chosen}
     names = list(dict.fromkeys(w.proposal.edit.strategy for w in chosen))
-    many = {w.proposal.edit.strategy for w in chosen if not at_once([turn.prompt for turn in writing(w.proposal.edit)])}
+    many = {w.proposal.edit.strategy for w in chosen if not at_once([turn.prompt for turn in w.proposal.edit.writing])}
     if many:
         rest = ", ".join(name for name in names if name not in many)
         why = f"strategy '{min(many, key=names.index)}' does not ask once for the whole passage, so its self-edits cannot be paired"
@@ -131,7 +130,7 @@ def pairs(chosen: Sequence[Written], candidates: Sequence[Candidate]) -> list[Ro
         sides = [own[k.task_id, k.round, k.index] for k in dpo.select(list(own.values()))]
         for best, worst in zip(sides[::2], sides[1::2], strict=True):
             if w := by_key.get(_key(best.proposal)):
-                [good], [bad] = writing(best.proposal.edit), writing(worst.proposal.edit)
+                [good], [bad] = best.proposal.edit.writing, worst.proposal.edit.writing
                 plain = good.prompt.continued
                 row = {
                     "prompt": good.prompt.text if plain else _asked(good),
@@ -152,17 +151,6 @@ def examples(chosen: Sequence[Written]) -> list[Row]:
             )
             found.append({**asked, **w.facts})
     return found
-
-
-def pick(edit: SelfEdit) -> Turn | None:
-    """The turn in which the policy picked the strategy, known by the chances that it was drawn from; None where it was not asked."""
-    drawn = rf"(^|, ){re.escape(edit.strategy)} \d+\.\d%(, |$)"
-    return next((turn for turn in edit.turns[:1] if turn.completion.strip() == edit.strategy and re.search(drawn, turn.prompt.given)), None)
-
-
-def writing(edit: SelfEdit) -> tuple[Turn, ...]:
-    """The turns in which the self-edit was written: all but the pick."""
-    return edit.turns[1:] if pick(edit) else edit.turns
 
 
 def _of_one_kind(rows: Iterable[Row]) -> None:

@@ -201,9 +201,7 @@ def _candidate(printer: Printer, folder: Path, name: str) -> None:
 
 
 def _print_edit(printer: Printer, proposal: Proposal, candidate: Candidate | None) -> None:
-    from selfedit.dataset import pick
-
-    edit, picked = proposal.edit, pick(proposal.edit)
+    edit, picked = proposal.edit, proposal.edit.pick
     printer.fact("strategy", f"{edit.strategy}, seed {proposal.seed}")
     if candidate:
         reward = candidate.reward

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from selfedit import stats
 from selfedit.errors import LedgerError
 from selfedit.report.words import signed
-from selfedit.types import Answer, Candidate, Interval, Kept, Question, Reward, SelfEdit, Task, Verdict
+from selfedit.types import Answer, Candidate, Interval, Kept, Question, Reward, Task, Verdict
 
 SHOWN = 3
 """Best and worst self-edits in the gallery."""
@@ -139,12 +139,6 @@ def review(tasks: Sequence[Task], candidates: Sequence[Candidate], kept: Sequenc
 def key(candidate: Candidate) -> tuple[str, int, int]:
     """What a candidate is known by: task, round, index."""
     return candidate.proposal.task_id, candidate.proposal.round, candidate.proposal.index
-
-
-def picked(edit: SelfEdit) -> bool:
-    """Whether the policy picked its strategy: then the first turn is the pick, and says among which chances that name was drawn."""
-    first = edit.turns[0] if edit.turns else None
-    return first is not None and first.completion.strip() == edit.strategy and f", {edit.strategy} " in f", {first.prompt.given}"
 
 
 def _place(candidate: Candidate) -> str:

@@ -19,7 +19,7 @@ from selfedit.ledger import Reader, RunInfo, Step
 from selfedit.report import analysis, figures, findings, reliability
 from selfedit.report.analysis import Analysis
 from selfedit.report.comparison import Comparison, compare
-from selfedit.report.edits import Edits, picked, review
+from selfedit.report.edits import Edits, review
 from selfedit.report.reliability import Trust
 from selfedit.report.words import FILTERS, LABELS
 from selfedit.types import Candidate, Cost, Task
@@ -194,7 +194,7 @@ def _picking(search: str, candidates: Sequence[Candidate]) -> str:
     """Who picked the strategies of the self-edits, where they were not taken in turn."""
     if search == "bandit":
         return "drawn by the bandit"
-    return "picked by the policy" if all(picked(candidate.proposal.edit) for candidate in candidates) else ""
+    return "picked by the policy" if all(candidate.proposal.edit.pick for candidate in candidates) else ""
 
 
 def _part(name: str) -> str:

@@ -55,6 +55,18 @@ class SelfEdit:
     examples: tuple[Example, ...]
     dropped: tuple[Dropped, ...] = ()
 
+    @property
+    def pick(self) -> Turn | None:
+        """The turn in which the policy picked the strategy, known by the chances that it was drawn from; None where it was not asked."""
+        first = self.turns[0] if self.turns else None
+        drawn = first is not None and first.completion.strip() == self.strategy and f", {self.strategy} " in f", {first.prompt.given}"
+        return first if drawn else None
+
+    @property
+    def writing(self) -> tuple[Turn, ...]:
+        """The turns in which it was written: all but the pick."""
+        return self.turns[1:] if self.pick else self.turns
+
 
 @dataclass(frozen=True, slots=True)
 class Demonstration:

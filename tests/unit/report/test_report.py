@@ -31,7 +31,6 @@ from selfedit.errors import LedgerError
 from selfedit.ledger import Ledger, Reader
 from selfedit.report import write
 from selfedit.report.comparison import compare
-from selfedit.report.edits import picked
 from selfedit.report.words import percent, percent_range, points, points_range, signed
 from selfedit.types import Candidate, Example, Prompt, Proposal, Reward, SelfEdit, Task, Turn
 
@@ -267,7 +266,7 @@ def test_a_policy_that_picks(tmp_path: Path):
     ],
 )
 def test_picks_are_known_by_their_turn(first: Turn | None, is_pick: bool):
-    assert picked(SelfEdit("key-facts", (first,) if first else (), ())) == is_pick
+    assert bool(SelfEdit("key-facts", (first,) if first else (), ()).pick) == is_pick
 
 
 @pytest.mark.parametrize("in_turn", [False, True])
