@@ -9,7 +9,7 @@ import sys
 _MALLOPT = {"M_TRIM_THRESHOLD": (-1, 2**30), "M_TOP_PAD": (-2, 2**28), "M_MMAP_MAX": (-4, 0)}
 _ENVIRONMENT = {
     "OMP_WAIT_POLICY": "PASSIVE",  # spinning threads starve each other as soon as anything else runs
-    "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "8192",  # ragged batches make many shapes; each is compiled once
+    "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "2048",  # ragged batches make many shapes; each is compiled once, and takes about 1 MB
     "TOKENIZERS_PARALLELISM": "false",
 }
 

@@ -11,6 +11,7 @@ from typing import TypeVar
 import torch
 
 from selfedit.engine.base import Progress
+from selfedit.engine.torch.memory import MEMORY
 
 R = TypeVar("R")
 
@@ -30,6 +31,7 @@ def together(
         if stop.is_set():
             raise KeyboardInterrupt
         done[worker] = units
+        MEMORY.tidy()
         if progress:
             progress(sum(done), total)
 

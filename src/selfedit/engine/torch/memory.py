@@ -1,0 +1,41 @@
+"""Freed memory goes back to the system when too much of it has gathered.
+
+`selfedit.machine` has the allocator keep what is freed, because fetching it again is slow. But ragged batches ask for blocks of ever other sizes, and
+leave holes that the next ones do not fit: in a long run what is kept grows without end, to many times what is in use.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import sys
+import threading
+from pathlib import Path
+
+
+class Memory:
+    """Watches what this process holds of the machine's memory, bytes."""
+
+    def __init__(self, share: float = 0.25) -> None:
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None  # glibc has it, other C libraries do not
+        self.trim = trim if os.environ.get("SELFEDIT_TUNE") != "0" else None
+        self.most = self.least = share * os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if self.trim else 0.0
+        self.lock = threading.Lock()
+
+    def tidy(self) -> None:
+        """Give back what is free once more than `share` of the machine is held. What is in use may then grow by half before it is done again."""
+        if self.trim is None or held() <= self.most or not self.lock.acquire(blocking=False):
+            return
+        try:
+            self.trim(0)
+            self.most = max(self.least, 1.5 * held())
+        finally:
+            self.lock.release()
+
+
+def held() -> int:
+    """Bytes of memory that are this process's own now."""
+    return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+MEMORY = Memory()
