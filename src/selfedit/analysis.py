@@ -170,7 +170,7 @@ def shares(names: Iterable[str], of: int | None = None) -> dict[str, float]:
 # ---------------------------------------------------------------- what goes with reward
 
 Scored = Sequence[tuple[Values, float]]
-"""The self-edits of one task in one round, with their rewards."""
+"""The self-edits of one task that a selection chooses from, with their rewards."""
 
 
 def with_reward(tasks: Sequence[Sequence[Scored]]) -> dict[str, list[list[float]]]:

@@ -10,8 +10,8 @@ import pytest
 HOLES = """
 from selfedit.machine import tune
 tune()
-from selfedit.engine.torch.memory import Memory, held
-memory, sparing = Memory(share=0.0), Memory(share=1.0)
+from selfedit.engine.torch.memory import Allocator, held
+memory, sparing = Allocator(share=0.0), Allocator(share=1.0)
 blocks = [bytearray(b"1") * (100_000 + 10 * i) for i in range(4000)]  # 480 MB of ever other sizes, and then holes
 blocks = blocks[::50]
 before = held()

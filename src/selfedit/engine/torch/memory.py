@@ -13,7 +13,7 @@ import threading
 from pathlib import Path
 
 
-class Memory:
+class Allocator:
     """Watches what this process holds of the machine's memory, bytes."""
 
     def __init__(self, share: float = 0.25) -> None:
@@ -38,4 +38,4 @@ def held() -> int:
     return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
-MEMORY = Memory()
+ALLOCATOR = Allocator()

@@ -11,7 +11,7 @@ from typing import TypeVar
 import torch
 
 from selfedit.engine.base import Progress
-from selfedit.engine.torch.memory import MEMORY
+from selfedit.engine.torch.memory import ALLOCATOR
 
 R = TypeVar("R")
 
@@ -31,7 +31,7 @@ def together(
         if stop.is_set():
             raise KeyboardInterrupt
         done[worker] = units
-        MEMORY.tidy()
+        ALLOCATOR.tidy()
         if progress:
             progress(sum(done), total)
 
