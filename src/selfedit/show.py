@@ -120,19 +120,30 @@ def wrapped(where: Console, text: str, indent: int = 0) -> str:
     return f"\n{' ' * indent}".join(line for several in lines for line in several)
 
 
+class _Pace:
+    """How fast a stage goes. When the work goes on to its next part (fewer done than before, or out of another total), the count starts again."""
+
+    def __init__(self) -> None:
+        self.began, self.done, self.total = time.monotonic(), 0, 0
+
+    def left(self, done: int, total: int) -> str:
+        """The time left, by the pace of this part."""
+        now = time.monotonic()
+        if done < self.done or total != self.total > 0:
+            self.began = now
+        self.done, self.total = done, total
+        return time_left(done, total, now - self.began)
+
+
 class _Bar:
-    """A stage's bar. When the work goes on to its next part (fewer done than before, or out of another total), the bar starts again."""
+    """A stage's bar."""
 
     def __init__(self, bars: Bars, title: str) -> None:
-        self.bars, self.title = bars, title
-        self.began, self.done, self.total = time.monotonic(), 0, 0
+        self.bars, self.pace = bars, _Pace()
         self.task: TaskID = bars.add_task(escape(title), total=None, share="", left="")
 
     def __call__(self, done: int, total: int) -> None:
-        if total != self.total or done < self.done:
-            self.began, self.total = time.monotonic(), total
-        self.done = done
-        left = time_left(done, total, time.monotonic() - self.began)
+        left = self.pace.left(done, total)
         share = f"{100 * done // total:>3} %" if total else ""
         self.bars.update(self.task, total=total or None, completed=done, share=share, left=left)
 
@@ -141,14 +152,13 @@ class _Heartbeat:
     """A stage without a terminal: a line now and then, so that a log shows life."""
 
     def __init__(self, show: Show, title: str) -> None:
-        self.show, self.title = show, title
+        self.show, self.title, self.pace = show, title, _Pace()
         self.began = self.last = time.monotonic()
 
     def __call__(self, done: int, total: int) -> None:
-        now = time.monotonic()
+        now, left = time.monotonic(), self.pace.left(done, total)
         if now - self.last >= HEARTBEAT_S and total:
             self.last = now
-            left = time_left(done, total, now - self.began)
             self.show.say(f"{self.title}: {100 * done // total} %, {duration(now - self.began)}{', ' if left else ''}{left}")
 
 

@@ -67,6 +67,15 @@ def test_a_log_shows_life(capsys: pytest.CaptureFixture[str], monkeypatch: pytes
     ]
 
 
+def test_the_time_left_is_that_of_the_part_at_work(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock(monkeypatch)
+    with Show().stage("Training") as progress:
+        for done, total in ((10, 10), (0, 40), (20, 40)):
+            clock.now += 40
+            progress(done, total)
+    assert capsys.readouterr().err.splitlines()[2] == "  Training: 50 %, 2 min 00 s, 40 s left"
+
+
 def test_quick_stages_and_quiet_ones_leave_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     with Show().stage("Quick") as progress:
         progress(1, 1)
