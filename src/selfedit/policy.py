@@ -10,7 +10,9 @@ from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 
-from selfedit.config import Form, Propose, Recipe
+import numpy as np
+
+from selfedit.config import Expectation, Propose, Recipe
 from selfedit.edits import Strategy, build, chances, choosing, drawn, joined, parts, pieces, prompts_for
 from selfedit.engine.base import Engine, Progress
 from selfedit.rewards import correct
@@ -232,7 +234,7 @@ class Policy:
         return completions
 
     def answer(
-        self, exams: Sequence[tuple[Adapter | None, Task, Sequence[Question]]], progress: Progress | None = None, form: Form = "answer"
+        self, exams: Sequence[tuple[Adapter | None, Task, Sequence[Question]]], progress: Progress | None = None, form: Expectation = "answer"
     ) -> list[tuple[Answer, ...]]:
         """Put questions to adapters without the passage: a greedy answer, judged, and the log-likelihood of the gold one. One call for all."""
         asked = [(adapter, task, question) for adapter, task, questions in exams for question in questions]
@@ -259,19 +261,21 @@ class Policy:
         exams: Sequence[tuple[Adapter | None, Task, Sequence[Question]]],
         shown: Sequence[str] = (),
         progress: Progress | None = None,
-        form: Form = "answer",
+        form: Expectation = "answer",
     ) -> list[tuple[float | None, ...]]:
-        """The log-likelihood a token of the gold answers, nats, None where nobody knows one. Nothing is written: cheaper than answers.
+        """The log-likelihood of the gold answers, nats, None where nobody knows one. Nothing is written: cheaper than answers.
 
-        `shown` is a text in view for each exam. `form` sentence: of the passage's sentence that holds the answer, where one does.
+        `shown` is a text in view for each exam. `form` answer: a token of the answer itself. Sentence: a token of the passage's sentence that holds
+        it, where one does. Choice: of this sentence, whole, if one of the passage's is said.
         """
-        requests = [
-            ScoreRequest(self.question(task.title, question.question, text), self._reply(_gold(task, question, form)), adapter)
+        asked = [
+            (self.question(task.title, question.question, text), _sayable(task, question, form), adapter)
             for (adapter, task, questions), text in zip(exams, shown or [""] * len(exams), strict=True)
             for question in questions
             if question.answer
         ]
-        values = iter([score.mean for score in self.engine.score(requests, progress)])
+        scores = iter(self.engine.score([ScoreRequest(prompt, self._reply(said), who) for prompt, texts, who in asked for said in texts], progress))
+        values = iter([_expected([next(scores) for _ in texts], form) for _, texts, _ in asked])
         return [tuple(next(values) if question.answer else None for question in questions) for _, _, questions in exams]
 
     def expect(self, texts: Sequence[tuple[Adapter | None, Task, Sequence[str]]], progress: Progress | None = None) -> list[tuple[Score, ...]]:
@@ -284,8 +288,21 @@ class Policy:
         return [tuple(next(scores) for _ in some) for _, _, some in texts]
 
 
-def _gold(task: Task, question: Question, form: Form) -> str:
-    return holding(pieces(task.context), question.question, question.answer) if form == "sentence" else question.answer
+def _sayable(task: Task, question: Question, form: Expectation) -> tuple[str, ...]:
+    """The gold answer in its form, and then what could be chosen instead of it."""
+    if form == "answer":
+        return (question.answer,)
+    sentences = pieces(task.context)
+    gold = holding(sentences, question.question, question.answer)
+    return (gold, *dict.fromkeys(s for s in sentences if s != gold)) if form == "choice" else (gold,)
+
+
+def _expected(scores: Sequence[Score], form: Expectation) -> float:
+    """The log-likelihood of the first."""
+    if form != "choice":
+        return scores[0].mean
+    totals = [sum(score.logprobs) for score in scores]
+    return totals[0] - float(np.logaddexp.reduce(totals))
 
 
 def _answer(question: Question, completion: Completion, gold_logprob: float | None = None) -> Answer:

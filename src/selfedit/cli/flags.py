@@ -41,7 +41,7 @@ class EngineFlags(TorchEngine):
     """`fake` needs no model: for tests, and to learn the tool. It has no further settings."""
 
 
-RewardType = Literal["correctness", "likelihood", "mix", "perplexity", "majority", "judge", "python"]
+RewardType = Literal["correctness", "likelihood", "choice", "mix", "perplexity", "majority", "judge", "python"]
 
 
 class RewardFlags(PythonFunction, Judge, Majority, Perplexity, Mix):

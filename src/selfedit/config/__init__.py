@@ -9,7 +9,19 @@ from selfedit.config.engine import EngineSettings, FakeEngine, TorchEngine
 from selfedit.config.exam import ARMS, Documents, Evaluation, Questions
 from selfedit.config.inner import MIXED, MOST_CHOICES, Inner, Propose
 from selfedit.config.recipe import UNIONS, GuardSettings, Recipe, load_recipe, parse_recipe
-from selfedit.config.rewards import Correctness, Form, Judge, Likelihood, Majority, Mix, Perplexity, PythonFunction, RewardSettings
+from selfedit.config.rewards import (
+    Choice,
+    Correctness,
+    Expectation,
+    Form,
+    Judge,
+    Likelihood,
+    Majority,
+    Mix,
+    Perplexity,
+    PythonFunction,
+    RewardSettings,
+)
 from selfedit.config.screening import SCREENS, EarlyStop, Gradient, Halving, InContext, NoScreening, ScreeningSettings, Selective, Trials
 
 __all__ = [
@@ -24,6 +36,7 @@ __all__ = [
     "AlgorithmSettings",
     "Archive",
     "Bandit",
+    "Choice",
     "ColdStart",
     "Correctness",
     "Documents",
@@ -31,6 +44,7 @@ __all__ = [
     "EngineSettings",
     "Evaluation",
     "Evolve",
+    "Expectation",
     "FakeEngine",
     "Form",
     "Gradient",

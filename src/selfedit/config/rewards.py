@@ -11,6 +11,8 @@ from selfedit.config.base import Settings
 
 Form = Literal["answer", "sentence"]
 """The form of what a model is expected to say."""
+Expectation = Form | Literal["choice"]
+"""What a gold answer's likelihood is measured of: a token of it in this form, or the choice of its sentence among all of the passage."""
 
 
 class Correctness(Settings):
@@ -25,6 +27,12 @@ class Likelihood(Settings):
     type: Literal["likelihood"] = "likelihood"
     of: Form = "answer"
     """Of the gold answer itself, or of the passage's `sentence` that holds it, for self-edits that teach whole sentences."""
+
+
+class Choice(Settings):
+    """Probability that the sentence which holds the right answer is said, if any of the passage's is. For self-edits that teach whole sentences."""
+
+    type: Literal["choice"] = "choice"
 
 
 class Mix(Settings):
@@ -103,4 +111,4 @@ class PythonFunction(Settings):
     """Where it is imported from, as in `package.module:function`. It is called with (task, edit, answers, base_answers), see docs/rewards.md."""
 
 
-RewardSettings = Annotated[Correctness | Likelihood | Mix | Perplexity | Majority | Judge | PythonFunction, Field(discriminator="type")]
+RewardSettings = Annotated[Correctness | Likelihood | Choice | Mix | Perplexity | Majority | Judge | PythonFunction, Field(discriminator="type")]

@@ -14,7 +14,7 @@ from itertools import accumulate
 
 import numpy as np
 
-from selfedit.config import EarlyStop, Form, Gradient, Halving, InContext, NoScreening, ScreeningSettings, Selective
+from selfedit.config import EarlyStop, Expectation, Gradient, Halving, InContext, NoScreening, ScreeningSettings, Selective
 from selfedit.engine.base import Progress
 from selfedit.loop.inner import Base, Inner, chunks, groups
 from selfedit.policy import Policy, derive
@@ -77,7 +77,7 @@ class Screening(Inner):
         return [Rating(p.task_id, p.round, p.index, settings.type, rung, value) for p, value in zip(proposals, values, strict=True)]
 
     @property
-    def _form(self) -> Form:
+    def _form(self) -> Expectation:
         return needs(self.policy.recipe.reward).form
 
     def _job(self, settings: Halving | Gradient, rung: int, proposal: Proposal) -> TrainJob:

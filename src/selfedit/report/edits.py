@@ -18,6 +18,7 @@ SHOWN = 3
 _MEANINGS = {
     "correctness": "The reward is the share of its document's reward questions that it answered correctly.",
     "likelihood": "The reward is what the right answers to its document's reward questions gained in log-likelihood, in nats a token.",
+    "choice": "The reward is the probability that it answers its document's reward questions with the sentences that hold the answers.",
     "mix": "The reward is a weighted sum: the share of reward questions it answered correctly, and what the right answers gained in likelihood.",
     "perplexity": "The reward is what sentences of its document that were withheld from training gained in log-likelihood, in nats a token.",
     "majority": "The reward is the share of its answers that agree with the majority of all answers to its document's reward questions.",

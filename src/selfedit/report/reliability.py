@@ -33,8 +33,10 @@ Answers = Mapping[str, Sequence[Answer]]
 MEASURES: dict[str, Callable[[Answer, float | None], float | None]] = {
     "correctness": lambda answer, before: None if answer.correct is None else float(answer.correct),
     "likelihood": lambda answer, before: None if answer.gold_logprob is None or before is None else answer.gold_logprob - before,
+    "choice": lambda answer, before: None if answer.gold_logprob is None else math.exp(answer.gold_logprob),
 }
-"""Rewards as means over questions: what one answer adds, given the log-likelihood of the gold answer before."""
+"""Rewards as means over questions: what one answer adds, given the log-likelihood of the gold answer before. Two of them are likelihoods of
+different texts, and only one was measured."""
 MIX = "mix"
 """Both, with the weights of a recipe that has this reward, else half of each."""
 
@@ -96,7 +98,7 @@ def review(reader: Reader) -> Trust | None:
         return None
     S = int(recipe["trials"]["seeds"])
     base = reader.results("base", "reward")
-    arrays = _arrays(tasks, candidates, base, S, _weights(recipe["reward"]))
+    arrays = _arrays(tasks, candidates, base, S, recipe["reward"])
     scored = [candidate for candidate in candidates if candidate.reward.value is not None]
     answering = _cost(steps, "candidates-", len(candidates) * S)
     return Trust(
@@ -130,20 +132,22 @@ def _weights(reward: Mapping[str, Any]) -> tuple[float, float]:
 
 
 def _arrays(
-    tasks: Sequence[Task], candidates: Sequence[Candidate], base: Sequence[Result], S: int, weights: tuple[float, float]
+    tasks: Sequence[Task], candidates: Sequence[Candidate], base: Sequence[Result], S: int, reward: Mapping[str, Any]
 ) -> dict[str, list[Cube]]:
     """What each answer adds to each reward, a (K, S, Q) array for every task; self-edits without a reward are left out."""
     before = {(result.task_id, answer.question): answer.gold_logprob for result in base for answer in result.answers}
     found: dict[str, list[Cube]] = {}
-    for name, measure in MEASURES.items():
+    for name in ("correctness", "choice" if reward["type"] == "choice" else "likelihood"):
+        measure = MEASURES[name]
         for task in tasks:
             group = [c for c in candidates if c.proposal.task_id == task.id and c.reward.value is not None]
             values = [[measure(answer, before.get((task.id, answer.question))) for answer in c.answers] for c in group]
             if values and all(value is not None for row in values for value in row):
                 found.setdefault(name, []).append(np.array(values, dtype=float).reshape(len(group), S, len(task.reward_questions)))
-    both = [found.get(name, []) for name in MEASURES]
-    if all(both) and len({len(groups) for groups in both}) == 1:
-        found[MIX] = [weights[0] * a + weights[1] * b for a, b in zip(*both, strict=True)]
+    right, gain = found.get("correctness", []), found.get("likelihood", [])
+    if right and len(right) == len(gain):
+        each_right, each_nat = _weights(reward)
+        found[MIX] = [each_right * a + each_nat * b for a, b in zip(right, gain, strict=True)]
     return found
 
 

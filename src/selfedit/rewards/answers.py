@@ -1,4 +1,4 @@
-"""Rewards made of answers to the reward questions: correctness, likelihood, and both. What was not measured is unscored, never 0."""
+"""Rewards made of answers to the reward questions: correctness, likelihood, both, and choice. What was not measured is unscored, never 0."""
 
 from __future__ import annotations
 
@@ -36,6 +36,19 @@ def likelihood(answers: Sequence[Answer], base_answers: Sequence[Answer]) -> Rew
         gains.append(after - before)
     value = sum(gains) / len(gains)
     return Reward(value, "likelihood") if math.isfinite(value) else Reward(None, "likelihood", f"log-likelihood is not finite ({value})")
+
+
+def choice(answers: Sequence[Answer]) -> Reward:
+    """Mean probability of saying the sentence that holds the right answer, if one of the passage's is said, 0 to 1. Correctness without its steps.
+
+    Of a passage learned by heart every sentence is likely once it has begun; what a question decides is which one begins.
+    """
+    if not answers:
+        return Reward(None, "choice", "no reward questions")
+    measured = [answer.gold_logprob for answer in answers if answer.gold_logprob is not None and not math.isnan(answer.gold_logprob)]
+    if len(measured) < len(answers):
+        return Reward(None, "choice", f"no log-likelihood under the adapter for {len(answers) - len(measured)} of {len(answers)} questions")
+    return Reward(sum(map(math.exp, measured)) / len(measured), "choice")
 
 
 def mix(settings: Mix, answers: Sequence[Answer], base_answers: Sequence[Answer]) -> Reward:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-from selfedit.config import Form
+from selfedit.config import Expectation
 from selfedit.types import Answer, JudgeReply, Score, SelfEdit, Task
 
 
@@ -23,7 +23,7 @@ class Needs:
     temperature: float = 0.0
     texts: bool = False
     gold: bool = False
-    form: Form = "answer"
+    form: Expectation = "answer"
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import inspect
 from collections.abc import Sequence
 
-from selfedit.config import UNIONS, Correctness, Judge, Likelihood, Majority, Mix, Perplexity, PythonFunction, RewardSettings
+from selfedit.config import UNIONS, Choice, Correctness, Judge, Likelihood, Majority, Mix, Perplexity, PythonFunction, RewardSettings
 from selfedit.rewards import judge as llm
 from selfedit.rewards import python as own
-from selfedit.rewards.answers import correctness, likelihood, mix
+from selfedit.rewards.answers import choice, correctness, likelihood, mix
 from selfedit.rewards.base import Measured, Memory, Needs
 from selfedit.rewards.majority import majority
 from selfedit.rewards.perplexity import perplexity, withheld, without
@@ -23,6 +23,8 @@ def needs(settings: RewardSettings) -> Needs:
     match settings:
         case Likelihood() | Mix():
             return Needs(answers=True, gold=True, form=settings.of)
+        case Choice():
+            return Needs(answers=True, gold=True, form="choice")
         case Correctness() | Judge():
             return Needs(answers=True, gold=True)
         case PythonFunction():
@@ -40,6 +42,8 @@ def reward(settings: RewardSettings, measured: Sequence[Measured], memory: Memor
             return [correctness(m.answers) for m in measured]
         case Likelihood():
             return [likelihood(m.answers, m.base_answers) for m in measured]
+        case Choice():
+            return [choice(m.answers) for m in measured]
         case Mix():
             return [mix(settings, m.answers, m.base_answers) for m in measured]
         case Perplexity():

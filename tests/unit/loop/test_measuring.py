@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import contextmanager
@@ -117,6 +118,25 @@ def test_likelihood_is_measured_in_the_form_that_is_taught(tmp_path: Path) -> No
         expected = {holding(pieces(t.context), q.question, q.answer) if of == "sentence" else q.answer for t, q in asked}
         assert all(any(gold.startswith(one) for gold in engine.golds) for one in expected) and len(engine.golds) == len(expected)
         assert all(c.reward.value is not None for c in found)
+
+
+def test_a_choice_is_among_all_sentences_of_the_passage(tmp_path: Path) -> None:  # promise 2
+    engine = Watched()
+    found = improved(tmp_path / "run", engine, recipe(reward={"type": "choice"}))
+    with Reader(tmp_path / "run") as reader:
+        tasks = reader.tasks()
+    adapters = len(found) // len(tasks)
+    assert engine.asked["scored"] == adapters * sum(len(pieces(t.context)) * len(t.reward_questions) for t in tasks)
+    policy = Policy(Fake(), recipe())
+    for t in tasks:
+        sentences = pieces(t.context)
+        [likelihoods] = policy.gold([(None, t, t.reward_questions)], form="choice")
+        for question, value in zip(t.reward_questions, likelihoods, strict=True):
+            prompt, gold = policy.question(t.title, question.question), holding(sentences, question.question, question.answer)
+            said = [policy.engine.tokenizer.encode_more(s) + policy.engine.tokenizer.end for s in sentences]
+            scores = policy.engine.score([ScoreRequest(prompt, tokens) for tokens in said])
+            odds = [math.exp(sum(score.logprobs)) for score in scores]
+            assert value is not None and math.exp(value) == pytest.approx(odds[sentences.index(gold)] / sum(odds))
 
 
 def test_perplexity_trains_on_nothing_it_measures(tmp_path: Path) -> None:

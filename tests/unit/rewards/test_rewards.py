@@ -6,7 +6,7 @@ from typing import get_args
 import pytest
 from tests.unit.rewards.made import Notes, answer, edit, task
 
-from selfedit.config import Correctness, Likelihood, Majority, Mix, Perplexity, PythonFunction, RewardSettings
+from selfedit.config import Choice, Correctness, Likelihood, Majority, Mix, Perplexity, PythonFunction, RewardSettings
 from selfedit.rewards import REWARDS, Measured, Needs, correctness, likelihood, needs, reward
 from selfedit.types import Reward
 
@@ -51,7 +51,20 @@ def test_mix_is_a_weighted_sum_on_stated_scales() -> None:
     assert unscored == Reward(None, "mix", "no log-likelihood under the current weights for: a")
 
 
-@pytest.mark.parametrize(("settings", "kind"), [(Correctness(), "correctness"), (Likelihood(), "likelihood"), (Mix(), "mix")])
+def test_choice_is_the_mean_probability() -> None:
+    """(1/2 + 1/8) / 2; without a base to compare with, and without a likelihood unscored."""
+    half, eighth = answer("a", logprob=-math.log(2)), answer("b", logprob=-math.log(8))
+    [found] = score(Choice(), Measured(task(), edit(), answers=(half, eighth)))
+    assert (found.value, found.kind) == (pytest.approx(0.3125), "choice")
+    assert score(Choice(), Measured(task(), edit(), answers=(answer("c", logprob=-math.inf),))) == [Reward(0.0, "choice")]
+    unmeasured = Measured(task(), edit(), answers=(half, answer("c")))
+    assert score(Choice(), unmeasured, Measured(task(), edit())) == [
+        Reward(None, "choice", "no log-likelihood under the adapter for 1 of 2 questions"),
+        Reward(None, "choice", "no reward questions"),
+    ]
+
+
+@pytest.mark.parametrize(("settings", "kind"), [(Correctness(), "correctness"), (Likelihood(), "likelihood"), (Choice(), "choice"), (Mix(), "mix")])
 def test_reward_as_the_recipe_says(settings: RewardSettings, kind: str) -> None:
     answers = (answer("a", True, -1.0),)
     assert [r.kind for r in score(settings, Measured(task(), edit(), answers=answers, base_answers=answers))] == [kind]
@@ -59,6 +72,7 @@ def test_reward_as_the_recipe_says(settings: RewardSettings, kind: str) -> None:
 
 def test_a_reward_says_what_it_needs() -> None:
     assert needs(Correctness()) == needs(Likelihood()) == Needs(answers=True, gold=True)
+    assert needs(Choice()) == Needs(answers=True, gold=True, form="choice")
     assert needs(Likelihood(of="sentence")) == needs(Mix(of="sentence")) == Needs(answers=True, gold=True, form="sentence")
     assert needs(Majority(samples=5, temperature=0.9)) == Needs(samples=5, temperature=0.9)
     assert needs(Perplexity()) == Needs(texts=True)
