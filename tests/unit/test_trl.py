@@ -84,7 +84,7 @@ def values(candidates: Sequence[Candidate]) -> list[float | None]:
 SENTENCES = {"type": "likelihood", "of": "sentence"}
 
 
-@pytest.mark.parametrize("kind", ["correctness", "likelihood", SENTENCES, SENTENCES | {"type": "mix"}, "mix", "perplexity", "majority"])
+@pytest.mark.parametrize("kind", ["correctness", "likelihood", "choice", SENTENCES, SENTENCES | {"type": "mix"}, "mix", "perplexity", "majority"])
 @pytest.mark.parametrize(("chat", "max_tokens"), [(True, 256), (True, 40), (False, 256)])
 def test_the_loops_own_rewards(tmp_path: Path, kind: str | dict[str, str], chat: bool, max_tokens: int) -> None:  # promise 1
     propose = {"strategies": ["self-qa", "implications"], "candidates": 4, "sampling": {"max_tokens": max_tokens, "temperature": 1.0}}

@@ -16,7 +16,7 @@ import numpy as np
 
 from selfedit.ledger import Reader, Step
 from selfedit.reliability import Array, BestOf, Screened, best_of, icc, screened, seeds_for, single, spearman_brown, standings
-from selfedit.report.words import percent, plural, signed
+from selfedit.report.words import percent, plural, points, signed
 from selfedit.types import Answer, Candidate, Cost, Interval, Result, Task
 
 FILE = "reliability.json"
@@ -241,7 +241,10 @@ def verdict(trust: Trust) -> str:
     best = max(known, key=lambda reward: reward.within.mean if reward.within else 0.0)
     if best.wanted is None:
         return "No reward tells these self-edits apart."
-    return f"{best.name.capitalize()} tells self-edits apart best."
+    gains = _in_answers(trust)
+    useful = max(gains, key=lambda name: gains[name], default=best.name)
+    but = "" if gains.get(best.name) == gains.get(useful) else f"; what {useful} chooses answers more questions"
+    return f"{best.name.capitalize()} tells self-edits apart best{but}."
 
 
 def sentence(trust: Trust) -> str:
@@ -259,7 +262,14 @@ def sentence(trust: Trust) -> str:
         assert true is not None
         gains = f"looks {signed(first.apparent.mean)} better than a random one, and is {signed(true.mean)}"
         said.append(f"The best self-edit by one seed of {chosen.name} {gains}.")
+    if worth := ", ".join(f"{points(gain)} points by {name}" for name, gain in _in_answers(trust).items()):
+        said.append(f"In correct answers, by the other seeds, the best by one seed is worth {worth}.")
     return " ".join([*said, *_warning(trust)])
+
+
+def _in_answers(trust: Trust) -> dict[str, float]:
+    """What the best self-edit by one seed of each reward truly gains in the share of correct answers."""
+    return {reward.name: gain.mean for reward in trust.rewards for gain in reward.in_answers[:1] if gain}
 
 
 def _warning(trust: Trust) -> list[str]:

@@ -30,12 +30,12 @@ from selfedit.policy import Policy
 from selfedit.reliability import best_of, icc, spearman
 from selfedit.report import write
 from selfedit.report.reliability import Trust, as_json, review, sentence, verdict
-from selfedit.types import Answer, Candidate, Proposal, Question, Rating, Result, Reward, SelfEdit, Task, Trained, TrainJob
+from selfedit.types import Answer, Candidate, Interval, Proposal, Question, Rating, Result, Reward, SelfEdit, Task, Trained, TrainJob
 
 T, K, S, Q = 4, 3, 2, 2
 
 
-def tell(folder: Path, failed: Sequence[int] = (), logprobs: bool = True, before: float = -2.0) -> np.ndarray:
+def tell(folder: Path, failed: Sequence[int] = (), logprobs: bool = True, before: float = -2.0, reward: str = "correctness") -> np.ndarray:
     """A made-up run; returns whether each answer is correct, (T, K, S, Q)."""
     rng = np.random.default_rng(4)
     correct = rng.random((T, K, S, Q)) < np.linspace(0.2, 0.8, K)[None, :, None, None]
@@ -49,7 +49,7 @@ def tell(folder: Path, failed: Sequence[int] = (), logprobs: bool = True, before
         answers = tuple(Answer(asked[t][q], "said", bool(marks[s, q]), -1.0 + marks[s, q] if logprobs else None) for s in range(S) for q in range(Q))
         return Candidate(p, Reward(float(marks.mean()), "correctness"), answers, tokens=600)
 
-    with Ledger.create(folder, command="eval", recipe=parse_recipe({"trials": {"seeds": S}}), environment={}) as ledger:
+    with Ledger.create(folder, command="eval", recipe=parse_recipe({"trials": {"seeds": S}, "reward": {"type": reward}}), environment={}) as ledger:
         ledger.step("tasks", Task, lambda: tasks)
         known = before if logprobs else None
         ledger.step(
@@ -96,6 +96,26 @@ def test_rewards_are_those_of_the_answers(tmp_path: Path) -> None:  # promise 1
         cost = next(step.cost for step in reader.steps() if step.name == "trials/candidates-0")
     assert found.cost.train_tokens == 600 / S and found.cost.sample_tokens == 48 / S
     assert found.cost.cpu_s == pytest.approx(cost.cpu_s / (T * K * S)) and 0 < cost.train_cpu_s + cost.sample_cpu_s <= cost.cpu_s
+
+
+def test_choice_stands_in_the_place_of_likelihood(tmp_path: Path) -> None:  # promise 1
+    correct = tell(tmp_path / "run", reward="choice")
+    found = reviewed(tmp_path / "run")
+    assert [reward.name for reward in found.rewards] == ["correctness", "choice"]
+    assert found.rewards[1].mean == pytest.approx(np.exp(-1 + correct.astype(float)).mean())
+
+
+def test_reliable_is_not_called_useful(tmp_path: Path) -> None:  # promise 1
+    tell(tmp_path / "run")
+    found = reviewed(tmp_path / "run")
+    sharp = Interval(0.9, 0.8, 1.0, 9)
+    more, less = (
+        replace(found.rewards[i], name=name, within=sharp, in_answers=[Interval(gain, 0, 1, 9)]) for i, name, gain in ((0, "a", 0.08), (1, "b", 0.02))
+    )
+    best = replace(found, rewards=[replace(less, within=Interval(0.95, 0.9, 1.0, 9)), more])
+    assert verdict(best) == "B tells self-edits apart best; what a chooses answers more questions."
+    assert "worth +2.0 points by b, +8.0 points by a." in sentence(best)
+    assert verdict(replace(found, rewards=[more, less])) == "A tells self-edits apart best."
 
 
 def test_screens_stand_beside_the_full_reward(tmp_path: Path) -> None:  # promise 2
