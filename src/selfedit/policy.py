@@ -16,7 +16,7 @@ from selfedit.config import Expectation, Propose, Recipe
 from selfedit.edits import Strategy, build, chances, choosing, drawn, joined, parts, pieces, prompts_for
 from selfedit.engine.base import Engine, Progress
 from selfedit.rewards import correct
-from selfedit.text import ask, cue, holding
+from selfedit.text import ask, contains, cue, holding
 from selfedit.types import (
     Adapter,
     Answer,
@@ -266,16 +266,17 @@ class Policy:
         """The log-likelihood of the gold answers, nats, None where nobody knows one. Nothing is written: cheaper than answers.
 
         `shown` is a text in view for each exam. `form` answer: a token of the answer itself. Sentence: a token of the passage's sentence that holds
-        it, where one does. Choice: of this sentence, whole, if one of the passage's is said.
+        it, where one does. Choice: of the sentences that hold it, if one of the passage's is said; None where all do, or none.
         """
         asked = [
-            (self.question(task.title, question.question, text), _sayable(task, question, form), adapter)
+            (self.question(task.title, question.question, text), *_sayable(task, question, form), adapter)
             for (adapter, task, questions), text in zip(exams, shown or [""] * len(exams), strict=True)
             for question in questions
             if question.answer
         ]
-        scores = iter(self.engine.score([ScoreRequest(prompt, self._reply(said), who) for prompt, texts, who in asked for said in texts], progress))
-        values = iter([_expected([next(scores) for _ in texts], form) for _, texts, _ in asked])
+        requests = [ScoreRequest(prompt, self._reply(said), who) for prompt, right, wrong, who in asked for said in (*right, *wrong)]
+        scores = iter(self.engine.score(requests, progress))
+        values = iter([_expected([next(scores) for _ in right], [next(scores) for _ in wrong]) for _, right, wrong, _ in asked])
         return [tuple(next(values) if question.answer else None for question in questions) for _, _, questions in exams]
 
     def expect(self, texts: Sequence[tuple[Adapter | None, Task, Sequence[str]]], progress: Progress | None = None) -> list[tuple[Score, ...]]:
@@ -288,21 +289,23 @@ class Policy:
         return [tuple(next(scores) for _ in some) for _, _, some in texts]
 
 
-def _sayable(task: Task, question: Question, form: Expectation) -> tuple[str, ...]:
-    """The gold answer in its form, and then what could be chosen instead of it."""
+def _sayable(task: Task, question: Question, form: Expectation) -> tuple[Sequence[str], Sequence[str]]:
+    """The texts that give the gold answer in its form, and those that could be chosen instead; neither where there is no choice."""
     if form == "answer":
-        return (question.answer,)
-    sentences = pieces(task.context)
-    gold = holding(sentences, question.question, question.answer)
-    return (gold, *dict.fromkeys(s for s in sentences if s != gold)) if form == "choice" else (gold,)
+        return [question.answer], []
+    sentences = list(dict.fromkeys(pieces(task.context)))
+    if form == "sentence":
+        return [holding(sentences, question.question, question.answer)], []
+    right = [sentence for sentence in sentences if contains(sentence, question.answer)]
+    return (right, [sentence for sentence in sentences if sentence not in right]) if 0 < len(right) < len(sentences) else ([], [])
 
 
-def _expected(scores: Sequence[Score], form: Expectation) -> float:
-    """The log-likelihood of the first."""
-    if form != "choice":
-        return scores[0].mean
-    totals = [sum(score.logprobs) for score in scores]
-    return totals[0] - float(np.logaddexp.reduce(totals))
+def _expected(right: Sequence[Score], wrong: Sequence[Score]) -> float | None:
+    """The log-likelihood a token of what is right or, beside what is wrong, of choosing it."""
+    if not wrong:
+        return right[0].mean if right else None
+    totals = [[sum(score.logprobs) for score in scores] for scores in (right, [*right, *wrong])]
+    return float(np.logaddexp.reduce(totals[0]) - np.logaddexp.reduce(totals[1]))
 
 
 def _answer(question: Question, completion: Completion, gold_logprob: float | None = None) -> Answer:

@@ -19,7 +19,7 @@ from selfedit.engine.base import Progress
 from selfedit.loop.inner import Base, Inner, chunks, groups
 from selfedit.policy import Policy, derive
 from selfedit.reliability import order, standings
-from selfedit.rewards import likelihood, needs
+from selfedit.rewards import choice, likelihood, needs
 from selfedit.types import Answer, Optimizer, Proposal, Rating, Task, TrainJob
 
 STEP = 1.0
@@ -95,12 +95,24 @@ class Screening(Inner):
             exams = [
                 (t.adapter, tasks[p.task_id], tasks[p.task_id].reward_questions if t.adapter else ()) for t, p in zip(trained, proposals, strict=True)
             ]
-            return _gains(tasks, proposals, self.policy.gold(exams, progress=progress, form=self._form), base)
+            return self._rated(tasks, proposals, self.policy.gold(exams, progress=progress, form=self._form), base)
 
     def _in_context(self, tasks: Mapping[str, Task], proposals: Sequence[Proposal], base: Base, progress: Progress) -> list[float | None]:
         chosen = [tasks[p.task_id] for p in proposals]
         shown = [in_view(self.policy, task, p) for task, p in zip(chosen, proposals, strict=True)]
-        return _gains(tasks, proposals, self.policy.gold([(None, t, t.reward_questions) for t in chosen], shown, progress, self._form), base)
+        golds = self.policy.gold([(None, t, t.reward_questions) for t in chosen], shown, progress, self._form)
+        return self._rated(tasks, proposals, golds, base)
+
+    def _rated(
+        self, tasks: Mapping[str, Task], proposals: Sequence[Proposal], golds: Sequence[Sequence[float | None]], base: Base
+    ) -> list[float | None]:
+        """What the gold answers' log-likelihoods come to, as a gain or, where this is the reward, as a choice; None where nothing was measured."""
+        values = []
+        for p, gold in zip(proposals, golds, strict=True):
+            questions = tasks[p.task_id].reward_questions if gold else ()
+            answers = [Answer(q, "", None, value) for q, value in zip(questions, gold, strict=True)]
+            values.append((choice(answers) if self._form == "choice" else likelihood(answers, base[p.task_id])).value)
+        return values
 
 
 def one_step(job: TrainJob, measure: str) -> TrainJob:
@@ -121,16 +133,6 @@ def in_view(policy: Policy, task: Task, proposal: Proposal) -> str:
     lines = [f"{e.prompt} {e.text}".strip() for e in proposal.edit.examples if task.context not in e.text]
     used = accumulate(len(policy.engine.tokenizer.encode_more(line)) + 1 for line in lines)
     return "\n".join(line for line, tokens in zip(lines, used, strict=True) if tokens <= policy.engine.context_tokens // 2)
-
-
-def _gains(tasks: Mapping[str, Task], proposals: Sequence[Proposal], golds: Sequence[Sequence[float | None]], base: Base) -> list[float | None]:
-    """Likelihood gains where there are log-likelihoods, None where nothing was measured."""
-    values = []
-    for p, gold in zip(proposals, golds, strict=True):
-        questions = tasks[p.task_id].reward_questions if gold else ()
-        answers = [Answer(q, "", None, value) for q, value in zip(questions, gold, strict=True)]
-        values.append(likelihood(answers, base[p.task_id]).value)
-    return values
 
 
 # ---------------------------------------------------------------- who is left

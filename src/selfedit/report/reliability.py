@@ -16,7 +16,7 @@ import numpy as np
 
 from selfedit.ledger import Reader, Step
 from selfedit.reliability import Array, BestOf, Screened, best_of, icc, screened, seeds_for, single, spearman_brown, standings
-from selfedit.report.words import percent, plural, points, signed
+from selfedit.report.words import percent, plural, points, points_range, signed
 from selfedit.types import Answer, Candidate, Cost, Interval, Result, Task
 
 FILE = "reliability.json"
@@ -142,8 +142,10 @@ def _arrays(
         for task in tasks:
             group = [c for c in candidates if c.proposal.task_id == task.id and c.reward.value is not None]
             values = [[measure(answer, before.get((task.id, answer.question))) for answer in c.answers] for c in group]
-            if values and all(value is not None for row in values for value in row):
-                found.setdefault(name, []).append(np.array(values, dtype=float).reshape(len(group), S, len(task.reward_questions)))
+            cube = np.array(values, dtype=float).reshape(len(group), S, len(task.reward_questions))
+            counted = cube[:, :, ~np.isnan(cube).all(axis=(0, 1))]
+            if counted.size and not np.isnan(counted).any():
+                found.setdefault(name, []).append(counted)
     right, gain = found.get("correctness", []), found.get("likelihood", [])
     if right and len(right) == len(gain):
         each_right, each_nat = _weights(reward)
@@ -241,10 +243,7 @@ def verdict(trust: Trust) -> str:
     best = max(known, key=lambda reward: reward.within.mean if reward.within else 0.0)
     if best.wanted is None:
         return "No reward tells these self-edits apart."
-    gains = _in_answers(trust)
-    useful = max(gains, key=lambda name: gains[name], default=best.name)
-    but = "" if gains.get(best.name) == gains.get(useful) else f"; what {useful} chooses answers more questions"
-    return f"{best.name.capitalize()} tells self-edits apart best{but}."
+    return f"{best.name.capitalize()} tells self-edits apart best."
 
 
 def sentence(trust: Trust) -> str:
@@ -262,14 +261,10 @@ def sentence(trust: Trust) -> str:
         assert true is not None
         gains = f"looks {signed(first.apparent.mean)} better than a random one, and is {signed(true.mean)}"
         said.append(f"The best self-edit by one seed of {chosen.name} {gains}.")
-    if worth := ", ".join(f"{points(gain)} points by {name}" for name, gain in _in_answers(trust).items()):
+    gained = {reward.name: gain for reward in trust.rewards for gain in reward.in_answers[:1] if gain}
+    if worth := ", ".join(f"{points(gain.mean)} points by {name} ({points_range(gain)})" for name, gain in gained.items()):
         said.append(f"In correct answers, by the other seeds, the best by one seed is worth {worth}.")
     return " ".join([*said, *_warning(trust)])
-
-
-def _in_answers(trust: Trust) -> dict[str, float]:
-    """What the best self-edit by one seed of each reward truly gains in the share of correct answers."""
-    return {reward.name: gain.mean for reward in trust.rewards for gain in reward.in_answers[:1] if gain}
 
 
 def _warning(trust: Trust) -> list[str]:

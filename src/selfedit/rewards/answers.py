@@ -39,16 +39,16 @@ def likelihood(answers: Sequence[Answer], base_answers: Sequence[Answer]) -> Rew
 
 
 def choice(answers: Sequence[Answer]) -> Reward:
-    """Mean probability of saying the sentence that holds the right answer, if one of the passage's is said, 0 to 1. Correctness without its steps.
+    """Mean probability of saying a sentence that holds the right answer, if one of the passage's is said, 0 to 1. Correctness without its steps.
 
-    Of a passage learned by heart every sentence is likely once it has begun; what a question decides is which one begins.
+    Of a passage learned by heart every sentence is likely once it has begun; what a question decides is which one begins. Questions whose answer no
+    sentence holds, or every one, do not count.
     """
-    if not answers:
-        return Reward(None, "choice", "no reward questions")
-    measured = [answer.gold_logprob for answer in answers if answer.gold_logprob is not None and not math.isnan(answer.gold_logprob)]
-    if len(measured) < len(answers):
-        return Reward(None, "choice", f"no log-likelihood under the adapter for {len(answers) - len(measured)} of {len(answers)} questions")
-    return Reward(sum(map(math.exp, measured)) / len(measured), "choice")
+    chosen = [math.exp(answer.gold_logprob) for answer in answers if answer.gold_logprob is not None]
+    if not chosen:
+        return Reward(None, "choice", "no reward question whose answer some sentences of the passage hold and others do not")
+    value = sum(chosen) / len(chosen)
+    return Reward(value, "choice") if math.isfinite(value) else Reward(None, "choice", f"probability is not finite ({value})")
 
 
 def mix(settings: Mix, answers: Sequence[Answer], base_answers: Sequence[Answer]) -> Reward:

@@ -45,13 +45,13 @@ class Watched(Fake):
         return super().train(jobs, progress)
 
 
-def recipe(screen: ScreeningSettings) -> Recipe:
-    values = {"screening": screen.model_dump(), "engine": {"type": "fake"}, "reward": {"type": "likelihood"}}
+def recipe(screen: ScreeningSettings, reward: str = "likelihood") -> Recipe:
+    values = {"screening": screen.model_dump(), "engine": {"type": "fake"}, "reward": {"type": reward}}
     return parse_recipe(values | {"propose": {"candidates": 4, "strategies": MIXED}, "chunk": 5, "inner": {"epochs": 6}})
 
 
-def learn(folder: Path, screen: ScreeningSettings, engine: Fake | None = None) -> Fake:
-    settings, engine = recipe(screen), engine or Watched()
+def learn(folder: Path, screen: ScreeningSettings, engine: Fake | None = None, reward: str = "likelihood") -> Fake:
+    settings, engine = recipe(screen, reward), engine or Watched()
     with Ledger.create(folder, command="learn", recipe=settings, environment={}) as ledger:
         Loop(Policy(engine, settings), ledger, lambda title: nullcontext(lambda done, total: None)).learn(bundled_corpus("heldout")[:3])
         ledger.finish()
@@ -112,6 +112,14 @@ def test_in_context_shows_the_edit_alone(tmp_path: Path) -> None:  # promise 4
     assert in_view(policy, task, long) == "Topic: Corve Mill\nWhen was it built? 1688"
     shown = policy.engine.tokenizer.decode(policy.question("Corve Mill", "How old is it?", "A fact."))
     assert shown == "A fact.\n\nTopic: Corve Mill\nHow old is it?"
+
+
+@pytest.mark.parametrize("screen", [Halving(), Gradient(), InContext()], ids=lambda s: s.type)
+def test_a_choice_is_rated_as_a_choice(tmp_path: Path, screen: ScreeningSettings) -> None:
+    learn(tmp_path / "run", screen, reward="choice")
+    with Reader(tmp_path / "run") as reader:
+        ratings = [rating.value for rating in reader.ratings()]
+    assert ratings and all(value is not None and 0 <= value <= 1 for value in ratings) and len(set(ratings)) > 1
 
 
 def test_what_cannot_be_rated_does_not_survive(tmp_path: Path) -> None:  # promise 5

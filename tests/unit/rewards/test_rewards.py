@@ -52,16 +52,15 @@ def test_mix_is_a_weighted_sum_on_stated_scales() -> None:
 
 
 def test_choice_is_the_mean_probability() -> None:
-    """(1/2 + 1/8) / 2; without a base to compare with, and without a likelihood unscored."""
+    """(1/2 + 1/8) / 2, without a base to compare with; a question without a choice does not count."""
     half, eighth = answer("a", logprob=-math.log(2)), answer("b", logprob=-math.log(8))
     [found] = score(Choice(), Measured(task(), edit(), answers=(half, eighth)))
     assert (found.value, found.kind) == (pytest.approx(0.3125), "choice")
     assert score(Choice(), Measured(task(), edit(), answers=(answer("c", logprob=-math.inf),))) == [Reward(0.0, "choice")]
-    unmeasured = Measured(task(), edit(), answers=(half, answer("c")))
-    assert score(Choice(), unmeasured, Measured(task(), edit())) == [
-        Reward(None, "choice", "no log-likelihood under the adapter for 1 of 2 questions"),
-        Reward(None, "choice", "no reward questions"),
-    ]
+    assert score(Choice(), Measured(task(), edit(), answers=(half, answer("c"))))[0].value == pytest.approx(0.5)
+    unscored = Reward(None, "choice", "no reward question whose answer some sentences of the passage hold and others do not")
+    assert score(Choice(), Measured(task(), edit(), answers=(answer("c"),)), Measured(task(), edit())) == [unscored, unscored]
+    assert score(Choice(), Measured(task(), edit(), answers=(answer("a", logprob=math.nan),)))[0].reason == "probability is not finite (nan)"
 
 
 @pytest.mark.parametrize(("settings", "kind"), [(Correctness(), "correctness"), (Likelihood(), "likelihood"), (Choice(), "choice"), (Mix(), "mix")])
