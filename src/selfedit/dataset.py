@@ -115,7 +115,8 @@ def picks(chosen: Sequence[Written]) -> list[Row]:
 def pairs(chosen: Sequence[Written], candidates: Sequence[Candidate]) -> list[Row]:
     """The best and the worst self-edit of each task, round and strategy, where their rewards differ: `prompt`, `chosen` and `rejected`.
 
-    Every `chosen` is one of these self-edits. Raises ConfigError for a strategy that does not ask once: its self-edits have no prompt in common.
+    Every `chosen` is one of these self-edits; an empty one is no side of a pair. Raises ConfigError for a strategy that does not ask once: its
+    self-edits have no prompt in common.
     """
     by_key = {_key(w.proposal): w for w in chosen}
     names = list(dict.fromkeys(w.proposal.edit.strategy for w in chosen))
@@ -131,6 +132,8 @@ def pairs(chosen: Sequence[Written], candidates: Sequence[Candidate]) -> list[Ro
         for best, worst in zip(sides[::2], sides[1::2], strict=True):
             if w := by_key.get(_key(best.proposal)):
                 [good], [bad] = best.proposal.edit.writing, worst.proposal.edit.writing
+                if not (good.completion.strip() and bad.completion.strip()):
+                    continue
                 plain = good.prompt.continued
                 row = {
                     "prompt": good.prompt.text if plain else _asked(good),

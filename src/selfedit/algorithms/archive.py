@@ -37,7 +37,7 @@ def chances(archive: Sequence[Entry], steepness: float, midpoint: float) -> list
     """
     children = [sum(e.variant.parent == entry.variant.number and e.score is not None for e in archive) for entry in archive]
     weights = [
-        0.0 if entry.score is None else 1 / (1 + math.exp(-steepness * (entry.score - midpoint))) / (1 + count)
+        0.0 if entry.score is None else _sigmoid(steepness * (entry.score - midpoint)) / (1 + count)
         for entry, count in zip(archive, children, strict=True)
     ]
     if not sum(weights):
@@ -45,6 +45,13 @@ def chances(archive: Sequence[Entry], steepness: float, midpoint: float) -> list
     return [weight / sum(weights) for weight in weights]
 
 
+def _sigmoid(x: float) -> float:
+    """Of any number; never quite 0, so that far below the midpoint there are still parents, all as likely."""
+    return 1 / (1 + math.exp(min(-x, _FARTHEST)))
+
+
+_FARTHEST = 600.0
+"""Where a sigmoid is still a number above 0."""
 _EXAMPLE = """Ways to turn a passage into study material, each with the score it got (higher is better), and after it a better way made from it.
 
 Prompt: Summarise the passage.

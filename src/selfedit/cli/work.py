@@ -15,7 +15,7 @@ from selfedit import runs, work
 from selfedit.cli.flags import AnyRecipe, EvalRecipe, LearnRecipe, as_flags, as_recipe
 from selfedit.cli.options import Output
 from selfedit.cli.parse import parse
-from selfedit.config import Recipe, Searching, load_recipe, parse_recipe
+from selfedit.config import Recipe, RestEM, Searching, load_recipe, parse_recipe
 from selfedit.edits import find as find_strategy
 from selfedit.edits import parts
 from selfedit.errors import ConfigError, DataError
@@ -57,6 +57,8 @@ class Learn:
             return _learn(self.output, runs.taken_up(self.output.root, self.output.resume, "learn"), force=self.keep)
         recipe = _recipe(self, "learn", args)
         recipe = recipe.model_copy(update={"docs": self.docs or recipe.docs})
+        if not isinstance(recipe.algorithm, RestEM):
+            raise ConfigError(f"`learn` keeps the best self-edits, which is --algorithm rest_em; {recipe.algorithm.type} is for `selfedit train`")
         if not recipe.docs:
             raise DataError("nothing to learn: give files or folders, as in `selfedit learn notes.md docs/` (`selfedit demo` brings its own)")
         return _learn(self.output, runs.begun(self.output.root, "learn", recipe), force=self.keep)

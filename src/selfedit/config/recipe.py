@@ -10,13 +10,13 @@ from typing import Any
 
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
-from selfedit.config.algorithms import AlgorithmSettings, Archive, Bandit, ColdStart, Evolve, RestEM, Searching
+from selfedit.config.algorithms import DPO, GRPO, PPO, AlgorithmSettings, Archive, Bandit, ColdStart, Evolve, Reinforce, RestEM, Searching
 from selfedit.config.base import Settings, by_type
 from selfedit.config.engine import EngineSettings, TorchEngine
 from selfedit.config.exam import Documents, Evaluation, Questions
 from selfedit.config.inner import MIXED, MOST_CHOICES, Inner, Propose
 from selfedit.config.rewards import Correctness, Majority, Perplexity, RewardSettings
-from selfedit.config.screening import NoScreening, ScreeningSettings, Selective, Trials
+from selfedit.config.screening import EarlyStop, NoScreening, ScreeningSettings, Selective, Trials
 from selfedit.errors import ConfigError
 
 
@@ -58,11 +58,24 @@ class Recipe(Settings):
     engine: EngineSettings = TorchEngine()
 
     @model_validator(mode="after")
+    def _algorithm_fits(self) -> Recipe:
+        algorithm, K = self.algorithm, self.propose.candidates
+        if isinstance(algorithm, Reinforce | PPO | GRPO | DPO | Bandit) and K < 2:
+            raise ValueError(
+                f"propose.candidates is {K}: algorithm {algorithm.type} learns from how the self-edits of a task compare, so from at least 2"
+            )
+        if isinstance(algorithm, Evolve) and self.inner.seeds > 1:
+            raise ValueError("algorithm evolve trains one LoRA for each of its population: inner.seeds has to be 1")
+        return self
+
+    @model_validator(mode="after")
     def _screening_fits(self) -> Recipe:
         screen, reward, algorithm = self.screening, self.reward, self.algorithm
         least = algorithm.keep if isinstance(algorithm, RestEM) else 1 if isinstance(algorithm, Searching) else 2  # the others compare
         if isinstance(algorithm, Evolve) and not isinstance(screen, NoScreening):
             raise ValueError("algorithm evolve trains whole populations: screening.type has to be none")
+        if isinstance(algorithm, Archive) and isinstance(screen, EarlyStop):
+            raise ValueError("algorithm archive tries out numbers of epochs itself: screening.type early_stop would overrule them")
         if isinstance(algorithm, Bandit) and isinstance(screen, Selective):
             raise ValueError(
                 f"algorithm bandit needs the reward of every self-edit: screening.type {screen.type} leaves some out; take early_stop or none"

@@ -126,7 +126,7 @@ class Arms(Cells):
             return [(matched(self.job(task, seed, [_passage(task)]), tokens[task.id, seed]), task.report_questions)]
 
         def edits(task: Task, seed: int) -> list[Trial]:
-            group, enough = start.edits[task.id, seed], tokens[task.id, seed]
+            group, enough = sorted(start.edits[task.id, seed], key=lambda p: p.edit.strategy != start.strategy), tokens[task.id, seed]
             jobs = [self.job(task, seed, _together(group[:n])) for n in range(1, len(group) + 1)]
             return [(matched(next((job for job in jobs if tokens_of(job) >= enough), jobs[-1]), enough), task.report_questions)]
 

@@ -41,8 +41,9 @@ class Loop(Search, Trials, Arms):
         if cold := policy.recipe.cold_start.enabled:
             self.warm_up(shown)
             measured = [self.evaluate(exams, 1, "cold_start", start.strategy)]
+        last: Loop = self
         if isinstance(algorithm := policy.recipe.algorithm, Searching):
-            best = self.search(algorithm, tasks)
+            last = best = self.search(algorithm, tasks)
             measured.append(best.evaluate(exams, cold + 1, "best_strategy", best.policy.recipe.propose.strategies[0]))
         rounds: list[Round] = []
         done: Update | None = None
@@ -52,7 +53,7 @@ class Loop(Search, Trials, Arms):
                 break
             done = self.update(rounds, done)
             measured.append(self.evaluate(exams, cold + len(rounds), f"round-{len(rounds)}", start.strategy))
-        self.controls(exams, measured[-1], start)
+        last.controls(exams, measured[-1], start)
 
     def measure(self, passages: Sequence[Passage], updates: Sequence[Path] = ()) -> None:
         """The model as it came and, given the adapters of a policy in their order, the policy after each."""

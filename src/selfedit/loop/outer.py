@@ -30,8 +30,8 @@ def job(policy: Policy, rounds: Sequence[Round], kl: float) -> TrainJob:
 
 
 def member_job(policy: Policy, member: Sequence[Proposal], examples: Sequence[Example]) -> TrainJob:
-    """One LoRA of a population, on the data of all its self-edits."""
-    return policy.job(examples, derive(policy.recipe.seed, "member", member[0].round, member[0].index))
+    """One LoRA of a population, on the data of all its self-edits; all members have one seed, so that their data alone tell them apart."""
+    return policy.job(examples, derive(policy.recipe.seed, "member", member[0].round))
 
 
 def cold_start_job(policy: Policy, turns: Sequence[Turn]) -> TrainJob:

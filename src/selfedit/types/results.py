@@ -12,7 +12,7 @@ from selfedit.types.tasks import Question
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """An answered question: the local judge's verdict and the log-likelihood a token of the gold answer.
+    """An answered question: the local judge's verdict and the log-likelihood of the gold answer, a token or (reward `choice`) of being chosen.
 
     None: there is no gold answer, or (the log-likelihood) it was not measured.
     """

@@ -36,6 +36,8 @@ def test_chances_by_hand() -> None:  # promise 1
     child = replace(ROOT, parent=0)
     archive = [Entry(ROOT, 0.5), Entry(replace(child, number=1), 0.6), Entry(replace(child, number=2), 0.4), Entry(replace(child, number=3), None)]
     assert chances(archive, 10.986122886681098, 0.5) == pytest.approx([1 / 7, 9 / 14, 3 / 14, 0.0])
+    far = [Entry(ROOT, -1e6), Entry(replace(ROOT, number=1), -1e6), Entry(replace(ROOT, number=2), 1e6)]  # rewards of any scale
+    assert chances(far, 10.0, 0.5)[2] > 0.999 and chances(far[:2], 10.0, 0.5) == pytest.approx([0.5, 0.5])
     with pytest.raises(ValueError, match="no strategy could be scored"):
         chances([Entry(ROOT, None)], 10.0, 0.5)
 

@@ -120,6 +120,11 @@ def test_an_archive_after_a_cold_start(tmp_path: Path) -> None:  # promise 6
 def test_wrong_settings() -> None:  # promise 5
     with pytest.raises(ConfigError, match=r"algorithm.keep is no setting of grpo, which has .*clip_high"):
         parse_recipe({"algorithm": {"type": "grpo", "keep": 2}})
+    with pytest.raises(ConfigError, match=r"inner\.seeds has to be 1"):
+        parse_recipe({"algorithm": {"type": "evolve"}, "inner": {"seeds": 2}})
+    for compares in ("reinforce", "ppo", "grpo", "dpo", "bandit"):
+        with pytest.raises(ConfigError, match=f"algorithm {compares} learns from how the self-edits of a task compare"):
+            parse_recipe({"algorithm": {"type": compares}, "propose": {"candidates": 1}})
     with pytest.raises(ConfigError, match="algorithm: say which with 'type'; there are rest_em, reinforce, "):
         parse_recipe({"algorithm": {"keep": 2}})
     with pytest.raises(ConfigError, match=r"algorithm.clip: .* \(got 2.0\)"):

@@ -66,6 +66,8 @@ def test_missing_and_huge_documents(house: House) -> None:
         (("learn", "x", "--engine", "tpu"), "2 learn: invalid choice 'tpu'"),
         (("learn", "x", "--engine", "fake", "--engine.threads", "2"), "2 --engine.threads is a setting of the torch engine"),
         (("learn", "x", "--recipe", "no.toml"), "2 no recipe at no.toml"),
+        (("learn", "x", "--algorithm", "grpo"), "2 `learn` keeps the best self-edits, which is --algorithm rest_em; grpo is for `selfedit train`"),
+        (("train", "--algorithm", "grpo", "--propose.candidates", "1"), "2 recipe: propose.candidates is 1: algorithm grpo learns from how"),
         (("learn", "x", "--propose.strategies", "self-aq"), "2 unknown strategy 'self-aq'; the nearest is 'self-qa'"),
         (("learn", "x", "--resume", "latest"), "2 a resumed run keeps what it began with"),
         (("learn", "--resume", "latest"), "6 no run of `selfedit learn` in runs yet"),

@@ -17,8 +17,9 @@ from typing import Any
 import pytest
 from tests.unit.cli.house import House
 
+from selfedit.dataset import Written, pairs
 from selfedit.models import tiny
-from selfedit.types import Kept, Proposal, Task
+from selfedit.types import Candidate, Kept, Prompt, Proposal, Reward, SelfEdit, Task, Turn
 
 ASK_ONCE = ("--propose.strategies", "self-qa", "implications", "--propose.candidates", "4")
 
@@ -102,6 +103,16 @@ def test_pairs(house: House, run: str) -> None:  # promise 3
         assert row["reward"] == best["reward"] == max(r["reward"] for r in group) > worst["reward"] == min(r["reward"] for r in group)
         assert row["prompt"] + row["chosen"] == best["messages"] and row["prompt"] + row["rejected"] == worst["messages"]
         assert row["rejected_reward"] == worst["reward"]
+
+
+def test_an_empty_self_edit_is_no_side_of_a_pair() -> None:
+    def one(index: int, said: str) -> Candidate:
+        turn = Turn(Prompt("Ask."), said, "stop")
+        return Candidate(Proposal("t", 0, index, index, SelfEdit("self-qa", (turn,), ())), Reward(float(index), "correctness"))
+
+    candidates = [one(0, "Question: Why?\nAnswer: So."), one(1, "Question: Who?\nAnswer: Ida."), one(2, " ")]
+    chosen = [Written(c.proposal, c.reward.value, kept=True) for c in candidates]
+    assert pairs(chosen, candidates) == [] and len(pairs(chosen, candidates[:2])) == 1
 
 
 def test_examples(house: House, run: str) -> None:  # promise 3

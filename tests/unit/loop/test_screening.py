@@ -147,5 +147,7 @@ def test_settings_that_do_not_fit() -> None:  # promise 6
         parse_recipe({"screening": {"type": "in_context", "keep": 1}, "algorithm": {"type": "grpo"}})
     with pytest.raises(ConfigError, match="algorithm evolve trains whole populations"):
         parse_recipe({"screening": {"type": "early_stop"}, "algorithm": {"type": "evolve"}})
+    with pytest.raises(ConfigError, match="archive tries out numbers of epochs itself"):
+        parse_recipe({"screening": {"type": "early_stop"}, "algorithm": {"type": "archive"}})
     with pytest.raises(ConfigError, match="there is no screen 'luck'"):
         parse_recipe({"trials": {"screens": ["luck"]}})
