@@ -1,4 +1,4 @@
-"""SEAL's inner loop as the reward of somebody else's trainer: TRL's GRPO teaches a model to write self-edits.
+"""SEAL's inner loop as the reward of somebody else's trainer: TRL's GRPO (or RLOO) teaches a model to write self-edits.
 
     python examples/trl_grpo.py                                     # a tiny random model, seconds on a CPU: it shows that all fits together
     python examples/trl_grpo.py --model Qwen/Qwen3-0.6B --follow    # a real one, --steps 200 --generations 8: hours without a GPU
@@ -13,12 +13,13 @@ from pathlib import Path
 import torch
 from peft import LoraConfig
 from transformers import AutoModelForCausalLM, AutoTokenizer
-from trl import GRPOConfig, GRPOTrainer
+from trl import GRPOConfig, GRPOTrainer, RLOOConfig, RLOOTrainer
 
 from selfedit.config import Recipe, parse_recipe
 from selfedit.models import resolve, tiny
 from selfedit.trl import InnerLoopReward
 
+TRAINERS = {"grpo": (GRPOTrainer, GRPOConfig), "rloo": (RLOOTrainer, RLOOConfig)}
 BABBLE = "1. The weir is old.\n2. The lamp is tall.\n3. The gate was red.\n"
 
 
@@ -48,12 +49,13 @@ def run(args: argparse.Namespace) -> list[float]:
     with tempfile.TemporaryDirectory() as scratch:
         model = args.model or str(babbling(Path(scratch) / "tiny"))
         reward = InnerLoopReward(recipe(model, quick=not args.model))
-        trainer = GRPOTrainer(
+        kind, settings = TRAINERS[args.trainer]
+        trainer = kind(
             model=str(resolve(model, pull=True)),
             reward_funcs=reward,
             train_dataset=reward.dataset(),
             peft_config=LoraConfig(r=8, target_modules="all-linear", task_type="CAUSAL_LM"),
-            args=GRPOConfig(
+            args=settings(
                 output_dir=scratch,
                 max_steps=args.steps,
                 per_device_train_batch_size=args.generations,  # one passage a step, a whole group at a time
@@ -81,8 +83,11 @@ def run(args: argparse.Namespace) -> list[float]:
 
 
 def parser() -> argparse.ArgumentParser:
-    p = argparse.ArgumentParser(description="TRL's GRPO with the inner loop as reward", formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    p = argparse.ArgumentParser(
+        description="TRL's GRPO or RLOO with the inner loop as reward", formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
     p.add_argument("--model", help="a chat model: a folder, or a name that selfedit knows (default: a tiny random one)")
+    p.add_argument("--trainer", choices=sorted(TRAINERS), default="grpo", help="which of TRL's trainers")
     p.add_argument("--steps", type=int, default=3, help="steps of the trainer")
     p.add_argument("--generations", type=int, default=4, help="self-edits of a passage in each step")
     p.add_argument("--follow", action="store_true", help="train inner adapters on the trainer's current weights, not on the model as it came")

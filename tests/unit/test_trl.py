@@ -246,13 +246,14 @@ def test_trl_is_not_needed(monkeypatch: pytest.MonkeyPatch) -> None:  # promise 
 
 
 @pytest.mark.slow
-def test_the_example_runs(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:  # promise 7
+@pytest.mark.parametrize("trainer", ["grpo", "rloo"])
+def test_the_example_runs(capsys: pytest.CaptureFixture[str], trainer: str) -> None:  # promise 7
     pytest.importorskip("trl")
     spec = importlib.util.spec_from_file_location("example_trl", Path(__file__).parents[2] / "examples" / "trl_grpo.py")
     assert spec and spec.loader
     example = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(example)
-    rewards = example.run(example.parser().parse_args(["--steps", "2", "--generations", "2", "--follow"]))
+    rewards = example.run(example.parser().parse_args(["--trainer", trainer, "--steps", "2", "--generations", "2", "--follow"]))
     printed = capsys.readouterr().out
     assert len(rewards) == 2 and "step 2: mean reward" in printed and printed.count("last step, key-facts") == 2
 
