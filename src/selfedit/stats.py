@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from selfedit.types import Interval
 
 RESAMPLES = 10_000
+ROUNDING = 1e-12
 Z = NormalDist().inv_cdf(0.975)
 
 Groups = Sequence[Sequence[float]]
@@ -150,7 +151,8 @@ def _agresti_min(gained: int, lost: int, n: int) -> Bounds:
 
 
 def _interval(values: Group, *bounds: Bounds | None) -> Interval:
-    """The smallest interval around all the bounds and the mean."""
+    """The smallest interval around all the bounds and the mean. A bound that is 0 but for the rounding of a sum is 0: it leaves nothing out."""
     mean = float(values.mean())
     known = [(mean, mean), *(pair for pair in bounds if pair)]
-    return Interval(mean=mean, low=min(low for low, _ in known), high=max(high for _, high in known), n=values.size)
+    low, high = (0.0 if abs(bound) < ROUNDING else bound for bound in (min(low for low, _ in known), max(high for _, high in known)))
+    return Interval(mean=mean, low=low, high=high, n=values.size)

@@ -149,3 +149,9 @@ def test_told_by_luck_in_one_of_twenty(monkeypatch: pytest.MonkeyPatch, tasks: i
     rng = np.random.default_rng(1)
     told = sum(min(stats.told(rng.normal(size=(10, tasks)).tolist())) < 0.05 for _ in range(300))
     assert told / 300 <= 0.09
+
+
+def test_a_bound_of_zero_is_zero() -> None:
+    """0.1 + 0.2 - 0.3 is 5.6e-17, and no reason to say that an interval leaves zero out."""
+    found = stats._interval(np.array([0.05]), (0.1 + 0.2 - 0.3, 0.1))
+    assert (found.low, found.high) == (0.0, 0.1)

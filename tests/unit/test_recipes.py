@@ -1,0 +1,63 @@
+"""The recipes that the project ships.
+
+1. Each is a valid recipe.
+2. Its results are of the form that docs/comparisons.md describes, and hold what a comparison is worthless without.
+3. `prepare.py` finds its passages in SQuAD as it is published, and says which are missing.
+"""
+
+from __future__ import annotations
+
+import json
+import runpy
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from selfedit.config import load_recipe
+
+RECIPES = sorted(Path(__file__).parents[2].glob("recipes/*/recipe.toml"))
+SQUAD = next(recipe.parent for recipe in RECIPES if recipe.parent.name == "squad-smollm2")
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.parent.name)
+def test_recipes_are_valid(recipe: Path) -> None:  # promise 1
+    settings = load_recipe(recipe)
+    assert settings.docs and settings.eval_docs and not set(settings.docs) & set(settings.eval_docs)
+    assert (recipe.parent / "README.md").is_file()
+
+
+def test_results_can_be_read_by_programs() -> None:  # promise 2
+    results = json.loads((SQUAD / "results.json").read_text(encoding="utf-8"))
+    rows = {row["name"]: row for row in results["rows"]}
+    assert {"base", "passage_only", "untrained", "after_rl", "token_matched"} <= set(rows)
+    for row in rows.values():
+        assert 0 <= row["low"] <= row["mean"] <= row["high"] <= 1 and row["n"] > 0 and row["seeds"] > 0 and row["tokens"] >= 0
+    assert all(rows[name]["seeds"] >= 3 for name in ("passage_only", "untrained", "after_rl", "token_matched"))
+    differences = {(d["of"], d["over"]): d for d in results["differences"]}
+    assert {("after_rl", over) for over in ("base", "passage_only", "untrained", "token_matched")} <= set(differences)
+    for (of, over), found in differences.items():
+        assert found["low"] <= found["mean"] <= found["high"]
+        if rows[of]["n"] == rows[over]["n"]:
+            assert found["mean"] == pytest.approx(rows[of]["mean"] - rows[over]["mean"], abs=1e-9)
+
+
+def test_passages_are_found_in_what_is_published(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:  # promise 3
+    shutil.copy(SQUAD / "prepare.py", tmp_path)
+    prepare = runpy.run_path(str(tmp_path / "prepare.py"))
+    contexts = ("It was raised in 1847.", "The brook is cold.")
+    wanted = {"train": [prepare["digest"](contexts[1])], "dev": [prepare["digest"](contexts[0])]}
+    (tmp_path / "passages.json").write_text(json.dumps(wanted))
+    asked = {"question": " When was it raised?", "answers": [{"text": "1847"}, {"text": "in 1847"}], "id": "0"}
+    article: dict[str, Any] = {"title": "Tolmet_Weir", "paragraphs": [{"context": contexts[0], "qas": [asked]}]}
+    (tmp_path / "published.json").write_text(json.dumps({"data": [article]}))
+    with pytest.raises(SystemExit, match="1 of the 1 passages of train are not in"):
+        prepare["main"]([str(tmp_path / "published.json")])
+    article["paragraphs"].append({"context": contexts[1], "qas": []})
+    (tmp_path / "published.json").write_text(json.dumps({"data": [article]}))
+    prepare["main"]([str(tmp_path / "published.json")])
+    [row] = map(json.loads, (tmp_path / "data" / "dev.jsonl").read_text().splitlines())
+    assert row == {"title": "Tolmet Weir", "context": contexts[0], "questions": [{"question": "When was it raised?", "answer": "1847"}]}
+    assert "data/train.jsonl: 1 passages, 0 questions" in capsys.readouterr().out
+    assert set(json.loads((SQUAD / "passages.json").read_text())) == {"train", "shown", "dev"}
