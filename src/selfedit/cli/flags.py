@@ -119,6 +119,7 @@ class LearnRecipe(AnyRecipe):
     docs: Suppress[tuple[Path, ...]] = ()
     eval_docs: Suppress[tuple[Path, ...]] = ()
     rounds: Suppress[int] = 2
+    round_passages: Suppress[int] = 0
     cold_start: Suppress[ColdStart] = ColdStart()
     eval: Suppress[Evaluation] = Evaluation()
     trials: Suppress[Trials] = Trials()
@@ -128,6 +129,7 @@ class EvalRecipe(AnyRecipe):
     """Settings of a run that measures."""
 
     rounds: Suppress[int] = 2
+    round_passages: Suppress[int] = 0
     cold_start: Suppress[ColdStart] = ColdStart()
 
 

@@ -42,6 +42,8 @@ class Recipe(Settings):
     """Only the first passages, 0 for all."""
     rounds: int = Field(2, ge=1)
     """Outer rounds of `train`."""
+    round_passages: int = Field(0, ge=0)
+    """Passages of a round, so that each round has others until all were used; then they are shuffled anew. 0: all of them in every round."""
     chunk: int = Field(16, ge=1)
     """Candidates trained in one call and committed together, rounded to whole passages; in a comparison, documents."""
     documents: Documents = Documents()
@@ -64,6 +66,8 @@ class Recipe(Settings):
             raise ValueError(
                 f"propose.candidates is {K}: algorithm {algorithm.type} learns from how the self-edits of a task compare, so from at least 2"
             )
+        if isinstance(algorithm, Searching) and self.round_passages:
+            raise ValueError(f"algorithm {algorithm.type} compares strategies on the same passages: round_passages has to be 0")
         if isinstance(algorithm, Evolve) and self.inner.seeds > 1:
             raise ValueError("algorithm evolve trains one LoRA for each of its population: inner.seeds has to be 1")
         return self

@@ -13,7 +13,7 @@ from selfedit.engine.base import Progress
 from selfedit.examiner import examine, held_out_exams, training_exams
 from selfedit.guards import ANCHORS, collapse, forgetting
 from selfedit.loop.arms import Arms
-from selfedit.loop.outer import Round, chosen
+from selfedit.loop.outer import Round, chosen, of_round
 from selfedit.loop.search import Search
 from selfedit.loop.trials import Trials
 from selfedit.rewards import needs
@@ -48,7 +48,7 @@ class Loop(Search, Trials, Arms):
         rounds: list[Round] = []
         done: Update | None = None
         while not isinstance(algorithm, Searching) and len(rounds) < policy.recipe.rounds:
-            rounds.append(self.improve(tasks, len(rounds), algorithm))
+            rounds.append(self.improve(of_round(policy, tasks, len(rounds)), len(rounds), algorithm))
             if self.collapsed(rounds, measured):
                 break
             done = self.update(rounds, done)

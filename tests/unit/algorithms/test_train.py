@@ -7,6 +7,7 @@
    trained and merged where its rounds began.
 5. Wrong settings are one line that names the algorithm and what it has.
 6. What a cold start taught stays: rounds begin with it, and nothing undoes it.
+7. With `round_passages` each round has passages of its own until all were used.
 """
 
 from __future__ import annotations
@@ -20,8 +21,10 @@ from selfedit.config import parse_recipe
 from selfedit.engine.fake import Fake
 from selfedit.errors import ConfigError
 from selfedit.ledger import Reader
+from selfedit.loop.outer import of_round
 from selfedit.policy import Policy
 from selfedit.report import write
+from selfedit.types import Task
 from selfedit.work import rounds_of
 
 POLICY_GRADIENT = ("reinforce", "ppo", "grpo", "dpo")
@@ -115,6 +118,21 @@ def test_an_archive_after_a_cold_start(tmp_path: Path) -> None:  # promise 6
     with Reader(tmp_path / "run") as reader:
         arms = reader.arms()
     assert arms.index("cold_start") < arms.index("best_strategy") < arms.index("token_matched")
+
+
+def test_every_round_has_passages_of_its_own(tmp_path: Path) -> None:  # promise 7
+    """Of five passages two a round: two rounds a pass, one passage left over; then a shuffle of all five."""
+    settings = recipe({"type": "rest_em"}, limit=5, round_passages=2, rounds=4)
+    train(tmp_path / "run", settings)
+    with Reader(tmp_path / "run") as reader:
+        used = [{c.proposal.task_id for c in reader.candidates(n)} for n in range(4)]
+    assert [len(some) for some in used] == [2, 2, 2, 2] and not used[0] & used[1] and not used[2] & used[3] and len(set.union(*used)) > 3
+    tasks = [Task(f"t{i}", "", "", (), ()) for i in range(9)]
+    thirds = [[t.id for t in of_round(Policy(Fake(), recipe({"type": "rest_em"}, round_passages=3)), tasks, n)] for n in range(3)]
+    assert sorted(name for third in thirds for name in third) == [t.id for t in tasks] and all(third == sorted(third) for third in thirds)
+    assert all(of_round(Policy(Fake(), recipe({"type": "rest_em"}, round_passages=size)), tasks, 1) == tasks for size in (0, 9, 20))
+    with pytest.raises(ConfigError, match="round_passages has to be 0"):
+        parse_recipe({"algorithm": {"type": "bandit"}, "round_passages": 2})
 
 
 def test_wrong_settings() -> None:  # promise 5
