@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import copy
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
-
-import numpy as np
 
 from selfedit.config import Expectation, Propose, Recipe
 from selfedit.edits import Strategy, build, chances, choosing, drawn, joined, parts, pieces, prompts_for
@@ -304,8 +303,13 @@ def _expected(right: Sequence[Score], wrong: Sequence[Score]) -> float | None:
     """The log-likelihood a token of what is right or, beside what is wrong, of choosing it."""
     if not wrong:
         return right[0].mean if right else None
-    totals = [[sum(score.logprobs) for score in scores] for scores in (right, [*right, *wrong])]
-    return float(np.logaddexp.reduce(totals[0]) - np.logaddexp.reduce(totals[1]))
+    return _together(right) - _together([*right, *wrong])
+
+
+def _together(scores: Sequence[Score]) -> float:
+    """The log-probability of any of these, each as a whole."""
+    totals = [sum(score.logprobs) for score in scores]
+    return max(totals) + math.log(sum(math.exp(total - max(totals)) for total in totals))
 
 
 def _answer(question: Question, completion: Completion, gold_logprob: float | None = None) -> Answer:

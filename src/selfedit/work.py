@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol, TypeVar
 
-from selfedit.config import FakeEngine, Recipe
+from selfedit.config import FakeEngine, Recipe, parse_recipe
 from selfedit.engine.base import Progress
 from selfedit.errors import DataError, LedgerError
 from selfedit.examiner import read, shown
@@ -204,14 +204,17 @@ def policy_of(ledger: Ledger, policy: Path | None) -> list[Path]:
 
 
 def rounds_of(folder: Path) -> list[Path]:
-    """The adapters that a run of `train` made of its policy: of the cold start, and one a round; the last round of `evolve` stands alone.
+    """The adapters that a run of `train` made of its policy: of the cold start, and one a round, or the last one alone if it started over.
 
     Raises DataError without any.
     """
+    from selfedit.loop.outer import starts_over
+
     with Reader(folder) as reader:
-        recipe = reader.info().recipe
+        recipe = parse_recipe(reader.info().recipe, source=f"recipe of run {folder.name}")
         found = [folder / artifact.path for artifact in reader.artifacts() if artifact.path.startswith("policy/")]
     if not found:
         raise DataError(f"run {folder.name} has trained no policy; `selfedit runs` shows which command made a run")
-    alone = recipe["algorithm"]["type"] == "evolve" and found[-1].name == f"round-{recipe['rounds']}"
-    return [path for path in found[:-1] if not (alone and path.name.startswith("round-"))] + found[-1:]
+    *before, last = found
+    alone = starts_over(recipe, int(last.name.removeprefix("round-"))) if last.name.startswith("round-") else False
+    return [path for path in before if not (alone and path.name.startswith("round-"))] + [last]

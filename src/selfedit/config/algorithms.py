@@ -34,6 +34,8 @@ class RestEM(Outer):
     """With `above`: the reward a self-edit has to exceed."""
     epochs: int = Field(2, ge=1)
     """Passes over the self-edits of a round."""
+    restart: bool = False
+    """Teach the starting policy anew after every round, as Singh et al. do, so that it cannot drift; otherwise the last round's goes on."""
 
 
 class Reinforce(Outer):

@@ -9,7 +9,7 @@ from statistics import fmean
 
 from selfedit import algorithms
 from selfedit.algorithms.groups import groups
-from selfedit.config import Evolve, Outer
+from selfedit.config import Evolve, Outer, Recipe, RestEM
 from selfedit.errors import EngineError
 from selfedit.policy import Policy, derive
 from selfedit.types import Candidate, Datum, Example, Kept, Proposal, ScoreRequest, Task, Trained, TrainJob, Turn, Update
@@ -52,16 +52,17 @@ def cold_start_job(policy: Policy, turns: Sequence[Turn]) -> TrainJob:
     return TrainJob(tuple(_imitated(policy, turns)), settings.lora, settings.optimizer, settings.epochs, settings.batch_size, seed)
 
 
-def is_last(policy: Policy, rounds: Sequence[Round]) -> bool:
-    """Whether this update fine-tunes the policy that the rounds began with, in place of the one that they made."""
-    return isinstance(policy.recipe.algorithm, Evolve) and len(rounds) == policy.recipe.rounds
+def starts_over(recipe: Recipe, rounds: int) -> bool:
+    """Whether the update after so many rounds fine-tunes the policy that they began with, in place of the one that they made."""
+    algorithm = recipe.algorithm
+    return rounds == recipe.rounds if isinstance(algorithm, Evolve) else isinstance(algorithm, RestEM) and algorithm.restart
 
 
 def _evolved(policy: Policy, settings: Evolve, rounds: Sequence[Round]) -> TrainJob:
     """The best LoRA of the round once more; after the last round one on the data of every round's best, each example once."""
     best = [chosen(*each) for each in rounds]
     examples = [[e for p in member for e in p.edit.examples] for member in best]
-    if not is_last(policy, rounds):
+    if not starts_over(policy.recipe, len(rounds)):
         return member_job(policy, best[-1], examples[-1]) if best[-1] else TrainJob(())
     data = tuple(map(policy.datum, dict.fromkeys(e for each in examples for e in each)))
     seed = derive(policy.recipe.seed, "accumulated")

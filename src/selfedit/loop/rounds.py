@@ -56,7 +56,7 @@ class Rounds(Screening):
         policy, algorithm, folder = self.policy, self.policy.recipe.algorithm, self.ledger.folder
         name, round_, (candidates, kept) = f"policy/round-{len(rounds)}", len(rounds) - 1, rounds[-1]
         kl = algorithms.kl_coefficient(algorithm, before)
-        if outer.is_last(policy, rounds):
+        if outer.starts_over(policy.recipe, len(rounds)):
             policy.reset()
 
         def work(progress: Progress) -> list[Update]:

@@ -95,9 +95,17 @@ def test_evolve_builds_on_the_best_and_ends_on_what_accumulated(tmp_path: Path) 
     assert [path.name for path in rounds_of(tmp_path / "run")] == ["round-3"]
 
 
-@pytest.mark.parametrize(("name", "merged"), [("evolve", ["cold_start", "round-2"]), ("grpo", ["cold_start", "round-1", "round-2"])])
-def test_learning_from_rewards_begins_after_a_cold_start(name: str, merged: list[str], tmp_path: Path) -> None:  # promises 4, 6
-    settings = recipe({"type": name}, cold_start={"enabled": True, "passages": 4})
+@pytest.mark.parametrize(
+    ("algorithm", "merged"),
+    [
+        ({"type": "evolve"}, ["cold_start", "round-2"]),
+        ({"type": "rest_em", "restart": True}, ["cold_start", "round-2"]),
+        ({"type": "grpo"}, ["cold_start", "round-1", "round-2"]),
+    ],
+    ids=lambda value: value["type"] if isinstance(value, dict) else "",
+)
+def test_learning_from_rewards_begins_after_a_cold_start(algorithm: dict[str, object], merged: list[str], tmp_path: Path) -> None:  # promises 4, 6
+    settings = recipe(algorithm, cold_start={"enabled": True, "passages": 4})
     _, policy = trained(tmp_path / "run", settings)
     assert [path.name for path in policy.merged] == [path.name for path in rounds_of(tmp_path / "run")] == merged
     assert [path.name for path in policy.start] == ["cold_start"]

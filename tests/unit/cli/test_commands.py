@@ -137,7 +137,7 @@ def test_an_algorithm_by_flags(house: House) -> None:
         (("--engine", "fake", "--algorithm", "ppo", "--algorithm.clip", "0.1"), PPO(clip=0.1)),
         (("mine.toml", "--algorithm.kl", "0.1"), GRPO(kl=0.1, scale=False, lora=LoraShape(8, 32.0))),
     ):
-        house.fine("train", *args, "--limit", "2", "--propose.candidates", "1")
+        house.fine("train", *args, "--limit", "2", "--propose.candidates", "2")
         with house.reader(sorted((house.folder / "runs").glob("*-train-*"), key=lambda run: run.stat().st_mtime)[-1].name) as reader:
             assert parse_recipe(reader.info().recipe).algorithm == expected
     code, _, err = house.type("train", "--engine", "fake", "--algorithm", "dpo", "--algorithm.clip", "0.1")
