@@ -71,6 +71,8 @@ class AlgorithmFlags(Outer):
     """rest_em: best self-edits of each task that are learned from."""
     threshold: Number = None
     """rest_em, with `above`: the reward a self-edit has to exceed."""
+    restart: Truth = None
+    """rest_em: teach the starting policy anew after every round, so that it cannot drift."""
     kl: Number = None
     """reinforce, ppo, grpo: weight of the divergence from the starting policy."""
     kl_target: Number = None

@@ -19,7 +19,8 @@ from pathlib import Path
 import pytest
 from tests.unit.cli.house import CORPUS, QUICK, House
 
-from selfedit.config import GRPO, PPO, Recipe, load_recipe, parse_recipe
+from selfedit.cli.flags import AnyRecipe
+from selfedit.config import GRPO, PPO, UNIONS, Recipe, load_recipe, parse_recipe
 from selfedit.ledger import Heads
 from selfedit.stats import interval
 from selfedit.types import LoraShape, Verdict
@@ -142,6 +143,12 @@ def test_an_algorithm_by_flags(house: House) -> None:
             assert parse_recipe(reader.info().recipe).algorithm == expected
     code, _, err = house.type("train", "--engine", "fake", "--algorithm", "dpo", "--algorithm.clip", "0.1")
     assert code == 2 and err == "selfedit: --algorithm.clip is a setting of the ppo algorithm, not of the dpo one; leave it out\n"
+
+
+def test_every_setting_is_a_flag() -> None:
+    for name, kinds in UNIONS.items():
+        flags = AnyRecipe.model_fields[name].annotation
+        assert flags is not None and {key for kind in kinds.values() for key in kind.model_fields} - {"type"} <= set(flags.model_fields), name
 
 
 def test_flags_win_over_the_recipe_file(house: House) -> None:
