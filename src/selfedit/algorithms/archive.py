@@ -45,13 +45,15 @@ def chances(archive: Sequence[Entry], steepness: float, midpoint: float) -> list
     return [weight / sum(weights) for weight in weights]
 
 
+_FARTHEST = 600.0
+"""Where a sigmoid is still a number above 0."""
+
+
 def _sigmoid(x: float) -> float:
     """Of any number; never quite 0, so that far below the midpoint there are still parents, all as likely."""
     return 1 / (1 + math.exp(min(-x, _FARTHEST)))
 
 
-_FARTHEST = 600.0
-"""Where a sigmoid is still a number above 0."""
 _EXAMPLE = """Ways to turn a passage into study material, each with the score it got (higher is better), and after it a better way made from it.
 
 Prompt: Summarise the passage.

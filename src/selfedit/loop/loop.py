@@ -13,7 +13,8 @@ from selfedit.engine.base import Progress
 from selfedit.examiner import examine, held_out_exams, training_exams
 from selfedit.guards import ANCHORS, collapse, forgetting
 from selfedit.loop.arms import Arms
-from selfedit.loop.outer import Round, chosen, of_round
+from selfedit.loop.outer import Round, chosen
+from selfedit.loop.rounds import of_round
 from selfedit.loop.search import Search
 from selfedit.loop.trials import Trials
 from selfedit.rewards import needs

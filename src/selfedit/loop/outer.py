@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Sequence
 from itertools import groupby
 from statistics import fmean
@@ -12,7 +11,7 @@ from selfedit.algorithms.groups import groups
 from selfedit.config import Evolve, Outer, Recipe, RestEM
 from selfedit.errors import EngineError
 from selfedit.policy import Policy, derive
-from selfedit.types import Candidate, Datum, Example, Kept, Proposal, ScoreRequest, Task, Trained, TrainJob, Turn, Update
+from selfedit.types import Candidate, Datum, Example, Kept, Proposal, ScoreRequest, Trained, TrainJob, Turn, Update
 
 Lesson = tuple[Kept, Turn]
 """One turn of a self-edit, and how much it counts."""
@@ -20,16 +19,6 @@ Lesson = tuple[Kept, Turn]
 
 Round = tuple[Sequence[Candidate], Sequence[Kept]]
 """The self-edits of a round, and those that are learned from."""
-
-
-def of_round(policy: Policy, tasks: Sequence[Task], round_: int) -> Sequence[Task]:
-    """The tasks of a round, in their old order. A pass over all of them is cut into whole rounds; what is left over waits for the next shuffle."""
-    size = policy.recipe.round_passages
-    if not 0 < size < len(tasks):
-        return tasks
-    epoch, place = divmod(round_, len(tasks) // size)
-    shuffled = random.Random(derive(policy.recipe.seed, "passages", epoch)).sample(range(len(tasks)), len(tasks))
-    return [tasks[i] for i in sorted(shuffled[place * size : (place + 1) * size])]
 
 
 def job(policy: Policy, rounds: Sequence[Round], kl: float) -> TrainJob:

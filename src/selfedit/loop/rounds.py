@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Sequence
 from functools import partial
 
@@ -16,6 +17,7 @@ from selfedit.loop.measuring import score
 from selfedit.loop.outer import Round
 from selfedit.loop.screening import Screening
 from selfedit.loop.steps import artifact
+from selfedit.policy import Policy, derive
 from selfedit.rewards import material
 from selfedit.types import Artifact, Candidate, Demonstration, Kept, Proposal, Task, Update
 
@@ -83,3 +85,13 @@ class Rounds(Screening):
         self.step("cold-start", Artifact, "Showing the policy good self-edits", work)
         policy.merge(self.ledger.folder / name)
         policy.begin()
+
+
+def of_round(policy: Policy, tasks: Sequence[Task], round_: int) -> Sequence[Task]:
+    """The tasks of a round, in their old order. A pass over all of them is cut into whole rounds; what is left over waits for the next shuffle."""
+    size = policy.recipe.round_passages
+    if not 0 < size < len(tasks):
+        return tasks
+    epoch, place = divmod(round_, len(tasks) // size)
+    shuffled = random.Random(derive(policy.recipe.seed, "passages", epoch)).sample(range(len(tasks)), len(tasks))
+    return [tasks[i] for i in sorted(shuffled[place * size : (place + 1) * size])]
