@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol, TypeVar
 
@@ -14,7 +15,7 @@ from selfedit.errors import DataError, LedgerError
 from selfedit.examiner import read, shown
 from selfedit.ledger import Head, Heads, Ledger, Reader
 from selfedit.rewards import NAME, check
-from selfedit.types import Demonstration, Passage
+from selfedit.types import Demonstration, Passage, Variant
 
 if TYPE_CHECKING:
     from selfedit.policy import Policy
@@ -58,14 +59,22 @@ def train(ledger: Ledger, passages: Sequence[Passage], held_out: Sequence[Passag
         ledger.finish()
 
 
-def evaluate(ledger: Ledger, held_out: Sequence[Passage], rounds: Sequence[Path], watcher: Watcher) -> None:
-    """Measure the arms of the recipe, and the policies that these adapters, merged in order, make of the model."""
+@dataclass(frozen=True)
+class Learned:
+    """What a run of `train` came to: the adapters of its policy, to be merged in order, and the strategy that its search found."""
+
+    rounds: Sequence[Path] = ()
+    strategy: Variant | None = None
+
+
+def evaluate(ledger: Ledger, held_out: Sequence[Passage], learned: Learned, watcher: Watcher) -> None:
+    """Measure the arms of the recipe, and what a run of `train` came to."""
     from selfedit.loop import Loop
 
     if not is_finished(ledger):
         if "best_of_k" in ledger.recipe.eval.arms:
             ledger.note("reward", check(ledger.recipe.reward))
-        Loop(open_model(ledger, watcher), ledger, watcher.stage).measure(held_out, rounds)
+        Loop(open_model(ledger, watcher), ledger, watcher.stage).measure(held_out, learned.rounds, learned.strategy)
         ledger.finish()
 
 
@@ -191,30 +200,40 @@ def is_about_reliability(ledger: Ledger, asked: bool) -> bool:
         return reader.notes().get("measures") == "reliability"
 
 
-def policy_of(ledger: Ledger, policy: Path | None) -> list[Path]:
-    """The rounds of the policy that a run of `eval` measures, none for the model as it came; noted at its beginning, and found again."""
+def policy_of(ledger: Ledger, policy: Path | None) -> Learned:
+    """The policy that a run of `eval` measures, nothing for the model as it came; noted at its beginning, and found again.
+
+    Raises DataError for a run that came to nothing.
+    """
     with Reader(ledger.folder) as reader:
         noted = reader.notes().get("policy")
     folder = Path(noted["folder"]) if noted else policy
     if folder is None:
-        return []
-    rounds = rounds_of(folder)
-    ledger.note("policy", {"run": folder.name, "folder": str(folder.resolve()), "updates": len(rounds)})
-    return rounds
+        return Learned()
+    learned = Learned(rounds_of(folder), _found(folder))
+    if not learned.rounds and not learned.strategy:
+        raise DataError(
+            f"run {folder.name} has trained no policy and found no strategy; `selfedit runs` shows which command made a run, and whether it finished"
+        )
+    ledger.note("policy", {"run": folder.name, "folder": str(folder.resolve()), "updates": len(learned.rounds)})
+    return learned
+
+
+def _found(folder: Path) -> Variant | None:
+    with Reader(folder) as reader:
+        found = reader.notes().get("found")
+    return Variant(**found) if found else None
 
 
 def rounds_of(folder: Path) -> list[Path]:
-    """The adapters that a run of `train` made of its policy: of the cold start, and one a round, or the last one alone if it started over.
-
-    Raises DataError without any.
-    """
+    """The adapters that a run of `train` made of its policy: of the cold start, and one a round, or the last one alone if it started over."""
     from selfedit.loop.outer import starts_over
 
     with Reader(folder) as reader:
         recipe = parse_recipe(reader.info().recipe, source=f"recipe of run {folder.name}")
         found = [folder / artifact.path for artifact in reader.artifacts() if artifact.path.startswith("policy/")]
     if not found:
-        raise DataError(f"run {folder.name} has trained no policy; `selfedit runs` shows which command made a run")
+        return []
     *before, last = found
     alone = starts_over(recipe, int(last.name.removeprefix("round-"))) if last.name.startswith("round-") else False
     return [path for path in before if not (alone and path.name.startswith("round-"))] + [last]

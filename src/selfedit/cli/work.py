@@ -15,7 +15,7 @@ from selfedit import runs, work
 from selfedit.cli.flags import AnyRecipe, EvalRecipe, LearnRecipe, as_flags, as_recipe
 from selfedit.cli.options import Output
 from selfedit.cli.parse import parse
-from selfedit.config import Recipe, RestEM, Searching, load_recipe, parse_recipe
+from selfedit.config import Recipe, RestEM, load_recipe, parse_recipe
 from selfedit.edits import find as find_strategy
 from selfedit.edits import parts
 from selfedit.errors import ConfigError, DataError
@@ -122,8 +122,7 @@ class Train:
             held_out = work.documents(ledger, ledger.recipe.eval_docs, "heldout", step="held-out")
             show.say(f"run {ledger.run_id}")
             work.train(ledger, passages, held_out, show, shown)
-            trained = not isinstance(ledger.recipe.algorithm, Searching)
-        return _end(self.output, ledger.folder, {"measure": f"selfedit eval --policy {ledger.run_id}"} if trained else {})
+        return _end(self.output, ledger.folder, {"measure": f"selfedit eval --policy {ledger.run_id}"})
 
 
 @dataclass(frozen=True)
@@ -143,7 +142,8 @@ class Eval:
     recipe: Positional[File] = None
     """Settings from a TOML file; flags override it."""
     policy: Annotated[str | None, arg(metavar="RUN", help_behavior_hint="")] = None
-    """A run of `train`: its policy is measured beside the model as it came, with its settings (flags override them)."""
+    """A run of `train`: its policy, or the strategy that its search found, is measured beside the model as it came, with its settings (flags override
+    them)."""
     reliability: bool = False
     """Train the same self-edits with several seeds: the reliability of each reward, and of each screen (docs/reliability.md)."""
     output: Options = field(default_factory=Output)
@@ -170,9 +170,9 @@ class Eval:
 
                 return end_of_trials(self.output, ledger.folder)
             held_out = work.documents(ledger, ledger.recipe.eval_docs, "heldout", step="held-out")
-            rounds = work.policy_of(ledger, policy)
+            learned = work.policy_of(ledger, policy)
             show.say(f"run {ledger.run_id}")
-            work.evaluate(ledger, held_out, rounds, show)
+            work.evaluate(ledger, held_out, learned, show)
         return _end(self.output, ledger.folder, {})
 
 

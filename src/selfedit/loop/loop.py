@@ -18,7 +18,7 @@ from selfedit.loop.rounds import of_round
 from selfedit.loop.search import Search
 from selfedit.loop.trials import Trials
 from selfedit.rewards import needs
-from selfedit.types import Demonstration, Passage, Result, ScoreRequest, Task, Update, Verdict
+from selfedit.types import Demonstration, Passage, Result, ScoreRequest, Task, Update, Variant, Verdict
 
 
 class Loop(Search, Trials, Arms):
@@ -56,15 +56,18 @@ class Loop(Search, Trials, Arms):
             measured.append(self.evaluate(exams, cold + len(rounds), f"round-{len(rounds)}", start.strategy))
         last.controls(exams, measured[-1], start)
 
-    def measure(self, passages: Sequence[Passage], updates: Sequence[Path] = ()) -> None:
-        """The model as it came and, given the adapters of a policy in their order, the policy after each."""
+    def measure(self, passages: Sequence[Passage], updates: Sequence[Path] = (), found: Variant | None = None) -> None:
+        """The model as it came and, given the adapters of a policy in their order, the policy after each; last the strategy that a search found."""
         exams = self.step("held-out", Task, "Preparing held-out questions", lambda progress: held_out_exams(self.policy, passages, progress))
         start = self.baselines(exams)
         final = start.results
         for number, folder in enumerate(updates, start=1):
             self.policy.merge(folder)
             final = self.evaluate(exams, number, folder.name, start.strategy)
-        self.controls(exams, final, start)
+        last = self.using(found) if found else self
+        if found:
+            final = last.evaluate(exams, len(updates) + 1, "best_strategy", found.strategy)
+        last.controls(exams, final, start)
 
     def assess(self, passages: Sequence[Passage]) -> None:
         """How far rewards and screens can be trusted: the same self-edits under several seeds, on documents that a policy would learn from."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 from statistics import fmean
 from typing import Literal, Self
@@ -15,8 +15,8 @@ from typing import Literal, Self
 from selfedit.algorithms import archive, bandit
 from selfedit.algorithms.archive import Entry
 from selfedit.algorithms.groups import groups
-from selfedit.config import Archive, Bandit, RestEM, Searching
-from selfedit.edits import find
+from selfedit.config import Archive, Bandit, Recipe, RestEM, Searching
+from selfedit.edits import find, parts
 from selfedit.edits.written import strategy
 from selfedit.engine.base import Progress
 from selfedit.errors import EngineError
@@ -29,11 +29,13 @@ class Search(Rounds):
     """Rounds that look for a better strategy, and leave the weights alone."""
 
     def search(self, settings: Searching, tasks: Sequence[Task]) -> Self:
-        """The run as the best strategy that was found wants it."""
-        return self.pull(settings, tasks) if isinstance(settings, Bandit) else self.grow(settings, tasks)
+        """The run as the best strategy that was found wants it; noted, for who measures it again."""
+        best = self.pull(settings, tasks) if isinstance(settings, Bandit) else self.grow(settings, tasks)
+        self.ledger.note("found", asdict(best))
+        return self.using(best)
 
-    def pull(self, settings: Bandit, tasks: Sequence[Task]) -> Self:
-        """K self-edits of every task a round, of the strategies that the bandit draws."""
+    def pull(self, settings: Bandit, tasks: Sequence[Task]) -> Variant:
+        """K self-edits of every task a round, of the strategies that the bandit draws; returns the best of these."""
         recipe, candidates = self.policy.recipe, list[Candidate]()
         strategies = tuple(dict.fromkeys(recipe.propose.choices))
         base = self.reward_base("round-0/base", tasks)
@@ -43,11 +45,10 @@ class Search(Rounds):
         best = bandit.best(strategies, candidates)
         if best is None:
             raise EngineError("no self-edit could be scored: every candidate failed; `selfedit report` shows why (lower inner.optimizer.lr?)")
-        propose = recipe.propose.model_copy(update={"strategies": (best,), "mix": 1})
-        return replace(self, policy=self.policy.like(recipe.model_copy(update={"propose": propose}), {}))
+        return _known(recipe, best, strategies.index(best))
 
-    def grow(self, settings: Archive, tasks: Sequence[Task]) -> Self:
-        """The recipe's strategies first, then as many children as it has rounds. Returns the run as the best strategy wants it."""
+    def grow(self, settings: Archive, tasks: Sequence[Task]) -> Variant:
+        """The recipe's strategies first, then as many children as it has rounds; returns the best of all."""
         base = self.reward_base("round-0/base", tasks)
         entries: list[Entry] = []
         for number in range(len(self.policy.recipe.propose.strategies) + self.policy.recipe.rounds):
@@ -56,12 +57,12 @@ class Search(Rounds):
             scored = () if variant.problem else self.using(variant).explore(tasks, number, base, RestEM())
             entries.append(Entry(variant, _score(scored)))
         known = [entry for entry in entries if entry.score is not None]
-        return self.using(max(known, key=lambda entry: entry.score or 0.0).variant)
+        return max(known, key=lambda entry: entry.score or 0.0).variant
 
     def using(self, variant: Variant) -> Self:
         """The same run, writing and training as a strategy wants it: all that a strategy can change is changed here."""
         recipe = self.policy.recipe
-        propose = recipe.propose.model_copy(update={"strategies": (variant.strategy,)})
+        propose = recipe.propose.model_copy(update={"strategies": (variant.strategy,), "mix": 1})
         inner = recipe.inner.model_copy(update={"epochs": variant.epochs, "optimizer": replace(recipe.inner.optimizer, lr=variant.lr)})
         written = {} if variant.parent is None else {variant.strategy: strategy(variant)}
         return replace(self, policy=self.policy.like(recipe.model_copy(update={"propose": propose, "inner": inner}), written))
@@ -71,9 +72,7 @@ def _next(policy: Policy, settings: Archive, entries: Sequence[Entry], number: i
     """One of the recipe's strategies, or a child of one that was drawn."""
     recipe = policy.recipe
     if number < len(recipe.propose.strategies):
-        known = find(recipe.propose.strategies[number])
-        form: Literal["questions", "statements"] = "questions" if known.name.endswith("-qa") else "statements"
-        return [Variant(number, None, known.name, known.description, form, 1, recipe.inner.epochs, recipe.inner.optimizer.lr)]
+        return [_known(recipe, recipe.propose.strategies[number], number)]
     if all(entry.score is None for entry in entries):
         raise EngineError("no self-edit could be scored: every candidate failed; `selfedit report` shows why (lower inner.optimizer.lr?)")
     seed = derive(recipe.seed, "mutation", number)
@@ -81,6 +80,13 @@ def _next(policy: Policy, settings: Archive, entries: Sequence[Entry], number: i
     prompt = archive.ask(parent)
     [completion] = policy.sample([SampleRequest(policy.prompt(prompt), policy.writing(recipe.propose, prompt, seed))], progress)
     return [archive.read(Turn(prompt, completion.text, completion.finish_reason), number, parent.variant)]
+
+
+def _known(recipe: Recipe, name: str, number: int) -> Variant:
+    """One of the recipe's strategies, or several mixed, with the recipe's inner loop."""
+    form: Literal["questions", "statements"] = "questions" if name.endswith("-qa") else "statements"
+    described = " ".join(find(part).description for part in parts(name))
+    return Variant(number, None, name, described, form, 1, recipe.inner.epochs, recipe.inner.optimizer.lr)
 
 
 def _score(candidates: Sequence[Candidate]) -> float | None:

@@ -174,6 +174,16 @@ def test_a_policy_is_measured_alike_later(house: House) -> None:  # promise 6
     assert results(found) == results(train)
 
 
+@pytest.mark.parametrize("search", ["archive", "bandit"])
+def test_a_found_strategy_is_measured_alike_later(search: str, house: House) -> None:  # promise 6
+    strategies = ("--propose.strategies", "passage-only", "key-facts", *(("--propose.mix", "2") if search == "bandit" else ()))
+    train = compared(house, "train", "--algorithm", search, *strategies, "--rounds", "3", "--cold-start.enabled")
+    found = Path(json.loads(house.fine("eval", "--policy", train.name, "--json", "--quiet"))["folder"])
+    assert results(found) == results(train)
+    with Reader(found) as reader:
+        assert reader.arms()[-2:] == ["best_strategy", "token_matched"]
+
+
 def test_no_cell_is_repeated(house: House, monkeypatch: pytest.MonkeyPatch) -> None:  # promise 6
     args = ("eval", *ALL, "--eval.seeds", "2", "--chunk", "2", *QUICK, "--quiet")
     whole = json.loads(house.fine(*args, "--json"))
