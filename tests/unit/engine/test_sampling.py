@@ -10,6 +10,8 @@
 7. An adapter whose numbers are not finite spoils its own rows only, also for those who come after it in the cache.
 8. However many requests there are, and however much they share, the cache stays within `cache_tokens`.
 9. Too long, empty and pointless requests are EngineErrors; no requests, no answers.
+10. What an engine did before never matters: a run that was stopped and resumed, whose adapters have other names, makes the same passes as one that
+    was not, and so rounds as it does.
 """
 
 from __future__ import annotations
@@ -17,12 +19,14 @@ from __future__ import annotations
 import random
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from tests.unit.engine.tiny_engine import FAMILIES, VOCABULARY, Family, engine, job, loud, plain_logprobs, prose, reference, with_peft
 from torch import Tensor
 
+from selfedit.engine.torch.base import Base
 from selfedit.engine.torch.cache import Cache
 from selfedit.engine.torch.engine import Torch
 from selfedit.errors import EngineError
@@ -104,6 +108,30 @@ def test_workers_never_matter() -> None:  # promise 2
     assert [(c.tokens, c.text, c.finish_reason) for c in together] == [(c.tokens, c.text, c.finish_reason) for c in alone]
     for mine, theirs in zip(others, scores, strict=True):
         assert mine.logprobs == pytest.approx(theirs.logprobs, abs=1e-10)
+
+
+def test_the_past_never_matters(monkeypatch: pytest.MonkeyPatch) -> None:  # promise 10
+    passes: list[list[int]] = []
+    forward = Base.forward
+
+    def watched(self: Base, tokens: Tensor, *rest: Any) -> Tensor:
+        passes.append(tokens.tolist())
+        return forward(self, tokens, *rest)
+
+    monkeypatch.setattr(Base, "forward", watched)
+    found: list[tuple[list[list[int]], list[Completion], list[Score]]] = []
+    for before in (0, 6):
+        machine = engine(dtype=torch.bfloat16, budget_tokens=64)
+        for seed in range(before):
+            machine.drop(loud(machine, seed))
+        adapters = [loud(machine, seed, shape) for seed in range(4) for shape in SHAPES]
+        assert before == 0 or {adapter.id for adapter in adapters} > {"adapter-9", "adapter-10"}
+        texts = [(prompt, adapter) for n, adapter in enumerate(adapters) for prompt in PROMPTS[n:]]
+        passes.clear()
+        sampled = machine.sample([SampleRequest(p, Sampling(max_tokens=24), a) for p, a in texts])
+        scored = machine.score([ScoreRequest(p, PROMPTS[1], a) for p, a in texts])
+        found.append((list(passes), sampled, scored))
+    assert found[0] == found[1]
 
 
 def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:  # promise 8

@@ -209,17 +209,23 @@ class Blocks(Protocol):
         ...
 
 
+def places(wanted: Iterable[Adapter | None]) -> dict[Adapter | None, int]:
+    """The place of each adapter of a call, as they come in it, and -1 for none. What they are called, which depends on how many the engine made
+    before, must decide nothing: another order is another batch, and rounds otherwise."""
+    return {adapter: place for place, adapter in enumerate(dict.fromkeys(adapter for adapter in wanted if adapter))} | {None: -1}
+
+
 class Roster:
     """The adapters of a call without gradient: their places in a bank of their own."""
 
     def __init__(self, adapters: Mapping[str, Weights], wanted: Iterable[Adapter | None]) -> None:
-        names = sorted({adapter.id for adapter in wanted if adapter})
-        self.bank = Bank.of([adapters[name] for name in names]) if names else None
-        self._places = {name: place for place, name in enumerate(names)}
+        self._places = places(wanted)
+        named = [adapters[adapter.id] for adapter in self._places if adapter]
+        self.bank = Bank.of(named) if named else None
 
     def place(self, adapter: Adapter | None) -> int:
         """An adapter's place in the bank; -1 for none, which sorts first."""
-        return self._places[adapter.id] if adapter else -1
+        return self._places[adapter]
 
     def blocks(self, owners: Sequence[Adapter | None], lengths: Sequence[int], base: Blocks) -> list[Block]:
         """Blocks for sequences sorted by place; neighbours of one adapter are one run of rows, those without any need none."""

@@ -18,11 +18,11 @@ from selfedit.engine.base import Progress, Tokenizer
 from selfedit.engine.torch.base import Base
 from selfedit.engine.torch.cache import Cache, Decode, rounded
 from selfedit.engine.torch.draw import UNIFORMS, choose
-from selfedit.engine.torch.lora import Roster, Weights
+from selfedit.engine.torch.lora import Roster, Weights, places
 from selfedit.engine.torch.loss import capped, project
 from selfedit.engine.torch.reading import Text, common, read
 from selfedit.engine.torch.workers import neighbours, together
-from selfedit.types import Completion, SampleRequest, Tokens
+from selfedit.types import Completion, SampleRequest
 
 FACTOR = 4
 """What writing a token costs, in tokens read."""
@@ -56,7 +56,7 @@ def sample(
     """One completion a request, in their order. The cache holds at most about `cache_tokens` tokens (at least one row a worker)."""
     if not requests:
         return []
-    order = sorted(range(len(requests)), key=lambda i: _key(requests[i]))
+    order = _in_order(requests)
     shares = neighbours([len(r.prompt) + FACTOR * r.sampling.max_tokens for r in requests], workers, order)
 
     def run(share: list[int], report: Callable[[int], None]) -> list[Completion]:
@@ -65,9 +65,10 @@ def sample(
     return together(run, shares, len(requests), progress)
 
 
-def _key(request: SampleRequest) -> tuple[str, Tokens]:
-    """In this order the requests of an adapter stand together, and those that begin alike."""
-    return request.adapter.id if request.adapter else "", request.prompt
+def _in_order(requests: Sequence[SampleRequest]) -> list[int]:
+    """Their indices so that the requests of an adapter stand together, and those that begin alike."""
+    place = places(r.adapter for r in requests)
+    return sorted(range(len(requests)), key=lambda i: (place[requests[i].adapter], requests[i].prompt))
 
 
 @torch.no_grad()
@@ -82,7 +83,7 @@ def _sample(
     progress: Callable[[int], None],
 ) -> list[Completion]:
     done: dict[int, Completion] = {}
-    waiting = deque(_row(i, requests[i]) for i in sorted(range(len(requests)), key=lambda i: _key(requests[i])))
+    waiting = deque(_row(i, requests[i]) for i in _in_order(requests))
     capacity = rounded(max(len(r.prompt) + r.sampling.max_tokens for r in requests))
     limit = max(1, min(len(requests), cache_tokens // capacity))
     cache = Cache(limit)

@@ -10,7 +10,7 @@ import torch
 from selfedit.engine.base import Progress
 from selfedit.engine.torch.base import Base
 from selfedit.engine.torch.cache import Cache, rounded
-from selfedit.engine.torch.lora import Roster, Weights
+from selfedit.engine.torch.lora import Roster, Weights, places
 from selfedit.engine.torch.loss import logprobs
 from selfedit.engine.torch.reading import Text, common, read
 from selfedit.engine.torch.workers import neighbours, together
@@ -29,8 +29,8 @@ def score(
     """One score a request, in their order; about `budget_tokens` tokens a pass, which takes about `cache_tokens` of memory (at least one text)."""
     if not requests:
         return []
-    keys = [(r.adapter.id if r.adapter else "", r.prompt + r.completion) for r in requests]
-    order = sorted(range(len(requests)), key=keys.__getitem__)
+    place = places(r.adapter for r in requests)
+    order = sorted(range(len(requests)), key=lambda i: (place[requests[i].adapter], requests[i].prompt + requests[i].completion))
     shares = neighbours([len(r.prompt) + len(r.completion) for r in requests], workers, order)
 
     def run(share: list[int], report: Callable[[int], None]) -> list[Score]:
