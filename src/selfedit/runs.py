@@ -37,7 +37,7 @@ def find(where: Path, name: str, commands: Sequence[str] = COMMANDS) -> Path:
     if name == "latest":
         latest = next((run.id for run in known.values() if run.command in commands), None)
         if latest is None:
-            raise LedgerError(f"no run of `selfedit {commands[0]}` in {where} yet")
+            raise LedgerError(f"no run in {where} yet" if commands == COMMANDS else f"no run of `selfedit {commands[0]}` in {where} yet")
         return where / latest
     if name in known:
         return where / name

@@ -75,7 +75,7 @@ def test_missing_and_huge_documents(house: House) -> None:
         (("ask",), "2 ask: "),
         (("ask", " "), "2 there is no question"),
         (("ask", "Who?", "is", "it"), "2 ask: there is no place for 'is'"),
-        (("report",), "6 no run of"),
+        (("report",), "6 no run in runs yet"),
         (("export",), "2 export takes a run and a folder"),
         (("show", "recipe", "--candidate", "a:0:0"), "2 --candidate needs a run"),
         (("pull", "smolm"), "4 no packaged model 'smolm'"),
