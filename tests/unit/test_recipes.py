@@ -60,4 +60,4 @@ def test_passages_are_found_in_what_is_published(tmp_path: Path, capsys: pytest.
     [row] = map(json.loads, (tmp_path / "data" / "dev.jsonl").read_text().splitlines())
     assert row == {"title": "Tolmet Weir", "context": contexts[0], "questions": [{"question": "When was it raised?", "answer": "1847"}]}
     assert "data/train.jsonl: 1 passages, 0 questions" in capsys.readouterr().out
-    assert set(json.loads((SQUAD / "passages.json").read_text())) == {"train", "shown", "dev"}
+    assert set(json.loads((SQUAD / "passages.json").read_text())) == {"train", "shown", "dev", "train-first", "dev-first"}
