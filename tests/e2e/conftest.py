@@ -1,11 +1,18 @@
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import pytest
 from tests.e2e.house import WORK, result
 
 from selfedit.models import tiny
+
+
+@pytest.fixture(autouse=True, scope="session")
+def interruptible() -> None:
+    """Where the tests themselves were started in the background, Ctrl-C is ignored, and everything they start would inherit that."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

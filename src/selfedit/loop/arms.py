@@ -90,7 +90,7 @@ class Arms(Cells):
         return self.policy.recipe.propose.model_copy(update=taken)
 
     def best_of_k(self, tasks: Sequence[Task], edits: Edits) -> None:
-        """The best of K self-edits by its reward, as a round selects it; trained anew before the report questions are put."""
+        """The best of K self-edits by its reward, as a round selects it (without any reward: the first), trained anew before it is asked."""
         recipe, best = self.policy.recipe, dict[tuple[str, int], Proposal]()
         base = self.reward_base("evaluate/best_of_k/base", tasks)
         for seed in range(recipe.eval.seeds):
@@ -98,12 +98,10 @@ class Arms(Cells):
             written = [p for task in tasks for p in edits[task.id, seed]]
             candidates = self.scored(f"evaluate/best_of_k/candidates/{seed}-", tasks, written, base, own)
             best |= {(p.task_id, seed): p for p in chosen(candidates, rest_em.select(candidates, 1))}
-        if missing := [task.title for task in tasks for seed in range(recipe.eval.seeds) if (task.id, seed) not in best]:
-            self.leave_out(
-                "best_of_k", f"no self-edit of “{missing[0]}” has a reward to choose it by ({len(missing)} of {len(tasks) * recipe.eval.seeds})"
-            )
+        if not best:
+            self.leave_out("best_of_k", "no self-edit of any document has a reward to choose it by")
             return
-        self.arm("best_of_k", tasks, lambda task, seed: self.one(task, seed, best[task.id, seed].edit.examples))
+        self.arm("best_of_k", tasks, lambda task, seed: self.one(task, seed, best.get((task.id, seed), edits[task.id, seed][0]).edit.examples))
 
     def oracle(self, tasks: Sequence[Task]) -> None:
         """Learn the report questions themselves, in other wordings than those asked: about as good as a self-edit can be."""

@@ -51,9 +51,19 @@ def test_the_best_of_k_is_the_best_by_the_reward(house: House) -> None:
         assert found["best_of_k"]["n"] == found["before"]["n"] > 0
         assert "evaluate/best_of_k/base" not in {step.name for step in reader.steps()}  # it compares with no answers
     found = json.loads(house.fine(*arms, "--reward", "majority", "--reward.threshold", "1").splitlines()[-1])
-    assert "best_of_k" not in found
+    assert found["best_of_k"]["n"] == found["before"]["n"]  # of documents without a majority, the first self-edit
     with house.reader(found["run"]) as reader:
-        assert "has a reward to choose it by" in reader.notes()["left out: best_of_k"]
+        assert (
+            0
+            < len({c.proposal.task_id for c in reader.candidates() if c.reward.value is not None})
+            < len({c.proposal.task_id for c in reader.candidates()})
+        )
+    bare = house.folder / "bare.jsonl"
+    asked = [{"question": "When?", "answer": "1847"}, {"question": "Who?", "answer": "Ada"}]
+    bare.write_text(json.dumps({"title": "Weir", "context": "It was raised in 1847 by Ada.", "questions": asked}))
+    found = json.loads(house.fine(*arms, "--eval-docs", str(bare), "--reward", "choice").splitlines()[-1])
+    with house.reader(found["run"]) as reader:
+        assert "best_of_k" not in found and "has a reward to choose it by" in reader.notes()["left out: best_of_k"]
     assert "reward.model" in house.refused("eval", *QUICK, "--eval.arms", "best_of_k", "--reward", "judge")
     house.fine("eval", *QUICK, "--quiet", "--eval.arms", "base", "--reward", "judge")  # asks for no reward, and for no judge
 
