@@ -200,8 +200,8 @@ def is_about_reliability(ledger: Ledger, asked: bool) -> bool:
         return reader.notes().get("measures") == "reliability"
 
 
-def policy_of(ledger: Ledger, policy: Path | None) -> Learned:
-    """The policy that a run of `eval` measures, nothing for the model as it came; noted at its beginning, and found again.
+def learned_by(ledger: Ledger, policy: Path | None) -> Learned:
+    """What a run of `eval` measures beside the model as it came, if anything; noted at its beginning, and found again.
 
     Raises DataError for a run that came to nothing.
     """
@@ -210,19 +210,15 @@ def policy_of(ledger: Ledger, policy: Path | None) -> Learned:
     folder = Path(noted["folder"]) if noted else policy
     if folder is None:
         return Learned()
-    learned = Learned(rounds_of(folder), _found(folder))
+    with Reader(folder) as reader:
+        found = reader.notes().get("found")
+    learned = Learned(rounds_of(folder), Variant(**found) if found else None)
     if not learned.rounds and not learned.strategy:
         raise DataError(
             f"run {folder.name} has trained no policy and found no strategy; `selfedit runs` shows which command made a run, and whether it finished"
         )
     ledger.note("policy", {"run": folder.name, "folder": str(folder.resolve()), "updates": len(learned.rounds)})
     return learned
-
-
-def _found(folder: Path) -> Variant | None:
-    with Reader(folder) as reader:
-        found = reader.notes().get("found")
-    return Variant(**found) if found else None
 
 
 def rounds_of(folder: Path) -> list[Path]:
@@ -235,5 +231,5 @@ def rounds_of(folder: Path) -> list[Path]:
     if not found:
         return []
     *before, last = found
-    alone = starts_over(recipe, int(last.name.removeprefix("round-"))) if last.name.startswith("round-") else False
+    alone = last.name.startswith("round-") and starts_over(recipe, int(last.name.removeprefix("round-")))
     return [path for path in before if not (alone and path.name.startswith("round-"))] + [last]

@@ -170,7 +170,7 @@ class Eval:
 
                 return end_of_trials(self.output, ledger.folder)
             held_out = work.documents(ledger, ledger.recipe.eval_docs, "heldout", step="held-out")
-            learned = work.policy_of(ledger, policy)
+            learned = work.learned_by(ledger, policy)
             show.say(f"run {ledger.run_id}")
             work.evaluate(ledger, held_out, learned, show)
         return _end(self.output, ledger.folder, {})

@@ -44,8 +44,9 @@ class Loop(Search, Trials, Arms):
             measured = [self.evaluate(exams, 1, "cold_start", start.strategy)]
         last: Loop = self
         if isinstance(algorithm := policy.recipe.algorithm, Searching):
-            last = best = self.search(algorithm, tasks)
-            measured.append(best.evaluate(exams, cold + 1, "best_strategy", best.policy.recipe.propose.strategies[0]))
+            found = self.search(algorithm, tasks)
+            last = self.using(found)
+            measured.append(last.evaluate(exams, cold + 1, "best_strategy", found.strategy))
         rounds: list[Round] = []
         done: Update | None = None
         while not isinstance(algorithm, Searching) and len(rounds) < policy.recipe.rounds:
@@ -64,8 +65,9 @@ class Loop(Search, Trials, Arms):
         for number, folder in enumerate(updates, start=1):
             self.policy.merge(folder)
             final = self.evaluate(exams, number, folder.name, start.strategy)
-        last = self.using(found) if found else self
+        last: Loop = self
         if found:
+            last = self.using(found)
             final = last.evaluate(exams, len(updates) + 1, "best_strategy", found.strategy)
         last.controls(exams, final, start)
 

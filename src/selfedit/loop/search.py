@@ -28,11 +28,11 @@ from selfedit.types import Candidate, SampleRequest, Task, Turn, Variant
 class Search(Rounds):
     """Rounds that look for a better strategy, and leave the weights alone."""
 
-    def search(self, settings: Searching, tasks: Sequence[Task]) -> Self:
-        """The run as the best strategy that was found wants it; noted, for who measures it again."""
+    def search(self, settings: Searching, tasks: Sequence[Task]) -> Variant:
+        """The best strategy that was found; noted, for who measures it again."""
         best = self.pull(settings, tasks) if isinstance(settings, Bandit) else self.grow(settings, tasks)
         self.ledger.note("found", asdict(best))
-        return self.using(best)
+        return best
 
     def pull(self, settings: Bandit, tasks: Sequence[Task]) -> Variant:
         """K self-edits of every task a round, of the strategies that the bandit draws; returns the best of these."""

@@ -53,11 +53,8 @@ def test_the_best_of_k_is_the_best_by_the_reward(house: House) -> None:
     found = json.loads(house.fine(*arms, "--reward", "majority", "--reward.threshold", "1").splitlines()[-1])
     assert found["best_of_k"]["n"] == found["before"]["n"]  # of documents without a majority, the first self-edit
     with house.reader(found["run"]) as reader:
-        assert (
-            0
-            < len({c.proposal.task_id for c in reader.candidates() if c.reward.value is not None})
-            < len({c.proposal.task_id for c in reader.candidates()})
-        )
+        scored, all_ = ({c.proposal.task_id for c in reader.candidates() if c.reward.value is not None or anyway} for anyway in (False, True))
+        assert scored and scored < all_
     bare = house.folder / "bare.jsonl"
     asked = [{"question": "When?", "answer": "1847"}, {"question": "Who?", "answer": "Ada"}]
     bare.write_text(json.dumps({"title": "Weir", "context": "It was raised in 1847 by Ada.", "questions": asked}))

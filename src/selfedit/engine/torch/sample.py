@@ -56,19 +56,14 @@ def sample(
     """One completion a request, in their order. The cache holds at most about `cache_tokens` tokens (at least one row a worker)."""
     if not requests:
         return []
-    order = _in_order(requests)
+    place = places(r.adapter for r in requests)
+    order = sorted(range(len(requests)), key=lambda i: (place[requests[i].adapter], requests[i].prompt))  # what begins alike stands together
     shares = neighbours([len(r.prompt) + FACTOR * r.sampling.max_tokens for r in requests], workers, order)
 
     def run(share: list[int], report: Callable[[int], None]) -> list[Completion]:
         return _sample(base, tokenizer, ends, adapters, [requests[i] for i in share], cache_tokens // len(shares), budget_tokens, report)
 
     return together(run, shares, len(requests), progress)
-
-
-def _in_order(requests: Sequence[SampleRequest]) -> list[int]:
-    """Their indices so that the requests of an adapter stand together, and those that begin alike."""
-    place = places(r.adapter for r in requests)
-    return sorted(range(len(requests)), key=lambda i: (place[requests[i].adapter], requests[i].prompt))
 
 
 @torch.no_grad()
@@ -82,8 +77,9 @@ def _sample(
     budget_tokens: int,
     progress: Callable[[int], None],
 ) -> list[Completion]:
+    """The completions of a share; its requests stand by adapter, those that begin alike together."""
     done: dict[int, Completion] = {}
-    waiting = deque(_row(i, requests[i]) for i in _in_order(requests))
+    waiting = deque(_row(i, request) for i, request in enumerate(requests))
     capacity = rounded(max(len(r.prompt) + r.sampling.max_tokens for r in requests))
     limit = max(1, min(len(requests), cache_tokens // capacity))
     cache = Cache(limit)
