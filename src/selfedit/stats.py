@@ -23,31 +23,31 @@ def interval(groups: Groups, seed: int = 0, *, shares: bool = True) -> Interval:
     """Mean of all values with a 95 % percentile cluster bootstrap over tasks (Cameron, Gelbach & Miller 2008; 10,000 resamples).
 
     Two corrections keep it honest where there are few tasks. The percentiles are moved outwards for the number of tasks (Hesterberg 2015, "expanded
-    percentile"). And for 0/1 values the interval is never narrower than Wilson's (1927) for as many independent answers, which is also all that is
-    left where a bootstrap sees no variation: one task, all right or all wrong. Fewer than five tasks of other values take Student's t over tasks as
-    their outer bound; one task is taken by value and says nothing about other tasks; a single such value has no interval (minus to plus infinity).
+    percentile"). And for values within 0 and 1 the interval is never narrower than Wilson's (1927) for as many independent answers as vary like them,
+    which is also all that is left where a bootstrap sees no variation: one task, all right or all wrong. Fewer than five tasks of values other than 0
+    and 1 take Student's t over tasks as their outer bound; one task is taken by value and says nothing about other tasks; a single such value has no
+    interval (minus to plus infinity).
     Values of another kind that may happen to be 0 or 1, such as gains, are told apart with `shares` False.
     Simulated coverage is 91 to 96 % from two tasks on (tests/unit/test_stats.py). Raises ValueError where there is no value at all.
     """
     filled = _filled(groups)
     values = np.concatenate(filled)
-    binary = shares and bool(np.isin(values, (0.0, 1.0)).all())
-    outer = _wilson(float(values.sum()), values.size) if binary else _student(filled)
-    return _interval(values, _bootstrap(filled, seed), outer)
+    binary, within = bool(np.isin(values, (0.0, 1.0)).all()), bool(((values >= 0) & (values <= 1)).all())
+    outer = _wilson(values) if shares and within else None
+    return _interval(values, _bootstrap(filled, seed), outer, None if shares and binary else _student(filled))
 
 
 def paired_difference(of: Groups, over: Groups, seed: int = 0) -> Interval:
     """Mean of `of` minus `over` on the same tasks and questions, with a 95 % paired cluster bootstrap over tasks.
 
-    As `interval`; for 0/1 values the outer bound is Agresti & Min's (2005) interval for matched proportions, so that two arms that
+    As `interval`; for values within 0 and 1 the outer bound is Agresti & Min's (2005) interval for matched proportions, so that two arms that
     answered alike on few questions are not reported as equal for certain. Raises ValueError where the two do not match in shape.
     """
     differences = [[a - b for a, b in zip(x, y, strict=True)] for x, y in zip(of, over, strict=True)]
     filled = _filled(differences)
-    values = np.concatenate(filled)
-    binary = all(value in (0, 1) for groups in (of, over) for group in groups for value in group)
-    outer = _agresti_min(int((values > 0).sum()), int((values < 0).sum()), values.size) if binary else _student(filled)
-    return _interval(values, _bootstrap(filled, seed), outer)
+    values, both = np.concatenate(filled), [value for groups in (of, over) for group in groups for value in group]
+    outer = _agresti_min(values) if all(0 <= value <= 1 for value in both) else None
+    return _interval(values, _bootstrap(filled, seed), outer, None if all(value in (0, 1) for value in both) else _student(filled))
 
 
 def over_seeds(values_S_Q: Sequence[Sequence[float]]) -> list[float]:
@@ -135,19 +135,31 @@ def _student(groups: list[Group]) -> Bounds | None:
     return float(mean) - _t_quantile(G - 1) * spread, float(mean) + _t_quantile(G - 1) * spread
 
 
-def _wilson(right: float, n: int) -> Bounds:
-    """Wilson's score interval for `right` of n."""
-    share, z2 = right / n, Z**2
+def _wilson(values: Group) -> Bounds:
+    """Wilson's score interval for the mean of shares."""
+    share, z2 = float(values.mean()), Z**2
+    n = _independent(values, share * (1 - share))
     centre = (share + z2 / (2 * n)) / (1 + z2 / n)
     half = Z * math.sqrt(share * (1 - share) / n + z2 / (4 * n**2)) / (1 + z2 / n)
     return max(0.0, centre - half), min(1.0, centre + half)
 
 
-def _agresti_min(gained: int, lost: int, n: int) -> Bounds:
+def _agresti_min(differences: Group) -> Bounds:
     """Wald's interval for matched proportions after adding half an observation to each of the four cells."""
-    b, c, m = gained + 0.5, lost + 0.5, n + 2
+    mean, apart = float(differences.mean()), float(np.abs(differences).mean())
+    n = _independent(differences, apart - mean**2)
+    b, c, m = n * (apart + mean) / 2 + 0.5, n * (apart - mean) / 2 + 0.5, n + 2
     half = Z * math.sqrt(b + c - (b - c) ** 2 / m) / m
     return max(-1.0, (b - c) / m - half), min(1.0, (b - c) / m + half)
+
+
+def _independent(values: Group, most: float) -> float:
+    """How many single answers would vary as little on average: the variance of single answers, `most`, over the values' own, a value.
+
+    One a value for single answers themselves; more for means over seeds, which vary less; one a value, too, where none varies.
+    """
+    own = float(values.var())
+    return values.size * (most / own if own > ROUNDING else 1.0)
 
 
 def _interval(values: Group, *bounds: Bounds | None) -> Interval:

@@ -118,6 +118,26 @@ def test_seeds_make_a_question_surer_not_more() -> None:
     assert interval([stats.over_seeds([group] * 3) for group in alike]) == interval(alike)
 
 
+def test_means_over_seeds_are_not_certain_either() -> None:
+    """Where nothing varies, no more is known than of one answer a question; where it does, of as many as vary like it: two seeds, twice as many."""
+    nothing = [[0.0, 0.0]] * 10
+    assert paired_difference([[0.5, 0.5]] * 10, [[0.5, 0.5]] * 10) == paired_difference(nothing, nothing)
+    assert paired_difference(nothing, nothing).high > 0.05
+    twice = [0.0, 0.5, 0.5, 1.0]  # of two seeds that know nothing of each other
+    assert stats._wilson(np.array(twice)) == pytest.approx(stats._wilson(np.array([0.0, 1.0] * 4)))
+    assert stats._agresti_min(np.array(twice) - 0.5) == pytest.approx(stats._agresti_min(np.array([-1.0, 1.0] + [0.0] * 6)))
+
+
+@pytest.mark.parametrize("share", [0.003, 0.02])
+def test_coverage_of_rare_answers_over_seeds(monkeypatch: pytest.MonkeyPatch, share: float) -> None:
+    monkeypatch.setattr(stats, "RESAMPLES", 400)
+    rng, held = np.random.default_rng(5), 0
+    for _ in range(200):
+        found = interval([stats.over_seeds((rng.random((3, 6)) < share).astype(float).tolist()) for _ in range(40)])
+        held += found.low <= share <= found.high
+    assert held / 200 >= 0.93
+
+
 @pytest.mark.parametrize("tasks", [6, 30])
 def test_coverage_of_differences_over_seeds(monkeypatch: pytest.MonkeyPatch, tasks: int) -> None:
     """Two arms with three questions a task; what an arm gains differs by task, and every seed writes and trains anew."""
