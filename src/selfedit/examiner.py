@@ -38,19 +38,30 @@ def shown(recipe: Recipe, examples: Sequence[Path]) -> list[Demonstration]:
     return found
 
 
-def examine(policy: Policy, passages: Sequence[Passage], progress: Progress | None = None, gold: bool = False) -> list[Task]:
+def examine(policy: Policy, passages: Sequence[Passage], progress: Progress | None = None) -> list[Task]:
     """A task for every passage that has at least two facts to ask about, or questions to which nobody knows the answer.
 
-    Raises DataError where none has, and as `divided` does.
+    Raises DataError as `learning_exams` does.
     """
-    tasks = divided(policy, passages, progress, gold)
-    asked = [t for t in tasks if t.reward_questions and (t.report_questions or any(not q.answer for q in t.reward_questions))]
-    if not asked:
+    return [task for task in learning_exams(policy, passages, progress) if _asked(task)]
+
+
+def learning_exams(policy: Policy, passages: Sequence[Passage], progress: Progress | None = None) -> list[Task]:
+    """A task for every passage: what is to be learned is learned also where too little can be asked about it.
+
+    Raises DataError where no passage has at least two facts to ask about, and as `divided` does.
+    """
+    tasks = divided(policy, passages, progress)
+    if not any(map(_asked, tasks)):
         raise DataError("nothing to ask about: no passage gave two questions on different facts; use longer documents, or JSONL with questions")
-    return asked
+    return tasks
 
 
-def divided(policy: Policy, passages: Sequence[Passage], progress: Progress | None, gold: bool) -> list[Task]:
+def _asked(task: Task) -> bool:
+    return bool(task.reward_questions and (task.report_questions or any(not question.answer for question in task.reward_questions)))
+
+
+def divided(policy: Policy, passages: Sequence[Passage], progress: Progress | None, gold: bool = False) -> list[Task]:
     """Every passage with its questions.
 
     Raises DataError where answers that nobody knows are needed: by the reward, by the screen, or (`gold`) in any case.
@@ -81,6 +92,14 @@ def held_out_exams(policy: Policy, passages: Sequence[Passage], progress: Progre
     if exams := [task for task in examine(policy, passages, progress) if task.report_questions]:
         return exams
     raise DataError("nothing can be measured: the held-out documents have no question with a known answer; give others (eval_docs)")
+
+
+def named_apart(passages: Sequence[Passage], others: Sequence[Task]) -> Sequence[Passage]:
+    """The passages under ids that no other task has: files of both may have the same name."""
+    taken = {task.id for task in others}
+    while any(passage.id in taken for passage in passages):
+        passages = [replace(passage, id=f"held-out-{passage.id}") for passage in passages]
+    return passages
 
 
 def write_exams(policy: Policy, passages: Sequence[Passage], progress: Progress | None = None) -> list[tuple[Question, ...]]:

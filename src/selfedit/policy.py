@@ -171,10 +171,15 @@ class Policy:
         """Seed `number` of the inner loop (from 0): the same for all candidates of a group, so that chance does not tell them apart."""
         return derive(self.recipe.seed, "inner", proposal.round, proposal.task_id, number)
 
-    def wrote(self, turn: Turn) -> tuple[Tokens, Tokens]:
-        """What the policy was asked and what it wrote; a completion that was cut off is not taught to end there."""
+    def wrote(self, turn: Turn, drawn: bool = False) -> tuple[Tokens, Tokens]:
+        """What the policy was asked and what it wrote; a completion that was cut off is not taught to end there.
+
+        `drawn`: without an end that may not be what was drawn, since a text that was continued ends at an empty line too. Its lack costs a little of
+        the gradient; an end that was not drawn would be most unlikely, and outweigh all that was.
+        """
         tokenizer = self.engine.tokenizer
-        return self.prompt(turn.prompt), tokenizer.encode_more(turn.completion) + (tokenizer.end if turn.finish_reason == "stop" else ())
+        ends = turn.finish_reason == "stop" and not (drawn and turn.prompt.continued)
+        return self.prompt(turn.prompt), tokenizer.encode_more(turn.completion) + (tokenizer.end if ends else ())
 
     def train(self, jobs: Sequence[TrainJob], progress: Progress | None = None) -> list[Trained]:
         """Train many adapters in one call."""
@@ -206,7 +211,8 @@ class Policy:
 
     def reset(self) -> None:
         """The starting weights again."""
-        self._become(self.start)
+        if tuple(self.merged) != self.start:
+            self._become(self.start)
 
     def reference(self, requests: Sequence[ScoreRequest], current: Sequence[Score]) -> list[Score]:
         """Scores under the starting weights, given those under the current ones: undo every later merge, score, merge again."""

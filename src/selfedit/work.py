@@ -15,7 +15,7 @@ from selfedit.errors import DataError, LedgerError
 from selfedit.examiner import read, shown
 from selfedit.ledger import Head, Heads, Ledger, Reader
 from selfedit.rewards import NAME, check
-from selfedit.types import Demonstration, Passage, Variant
+from selfedit.types import Demonstration, Passage, Task, Variant
 
 if TYPE_CHECKING:
     from selfedit.policy import Policy
@@ -61,10 +61,11 @@ def train(ledger: Ledger, passages: Sequence[Passage], held_out: Sequence[Passag
 
 @dataclass(frozen=True)
 class Learned:
-    """What a run of `train` came to: the adapters of its policy, to be merged in order, and the strategy that its search found."""
+    """What a run of `train` came to: the adapters of its policy, to be merged in order, and the strategy that its search found; `of` which texts."""
 
     rounds: Sequence[Path] = ()
     strategy: Variant | None = None
+    of: Sequence[str] = ()
 
 
 def evaluate(ledger: Ledger, held_out: Sequence[Passage], learned: Learned, watcher: Watcher) -> None:
@@ -112,6 +113,16 @@ def without(passages: Sequence[Passage], shown: Sequence[Demonstration]) -> list
     if passages and not left:
         raise DataError("the cold start shows every training document, and the rounds have none left; lower cold_start.passages or give more docs")
     return left
+
+
+def keep_apart(held_out: Sequence[Passage], learned: Iterable[str]) -> None:
+    """Raises DataError where a passage that is there to be measured on is among the texts that are learned from."""
+    known = set(learned)
+    if found := [passage for passage in held_out if passage.context in known]:
+        raise DataError(
+            f"{len(found)} of {len(held_out)} held-out passages are learned from as well, the first about {found[0].title!r}; "
+            "take them out of eval_docs, or out of docs and cold_start.examples"
+        )
 
 
 def _as_before(ledger: Ledger, docs: Sequence[Path], step: str, read_all: Callable[[list[Path]], list[D]]) -> list[D]:
@@ -186,6 +197,14 @@ def _adapter(root: Path, folder: Path) -> str:
     return adapter.relative_to(root.resolve()).as_posix() if adapter.is_relative_to(root.resolve()) else str(adapter)
 
 
+def as_they_are(folder: Path) -> str:
+    """How many of the documents of a run of `learn` have no self-edit among those that were kept, in words; empty where all have."""
+    with Reader(folder) as reader:
+        tasks, edited = reader.tasks(), {one.task_id for one in reader.kept()}
+    plain = [task for task in tasks if task.id not in edited]
+    return f"{len(plain)} of {len(tasks)} passages" if plain else ""
+
+
 def is_finished(ledger: Ledger) -> bool:
     """Whether everything was done before."""
     with Reader(ledger.folder) as reader:
@@ -211,8 +230,9 @@ def learned_by(ledger: Ledger, policy: Path | None) -> Learned:
     if folder is None:
         return Learned()
     with Reader(folder) as reader:
-        found = reader.notes().get("found")
-    learned = Learned(rounds_of(folder), Variant(**found) if found else None)
+        found, taught = reader.notes().get("found"), [step.name for step in reader.steps() if step.name == "tasks"]
+        known = [task.context for name in taught for task in reader.step(name, Task)]
+    learned = Learned(rounds_of(folder), Variant(**found) if found else None, known)
     if not learned.rounds and not learned.strategy:
         raise DataError(
             f"run {folder.name} has trained no policy and found no strategy; `selfedit runs` shows which command made a run, and whether it finished"

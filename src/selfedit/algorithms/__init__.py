@@ -46,10 +46,10 @@ def loss(settings: AlgorithmSettings, kl: float, longest: int) -> tuple[str, dic
             return "dpo", {"beta": settings.beta}
 
 
-def kl_coefficient(settings: AlgorithmSettings, before: Update | None) -> float:
-    """The weight of the divergence in the next update: the recipe's in the first; PPO's is controlled by what the last one measured."""
+def kl_coefficient(settings: AlgorithmSettings, before: Update | None, kl: float | None) -> float:
+    """The weight of the divergence in the next update: the recipe's in the first; PPO's is controlled by what the update `before` led to, `kl`."""
     first: float = getattr(settings, "kl", 0.0)
     if before is None:
         return first
-    coefficient, kl = before.metrics.get("kl_coefficient", first), before.metrics.get("kl")
+    coefficient = before.metrics.get("kl_coefficient", first)
     return ppo.control(coefficient, kl, settings.kl_target) if isinstance(settings, PPO) and kl is not None else coefficient

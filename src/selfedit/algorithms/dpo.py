@@ -9,9 +9,16 @@ from selfedit.types import Candidate, Kept
 
 
 def select(candidates: Sequence[Candidate]) -> list[Kept]:
-    """Of each group whose rewards differ the best self-edit, advantage 1, and after it the worst, advantage -1; equal rewards by lower index."""
+    """Of each group whose rewards differ the best self-edit, advantage 1, and after it the worst, advantage -1; equal rewards by lower index.
+
+    Only what the policy chose may tell the two apart: strategies that it was given, and did not pick, have a pair each.
+    """
+    given: dict[str, list[Candidate]] = {}
+    for candidate in candidates:
+        edit = candidate.proposal.edit
+        given.setdefault("" if edit.pick else edit.strategy, []).append(candidate)
     kept = []
-    for (round_, task_id), group in varied(candidates).items():
+    for (round_, task_id), group in (found for same in given.values() for found in varied(same).items()):
         best, worst = min(group, key=lambda member: (-member[1], member[0])), min(group, key=lambda member: (member[1], member[0]))
         kept += [Kept(task_id, round_, best[0], 1.0), Kept(task_id, round_, worst[0], -1.0)]
     return kept

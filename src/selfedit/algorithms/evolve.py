@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from statistics import fmean
 
-from selfedit.algorithms.groups import TIE
+from selfedit.algorithms.groups import TIE, groups
 from selfedit.types import Candidate, Kept, Proposal
 
 
@@ -26,15 +26,14 @@ def members(proposals: Sequence[Proposal]) -> list[list[Proposal]]:
 def select(candidates: Sequence[Candidate]) -> list[Kept]:
     """All self-edits of the LoRA with the highest mean reward over the tasks; the lower number where two are equal.
 
-    A LoRA that was not scored on every task is never chosen: its mean would be over other tasks than the others'.
+    A LoRA that was not scored on every task that could be is never chosen: its mean would be over other tasks than the others'.
     """
-    rewards: dict[int, list[float | None]] = defaultdict(list)
-    for candidate in candidates:
-        accepted = all(verdict.decision == "accept" for verdict in candidate.verdicts)
-        rewards[candidate.proposal.index].append(candidate.reward.value if accepted else None)
-    fitness = {
-        index: round(fmean(known), TIE) for index, values in rewards.items() if len(known := [v for v in values if v is not None]) == len(values)
-    }
+    rewards: dict[int, list[float]] = defaultdict(list)
+    scored = groups(candidates).values()
+    for group in scored:
+        for index, reward in group:
+            rewards[index].append(reward)
+    fitness = {index: round(fmean(known), TIE) for index, known in rewards.items() if len(known) == len(scored)}
     if not fitness:
         return []
     best = min(fitness, key=lambda index: (-fitness[index], index))

@@ -120,6 +120,7 @@ class Train:
             shown = work.demonstrations(ledger)
             passages = work.without(work.documents(ledger, ledger.recipe.docs, "train"), shown)
             held_out = work.documents(ledger, ledger.recipe.eval_docs, "heldout", step="held-out")
+            work.keep_apart(held_out, [passage.context for passage in (*passages, *(one.passage for one in shown))])
             show.say(f"run {ledger.run_id}")
             work.train(ledger, passages, held_out, show, shown)
         return _end(self.output, ledger.folder, {"measure": f"selfedit eval --policy {ledger.run_id}"})
@@ -171,6 +172,7 @@ class Eval:
                 return end_of_trials(self.output, ledger.folder)
             held_out = work.documents(ledger, ledger.recipe.eval_docs, "heldout", step="held-out")
             learned = work.learned_by(ledger, policy)
+            work.keep_apart(held_out, learned.of)
             show.say(f"run {ledger.run_id}")
             work.evaluate(ledger, held_out, learned, show)
         return _end(self.output, ledger.folder, {})
@@ -230,6 +232,8 @@ def _learn(output: Output, held: AbstractContextManager[Ledger], force: bool = F
         work.learn(ledger, passages, show)
     in_force = work.put_in_force(root, ledger.folder, force)
     facts = {"adapter": str(ledger.folder / "adapter")}
+    if plain := work.as_they_are(ledger.folder):
+        facts["learned as they are"] = f"{plain}, none of whose self-edits could be chosen"
     if in_force:
         facts |= {"ask": 'selfedit ask "..."', "undo": "selfedit rollback"}
     else:

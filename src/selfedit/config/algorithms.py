@@ -57,7 +57,7 @@ class PPO(Outer):
     kl: float = Field(0.05, ge=0)
     """Weight of the divergence from the starting policy in the first round."""
     kl_target: float = Field(0.05, ge=0)
-    """Divergence wanted, nats a token: after each round the weight is doubled or halved where it was missed by half; 0 keeps the weight."""
+    """Divergence wanted, nats a token: before each later update the weight is doubled or halved where it was missed by half; 0 keeps the weight."""
 
 
 class GRPO(Outer):

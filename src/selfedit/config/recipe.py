@@ -66,6 +66,11 @@ class Recipe(Settings):
             raise ValueError(
                 f"propose.candidates is {K}: algorithm {algorithm.type} learns from how the self-edits of a task compare, so from at least 2"
             )
+        if isinstance(algorithm, DPO) and self.propose.pick == "turns" and len(set(self.propose.choices)) >= K:
+            raise ValueError(
+                f"propose.candidates is {K}: algorithm dpo pairs self-edits of one strategy, so it needs more of them than strategies; "
+                "or let the policy pick (propose.pick)"
+            )
         if isinstance(algorithm, Searching) and self.round_passages:
             raise ValueError(f"algorithm {algorithm.type} compares strategies on the same passages: round_passages has to be 0")
         if isinstance(algorithm, Evolve) and self.inner.seeds > 1:

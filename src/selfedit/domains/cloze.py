@@ -54,7 +54,7 @@ def cloze(passage: Passage, wanted: int, seed: int) -> list[Question]:
     Deterministic in the passage and the seed.
     """
     rng = random.Random(f"{seed}\0{passage.id}")
-    blanks = [blank for sentence in _statements(passage.context) for blank in _blanks(sentence) if _fair(blank, passage.title)]
+    blanks = [blank for sentence in statements(passage.context) for blank in _blanks(sentence) if _fair(blank, passage.title)]
     rng.shuffle(blanks)
     terms = Counter(words(passage.context))
     blanks = [blank for blank in blanks if blank.kind != "term" or terms[blank.answer] == 1]
@@ -64,12 +64,12 @@ def cloze(passage: Passage, wanted: int, seed: int) -> list[Question]:
         best = min(blanks, key=lambda blank: (blank.kind == "term", sentences_used[blank.sentence], kinds_used[blank.kind], blank.weak))
         asked.append(best)
         blanks = [blank for blank in blanks if normalise(blank.answer) != normalise(best.answer)]
-    place = {sentence: number for number, sentence in enumerate(_statements(passage.context))}
+    place = {sentence: number for number, sentence in enumerate(statements(passage.context))}
     asked.sort(key=lambda blank: place[blank.sentence])
     return [Question(f"Fill in the blank: {blank.question}", blank.answer, kind="cloze", fact=blank.sentence) for blank in asked]
 
 
-def _statements(context: str) -> list[str]:
+def statements(context: str) -> list[str]:
     """The text in pieces that can stand alone: sentences of prose and of list items, rows of tables with their headings, lines of code."""
     found: list[str] = []
     for block in re.split(r"\n\s*\n", context):

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from selfedit.domains.cloze import cloze
+from selfedit.domains.cloze import cloze, statements
 from selfedit.pairs import Pair, read_pairs
-from selfedit.text import contains, holding, near, normalise, says, sentences, words
+from selfedit.text import contains, holding, near, normalise, says, words
 from selfedit.types import Dropped, Passage, Question
 
 __all__ = ["agree", "cloze", "open_book", "parse_questions", "writing_prompts"]
@@ -79,7 +79,7 @@ def agree(samples: Sequence[str], answer: str) -> bool:
 
 
 def parse_questions(text: str, passage: Passage) -> tuple[list[Question], list[Dropped]]:
-    """The usable questions of a completion, of kind `written`; their fact is the sentence that holds the answer. The rest with its reason."""
+    """The usable questions of a completion, of kind `written`; their fact is the statement that holds the answer. The rest with its reason."""
     pairs, dropped = read_pairs(text)
     found: list[Question] = []
     for pair in map(_tidy, pairs):
@@ -87,7 +87,7 @@ def parse_questions(text: str, passage: Passage) -> tuple[list[Question], list[D
         if reason:
             dropped.append(Dropped(f"{pair.question}\n{pair.answer}", reason))
         else:
-            found.append(Question(pair.question, pair.answer, kind="written", fact=holding(sentences(passage.context), pair.question, pair.answer)))
+            found.append(Question(pair.question, pair.answer, kind="written", fact=holding(statements(passage.context), pair.question, pair.answer)))
     return found, dropped
 
 

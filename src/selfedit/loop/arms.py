@@ -142,10 +142,13 @@ class Arms(Cells):
     # ------------------------------------------------------------ the comparison of learn
 
     def compare(self, tasks: Sequence[Task], best: Sequence[Proposal]) -> None:
-        """One adapter on the best self-edits of all tasks, beside one on the passages alone, and one on the passages with as many tokens."""
-        policy, seed = self.policy, self.policy.recipe.seed
-        learned = [e for p in best for e in p.edit.examples]
-        if not learned:
+        """One adapter on the best self-edits of all tasks, beside one on the passages alone, and one on the passages with as many tokens.
+
+        A task without any of the best is learned by its passage.
+        """
+        policy, seed, edited = self.policy, self.policy.recipe.seed, {p.task_id for p in best}
+        learned = [*(e for p in best for e in p.edit.examples), *(_passage(task) for task in tasks if task.id not in edited)]
+        if not edited:
             raise EngineError("no self-edit could be kept: every candidate failed; `selfedit report` shows why (lower inner.optimizer.lr?)")
         after, plain = policy.job(learned, seed), policy.job([_passage(t) for t in tasks], seed)
         jobs = {"passage_only": plain, "token_matched": matched(plain, tokens_of(after)), "after": after}

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from selfedit.config import RestEM, Searching
 from selfedit.engine.base import Progress
-from selfedit.examiner import examine, held_out_exams, training_exams
+from selfedit.examiner import held_out_exams, learning_exams, named_apart, training_exams
 from selfedit.guards import ANCHORS, collapse, forgetting
 from selfedit.loop.arms import Arms
 from selfedit.loop.outer import Round, chosen
@@ -25,18 +25,23 @@ class Loop(Search, Trials, Arms):
     """Whole runs."""
 
     def learn(self, passages: Sequence[Passage]) -> None:
-        """Learn documents: the best self-edit of each is kept, and one adapter is trained on all that were kept."""
-        tasks = self.step("tasks", Task, "Preparing questions", lambda progress: examine(self.policy, passages, progress))
+        """Learn documents: the best self-edit of each is kept, and one adapter is trained on all that were kept.
+
+        A document none of whose self-edits could be chosen is learned as it is.
+        """
+        recipe = self.policy.recipe
+        tasks = self.step("tasks", Task, "Preparing questions", lambda progress: learning_exams(self.policy, passages, progress))
         self.answer_base("base", tasks)
-        algorithm = self.policy.recipe.algorithm
-        self.compare(tasks, chosen(*self.improve(tasks, 0, algorithm if isinstance(algorithm, RestEM) else RestEM())))
+        able = [task for task in tasks if task.reward_questions or needs(recipe.reward).texts]
+        self.compare(tasks, chosen(*self.improve(able, 0, recipe.algorithm if isinstance(recipe.algorithm, RestEM) else RestEM())))
         self.step("guards", Verdict, "Checking what else changed", self.guard)
 
     def train(self, passages: Sequence[Passage], held_out: Sequence[Passage], shown: Sequence[Demonstration] = ()) -> None:
         """Learn to write self-edits: each round the policy is trained on the best of its own, and measured on documents it never learns from."""
         policy = self.policy
         tasks = self.step("tasks", Task, "Preparing questions", lambda progress: training_exams(policy, passages, progress))
-        exams = self.step("held-out", Task, "Preparing held-out questions", lambda progress: held_out_exams(policy, held_out, progress))
+        apart = named_apart(held_out, tasks)
+        exams = self.step("held-out", Task, "Preparing held-out questions", lambda progress: held_out_exams(policy, apart, progress))
         start = self.baselines(exams)
         measured = [start.own]  # of the policy as each round begins
         if cold := policy.recipe.cold_start.enabled:

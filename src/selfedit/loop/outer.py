@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from itertools import groupby
 from statistics import fmean
 
 from selfedit import algorithms
 from selfedit.algorithms.groups import groups
-from selfedit.config import Evolve, Outer, Recipe, RestEM
+from selfedit.config import DPO, Evolve, Outer, Recipe, RestEM
 from selfedit.errors import EngineError
 from selfedit.policy import Policy, derive
-from selfedit.types import Candidate, Datum, Example, Kept, Proposal, ScoreRequest, Trained, TrainJob, Turn, Update
+from selfedit.types import Candidate, Datum, Example, Kept, Proposal, ScoreRequest, Tokens, Trained, TrainJob, Turn, Update
 
-Lesson = tuple[Kept, Turn]
+Written = tuple[Tokens, Tokens]
+"""What the policy was asked in one turn, and what it wrote."""
+
+Lesson = tuple[Kept, Written]
 """One turn of a self-edit, and how much it counts."""
 
 
@@ -21,12 +24,15 @@ Round = tuple[Sequence[Candidate], Sequence[Kept]]
 """The self-edits of a round, and those that are learned from."""
 
 
-def job(policy: Policy, rounds: Sequence[Round], kl: float) -> TrainJob:
-    """What the policy is trained on after the last of `rounds`; without data where nothing was kept that it wrote itself."""
+def job(policy: Policy, rounds: Sequence[Round], before: Update | None) -> TrainJob:
+    """What the policy is trained on after the last of `rounds`; without data where nothing was kept that it wrote itself.
+
+    `before` is the last update.
+    """
     if isinstance(policy.recipe.algorithm, Evolve):
         return _evolved(policy, policy.recipe.algorithm, rounds)
     candidates, kept = rounds[-1]
-    return _rewarded(policy, candidates, kept, len(rounds) - 1, kl)
+    return _rewarded(policy, candidates, kept, len(rounds) - 1, before)
 
 
 def member_job(policy: Policy, member: Sequence[Proposal], examples: Sequence[Example]) -> TrainJob:
@@ -38,7 +44,9 @@ def cold_start_job(policy: Policy, turns: Sequence[Turn]) -> TrainJob:
     """Good self-edits, imitated."""
     recipe, settings = policy.recipe, policy.recipe.cold_start
     seed = derive(recipe.seed, "cold start")
-    return TrainJob(tuple(_imitated(policy, turns)), settings.lora, settings.optimizer, settings.epochs, settings.batch_size, seed)
+    return TrainJob(
+        tuple(_imitated([policy.wrote(turn) for turn in turns])), settings.lora, settings.optimizer, settings.epochs, settings.batch_size, seed
+    )
 
 
 def starts_over(recipe: Recipe, rounds: int) -> bool:
@@ -64,39 +72,42 @@ def chosen(candidates: Sequence[Candidate], kept: Sequence[Kept]) -> list[Propos
     return [p for p in (c.proposal for c in candidates) if (p.task_id, p.round, p.index) in wanted]
 
 
-def _rewarded(policy: Policy, candidates: Sequence[Candidate], kept: Sequence[Kept], round_: int, kl: float) -> TrainJob:
+def _rewarded(policy: Policy, candidates: Sequence[Candidate], kept: Sequence[Kept], round_: int, before: Update | None) -> TrainJob:
     """The policy learns from what it was asked and wrote (SEAL section 3.1)."""
     recipe = policy.recipe
     settings = recipe.algorithm
     assert isinstance(settings, Outer), "a search trains no policy"
-    loss, options = algorithms.loss(settings, kl, recipe.propose.sampling.max_tokens)
-    actions = [action for action in _actions(policy, candidates, kept, pairs=loss == "dpo") if action]
+    actions = [action for action in _actions(policy, candidates, kept, settings) if action]
     lessons = [lesson for action in actions for lesson in action]
-    data = _imitated(policy, [turn for _, turn in lessons]) if loss == "cross_entropy" else _compared(policy, lessons)
-    sizes = () if loss == "cross_entropy" else tuple(map(len, actions))
+    imitates = isinstance(settings, RestEM)
+    data = _imitated([written for _, written in lessons]) if imitates else _compared(policy, lessons)
+    sizes = () if imitates else tuple(map(len, actions))
+    kl = algorithms.kl_coefficient(settings, before, None if imitates or not data else _divergence(data))
+    loss, options = algorithms.loss(settings, kl, recipe.propose.sampling.max_tokens)
     seed = derive(recipe.seed, "outer", round_)
     return TrainJob(tuple(data), settings.lora, settings.optimizer, settings.epochs, settings.batch_size, seed, loss, options, sizes)
 
 
-def _actions(policy: Policy, candidates: Sequence[Candidate], kept: Sequence[Kept], pairs: bool) -> list[list[Lesson]]:
+def _actions(policy: Policy, candidates: Sequence[Candidate], kept: Sequence[Kept], settings: Outer) -> list[list[Lesson]]:
     """The turns of each self-edit, or of both sides of each pair; none where one side wrote nothing."""
     edits = {(c.proposal.task_id, c.proposal.round, c.proposal.index): c.proposal.edit for c in candidates}
-    sides = [[(one, turn) for turn in edits[one.task_id, one.round, one.index].turns if policy.wrote(turn)[1]] for one in kept]
-    if not pairs:
+    sides: list[list[Lesson]] = []
+    for one in kept:
+        edit = edits[one.task_id, one.round, one.index]
+        written = [policy.wrote(turn, drawn=not isinstance(settings, RestEM) and turn != edit.pick) for turn in edit.turns]
+        sides.append([(one, (asked, reply)) for asked, reply in written if reply])
+    if not isinstance(settings, DPO):
         return sides
-    by_task = groupby(zip(kept, sides, strict=True), lambda side: (side[0].round, side[0].task_id))
-    together = [[turns for _, turns in found] for _, found in by_task]
-    return [[lesson for turns in both for lesson in turns] for both in together if all(both)]
+    return [[*best, *worst] for best, worst in zip(sides[::2], sides[1::2], strict=True) if best and worst]
 
 
-def _imitated(policy: Policy, turns: Sequence[Turn]) -> list[Datum]:
-    written = [policy.wrote(turn) for turn in turns]
+def _imitated(written: Sequence[Written]) -> list[Datum]:
     return [Datum(prompt + reply, _after(prompt, (1.0,) * len(reply))) for prompt, reply in written]
 
 
 def _compared(policy: Policy, lessons: Sequence[Lesson]) -> list[Datum]:
     """With log-probabilities under the policy that wrote them and under the one that the rounds began with."""
-    requests = [ScoreRequest(*policy.wrote(turn)) for _, turn in lessons]
+    requests = [ScoreRequest(*written) for _, written in lessons]
     old = policy.engine.score(requests)
     reference = policy.reference(requests, old)
     return [
@@ -111,15 +122,21 @@ def _compared(policy: Policy, lessons: Sequence[Lesson]) -> list[Datum]:
     ]
 
 
+def _divergence(data: Sequence[Datum]) -> float:
+    """From the policy that the rounds began with to the one that wrote these, nats a token: k3, as in the losses."""
+    logs = [r - o for d in data for o, r, weight in zip(d.old_logprobs, d.reference_logprobs, d.weights, strict=True) if weight]
+    return fmean(math.exp(log) - 1 - log for log in logs)
+
+
 def _after(prompt: Sequence[int], values: tuple[float, ...]) -> tuple[float, ...]:
     return (0.0,) * len(prompt) + values
 
 
 def described(candidates: Sequence[Candidate], kept: Sequence[Kept], round_: int, algorithm: str, kl: float, trained: Trained | None) -> Update:
-    """What the ledger holds of an update; `trained` None where there was nothing to learn from. Raises EngineError where nothing could be scored."""
+    """What the ledger holds of an update; `trained` None where there was nothing to learn from. Raises EngineError where every training failed."""
+    if candidates and all(any(verdict.decision != "accept" for verdict in candidate.verdicts) for candidate in candidates):
+        raise EngineError("no self-edit could be scored: every training failed; `selfedit report` shows why (lower inner.optimizer.lr?)")
     found = groups(candidates)
-    if not found:
-        raise EngineError("no self-edit could be scored: every candidate failed; `selfedit report` shows why (lower inner.optimizer.lr?)")
     skipped = len(found) - len({(one.round, one.task_id) for one in kept})
     metrics = {name: fmean(values) for name, values in trained.metrics.items()} if trained else {}
     return Update(round_, algorithm, len(found), skipped, trained.losses if trained else (), metrics | ({"kl_coefficient": kl} if kl else {}))

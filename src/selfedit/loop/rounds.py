@@ -57,16 +57,18 @@ class Rounds(Screening):
         """The outer update: the policy learns from self-edits that were kept, and goes on with what it learned. `before` is the last update."""
         policy, algorithm, folder = self.policy, self.policy.recipe.algorithm, self.ledger.folder
         name, round_, (candidates, kept) = f"policy/round-{len(rounds)}", len(rounds) - 1, rounds[-1]
-        kl = algorithms.kl_coefficient(algorithm, before)
-        if outer.starts_over(policy.recipe, len(rounds)):
-            policy.reset()
+        over = outer.starts_over(policy.recipe, len(rounds))
 
         def work(progress: Progress) -> list[Update]:
-            job = outer.job(policy, rounds, kl)
+            job = outer.job(policy, rounds, before)
+            if job.data and over:
+                policy.reset()
             trained = self.export_trained(job, name, progress) if job.data else None
-            return [outer.described(candidates, kept, round_, algorithm.type, kl, trained)]
+            return [outer.described(candidates, kept, round_, algorithm.type, job.loss_options.get("kl", 0.0), trained)]
 
         [done] = self.step(f"round-{round_}/update", Update, "Training the policy on its self-edits", work)
+        if done.losses and over:
+            policy.reset()
         sealed = [name] if done.losses else []
         for found in self.step(f"round-{round_}/policy", Artifact, "Sealing the policy", lambda progress: [artifact(folder, n) for n in sealed]):
             policy.merge(folder / found.path)

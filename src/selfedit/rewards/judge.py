@@ -1,7 +1,8 @@
 """A language model as the judge of answers, behind any OpenAI-compatible address. SEAL's own reward is such a judge (GPT-4.1, section 4.1).
 
 Question, right answer and prediction were written by others: they go as one JSON object in which no text can close its quotation marks or the tags
-around it, and only the one word that was asked for counts as a verdict. A verdict that could not be had leaves the candidate unscored.
+around it, and only the one word that was asked for counts as a verdict. A reply that is none leaves the candidate unscored; a judge that does not
+reply stops the work, because what is recorded is never asked again.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, Field, ValidationError
 
 from selfedit.config import Judge
-from selfedit.errors import ConfigError
+from selfedit.errors import ConfigError, EngineError
 from selfedit.rewards.base import Measured, Memory
 from selfedit.types import Answer, JudgeReply, Reward
 
@@ -119,7 +120,10 @@ def _verdicts(settings: Judge, answers: Iterable[Answer], memory: Memory) -> dic
 
 
 def _ask(client: OpenAI, settings: Judge, text: str) -> _Completion | str:
-    """The server's reply, or why there is none, in our own words: a server's could hold anything, the key included."""
+    """The server's reply, or why it is none, in our own words: a server's could hold anything, the key included.
+
+    Raises ConfigError where the judge refuses, and EngineError where, after all retries, it does not reply or is in trouble: that may pass.
+    """
     import openai
 
     create: Callable[..., Any] = client.chat.completions.with_raw_response.create
@@ -133,13 +137,18 @@ def _ask(client: OpenAI, settings: Judge, text: str) -> _Completion | str:
             f"and the key in {settings.key_env or 'reward.key_env'}"
         ) from None
     except openai.APIStatusError as error:
-        return f"the judge answered with HTTP {error.status_code}"
+        said = f"answered with HTTP {error.status_code}"
+        if error.status_code < 500 and error.status_code not in (408, 429):
+            return f"the judge {said}"
     except openai.APITimeoutError:
-        return f"the judge did not answer within {settings.timeout_s:g} s"
+        said = f"did not answer within {settings.timeout_s:g} s"
     except openai.APIConnectionError:
-        return "the judge could not be reached"
+        said = "could not be reached"
     except (ValidationError, ValueError):
         return "the judge's server sent no chat completion"
+    raise EngineError(
+        f"the judge at {settings.base_url} {said}, however often it was asked ({settings.retries + 1}); mend it, then go on with --resume"
+    )
 
 
 def _client(settings: Judge) -> OpenAI:

@@ -35,8 +35,8 @@ def majority(settings: Majority, group: Sequence[Measured]) -> list[Reward]:
     A question has a majority if one answer, normalised, has more votes than any other and at least `threshold` of the votes. An answer that cannot be
     read (`readable`) has no vote, and agrees with nothing: else an adapter could be rewarded for saying little.
 
-    Parts: `vote_share`, the mean share of the most frequent answer among the group's votes; `decided`, the share of questions with a majority;
-    `readable`, the share of the candidate's answers that have a vote.
+    Parts, of a group without any majority too: `vote_share`, the mean share of the most frequent answer among the group's votes; `decided`, the share
+    of questions with a majority. Of a candidate with a reward: `readable`, the share of its answers that have a vote.
     """
     votes = {question: Counter[str]() for m in group for question in m.task.reward_questions}
     for m in group:
@@ -45,11 +45,11 @@ def majority(settings: Majority, group: Sequence[Measured]) -> list[Reward]:
                 votes[answer.question][said] += 1
     shares = [max(of.values()) / of.total() for of in votes.values() if of]
     winners = {question: winner for question, of in votes.items() if (winner := elected(of, settings.threshold))}
+    common = (("vote_share", sum(shares) / len(shares)), ("decided", len(winners) / len(votes))) if shares else ()
     if not winners:
         silent = sum(not of for of in votes.values())
         why = f"no majority on any of {len(votes)} questions: {silent} without a readable answer, the others tied or below {settings.threshold:g}"
-        return [Reward(None, "majority", why if votes else "no reward questions") for _ in group]
-    common = (("vote_share", sum(shares) / len(shares)), ("decided", len(winners) / len(votes)))
+        return [Reward(None, "majority", why if votes else "no reward questions", parts=common) for _ in group]
     return [_agreement(settings, m, winners, common) for m in group]
 
 

@@ -16,10 +16,10 @@ from tests.unit.algorithms.test_rest_em import candidate
 
 from selfedit.algorithms import kl_coefficient, loss, select
 from selfedit.algorithms.ppo import control
-from selfedit.config import DPO, GRPO, PPO, AlgorithmSettings, Evolve, Reinforce, RestEM
-from selfedit.errors import EngineError
+from selfedit.config import DPO, GRPO, PPO, AlgorithmSettings, Evolve, Reinforce, RestEM, parse_recipe
+from selfedit.errors import ConfigError, EngineError
 from selfedit.loop.outer import described
-from selfedit.types import Candidate, Kept, Trained, Update
+from selfedit.types import Candidate, Kept, Prompt, SelfEdit, Trained, Turn, Update
 
 REWARDS: dict[str, list[float | None]] = {"a": [1.0, None, 0.0, 0.5], "b": [0.2, 0.2, 0.2], "c": [0.7], "d": [None, None], "e": [0.0, 1.0]}
 GROUPS = [candidate(task, index, value) for task, values in REWARDS.items() for index, value in enumerate(values)]
@@ -62,6 +62,18 @@ def test_pairs() -> None:  # promises 1 to 3
     assert select(DPO(), tied) == [Kept("t", 0, 0, 1.0), Kept("t", 0, 1, -1.0)]
 
 
+def test_pairs_differ_in_what_the_policy_chose_alone() -> None:  # promise 1
+    """Strategies that it was given are asked by prompts of their own, and have a pair each; those that it picked itself are a part of what it did."""
+    asked, names = Prompt("Which is best?", given="qa 50.0%, facts 50.0%"), ("qa", "facts", "qa", "facts")
+    for picks, pairs in (False, [0, 2, 3, 1]), (True, [3, 2]):
+        edits = [SelfEdit(name, (Turn(asked, name),) if picks else (), ()) for name in names]
+        group = [candidate("t", index, value, edit=edit) for index, (value, edit) in enumerate(zip([0.5, 0.2, 0.1, 0.9], edits, strict=True))]
+        assert [kept.index for kept in select(DPO(), group)] == pairs
+        assert [kept.advantage for kept in select(DPO(), group)] == [1.0, -1.0] * (len(pairs) // 2)
+    with pytest.raises(ConfigError, match="pairs self-edits of one strategy"):
+        parse_recipe({"algorithm": {"type": "dpo"}, "propose": {"strategies": ["self-qa", "key-facts"], "candidates": 2}})
+
+
 def test_everything_above_a_threshold() -> None:  # promises 1 and 2
     assert select(RestEM(select="above", threshold=0.2), GROUPS) == [Kept("a", 0, 0), Kept("a", 0, 3), Kept("c", 0, 0), Kept("e", 0, 1)]
     assert select(RestEM(keep=2), GROUPS)[:2] == [Kept("a", 0, 0), Kept("a", 0, 3)]
@@ -73,6 +85,8 @@ def test_the_best_lora_of_a_population() -> None:  # promises 1 and 2
     group = [candidate(task, index, value) for task, values in rewards.items() for index, value in enumerate(values)]
     assert select(Evolve(), group) == [Kept("a", 0, 1), Kept("b", 0, 1)]
     assert select(Evolve(), [candidate("a", 0, None)]) == []
+    nobody = [candidate("z", index, None) for index in range(4)]  # a task that none could be scored on tells none apart
+    assert select(Evolve(), [*nobody, *group]) == [Kept("z", 0, 1), Kept("a", 0, 1), Kept("b", 0, 1)]
 
 
 @pytest.mark.parametrize("settings", [RestEM(keep=9), RestEM(select="above", threshold=-9.0), Reinforce(), PPO(), GRPO(), DPO()])
@@ -88,21 +102,20 @@ def test_an_update_counts_what_taught_nothing() -> None:  # promise 3
     update = described(GROUPS, select(GRPO(), GROUPS), 1, "grpo", 0.04, trained)
     assert update == Update(1, "grpo", groups=4, skipped=2, losses=(0.5, 0.3), metrics={"kl": pytest.approx(0.2), "kl_coefficient": 0.04})
     assert described(GROUPS, [], 0, "dpo", 0.0, None) == Update(0, "dpo", 4, 4)
-    with pytest.raises(EngineError, match="no self-edit could be scored"):
-        described([candidate("a", 0, None)], [], 0, "grpo", 0.04, None)
+    assert described([candidate("a", 0, None), candidate("a", 1, None, "reject")], [], 0, "grpo", 0.0, None) == Update(0, "grpo", 0, 0)
+    with pytest.raises(EngineError, match="no self-edit could be scored: every training failed"):
+        described([candidate("a", 0, None, "reject")], [], 0, "grpo", 0.04, None)
 
 
 def test_the_weight_of_the_divergence() -> None:  # promise 4
     assert [control(0.1, kl, 0.02) for kl in (0.04, 0.031, 0.03, 0.014, 0.013)] == [0.2, 0.2, 0.1, 0.1, 0.05]
     assert control(0.1, 5.0, 0.0) == 0.1
 
-    def after(kl: float) -> Update:
-        return Update(0, "", 1, 0, (), {"kl": kl, "kl_coefficient": 0.3})
-
-    assert [kl_coefficient(PPO(kl=0.1), before) for before in (None, after(1.0), after(0.0))] == [0.1, 0.6, 0.15]
-    assert kl_coefficient(PPO(kl=0.1), Update(0, "ppo", 3, 3, (), {"kl_coefficient": 0.3})) == 0.3
-    assert kl_coefficient(GRPO(kl=0.2), Update(0, "grpo", 1, 0, (), {"kl": 9.0, "kl_coefficient": 0.2})) == 0.2
-    assert kl_coefficient(DPO(), None) == 0.0
+    before = Update(0, "", 1, 0, (), {"kl": 9.0, "kl_coefficient": 0.3})
+    assert [kl_coefficient(PPO(kl=0.1), before, kl) for kl in (1.0, 0.0, None)] == [0.6, 0.15, 0.3]
+    assert kl_coefficient(PPO(kl=0.1), None, 0.0) == 0.1
+    assert kl_coefficient(GRPO(kl=0.2), before, 9.0) == 0.3
+    assert kl_coefficient(DPO(), None, None) == 0.0
 
 
 def test_losses_of_the_recipe() -> None:  # promise 1

@@ -10,11 +10,12 @@ import pytest
 from selfedit.algorithms.rest_em import select
 from selfedit.types import Candidate, Kept, Proposal, Reward, SelfEdit, Verdict
 
+QA = SelfEdit("self-qa", (), ())
 DATA = Path(__file__).parents[3] / ".." / "shared" / "data"
 
 
-def candidate(task: str, index: int, value: float | None, *decisions: Any, round_: int = 0) -> Candidate:
-    proposal = Proposal(task, round_, index, seed=0, edit=SelfEdit("self-qa", (), ()))
+def candidate(task: str, index: int, value: float | None, *decisions: Any, round_: int = 0, edit: SelfEdit = QA) -> Candidate:
+    proposal = Proposal(task, round_, index, seed=0, edit=edit)
     return Candidate(proposal, Reward(value, "correctness"), verdicts=tuple(Verdict("norm", decision, "") for decision in decisions))
 
 

@@ -72,6 +72,29 @@ def test_groups_without_variance_teach_nothing(name: str, tmp_path: Path) -> Non
     assert "100.0\u202f%" in write(tmp_path / "run").read_text(encoding="utf-8")
 
 
+def test_a_round_that_teaches_nothing_leaves_the_policy_as_it_is(tmp_path: Path) -> None:  # promises 2 and 3
+    """Of three rounds with a passage each only the first has self-edits above the threshold: starting over waits for something to learn."""
+    settings = recipe(
+        {"type": "rest_em", "select": "above", "threshold": 0.0, "restart": True}, reward={"type": "python", "function": FIRST}, rounds=3
+    )
+    settings = settings.model_copy(update={"round_passages": 1})
+    for _ in range(2):  # from the ledger the second time
+        _, policy = trained(tmp_path / "run", settings)
+        assert [path.name for path in policy.merged] == [path.name for path in rounds_of(tmp_path / "run")] == ["round-1"]
+    with Reader(tmp_path / "run") as reader:
+        assert [(update.groups, bool(update.losses)) for update in reader.updates()] == [(1, True), (1, False), (0, False)]
+
+
+def first(task: Task, *_: object) -> float | None:
+    """A reward: 1 for the first passage it sees, 0 for the second, unknown for the third."""
+    seen = SEEN.setdefault(task.id, len(SEEN))
+    return (1.0, 0.0, None)[seen]
+
+
+SEEN: dict[str, int] = {}
+FIRST = f"{__name__}:{first.__name__}"
+
+
 def test_evolve_builds_on_the_best_and_ends_on_what_accumulated(tmp_path: Path) -> None:  # promise 4
     settings = recipe({"type": "evolve"}, reward={"type": "correctness"}, rounds=3)
     train(tmp_path / "run", settings)

@@ -42,6 +42,19 @@ def test_documents(house: House, name: str, data: bytes, said: str, monkeypatch:
     assert not (house.folder / "runs").exists()
 
 
+def test_what_is_held_out_is_held_out(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = CORPUS.read_text(encoding="utf-8").splitlines()
+    for name, some in ("a.jsonl", rows[:3]), ("b.jsonl", rows[2:4]):
+        (house.folder / name).write_text("\n".join(some), encoding="utf-8")
+    house.fine("train", "--docs", "a.jsonl", *QUICK, "--rounds", "1", "--quiet")
+    told = "3 1 of 2 held-out passages are learned from as well, the first about"
+    assert house.refused("eval", "--policy", "latest", "--eval-docs", "b.jsonl").startswith(told)
+    monkeypatch.setattr("selfedit.work.open_model", lambda *_: pytest.fail("a model was opened"))
+    assert house.refused("train", "--docs", "a.jsonl", "--eval-docs", "b.jsonl", "--engine", "fake").startswith(told)
+    shown = ("--cold-start.enabled", "--cold-start.examples", "b.jsonl")
+    assert house.refused("train", *shown, "--eval-docs", "b.jsonl", "--engine", "fake").startswith("3 2 of 2 held-out passages")
+
+
 def test_missing_and_huge_documents(house: House) -> None:
     assert house.refused("learn", "nowhere.txt") == "3 nowhere.txt does not exist; check the path"
     with (house.folder / "huge.txt").open("wb") as file:
@@ -123,7 +136,7 @@ def test_a_run_that_fails_late_is_kept(house: House) -> None:
 def test_changed_documents(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = CORPUS.read_text(encoding="utf-8").splitlines(keepends=True)
     write(house.folder, "d.jsonl", "".join(rows[:3]).encode())
-    monkeypatch.setattr("selfedit.loop.loop.examine", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr("selfedit.loop.loop.learning_exams", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     line = house.refused("learn", "d.jsonl", *QUICK)
     run = next((house.folder / "runs").glob("*-learn-*")).name
     assert line == f"130 stopped; everything finished is kept; resume with: selfedit learn --resume {run}"

@@ -21,9 +21,11 @@ from tests.unit.cli.house import CORPUS, QUICK, House
 
 from selfedit.cli.flags import AnyRecipe
 from selfedit.config import GRPO, PPO, UNIONS, Recipe, load_recipe, parse_recipe
+from selfedit.engine.fake import Fake
 from selfedit.ledger import Heads
+from selfedit.policy import Policy
 from selfedit.stats import interval
-from selfedit.types import LoraShape, Verdict
+from selfedit.types import Example, LoraShape, Verdict
 
 
 def test_learn_says_what_was_learned(house: House) -> None:
@@ -174,6 +176,36 @@ def test_train_and_eval(house: House) -> None:
         assert again["content_hash"] == run["content_hash"]
     assert house.refused("learn", "--resume", trained["run"]).startswith(f"2 run {trained['run']} was begun by `selfedit train`")
     assert "has trained no policy" in house.refused("eval", "--policy", arms["run"])
+
+
+def test_what_cannot_be_asked_about_is_learned_all_the_same(house: House) -> None:
+    """A document with a single question, which is reported on: no self-edit of it could be chosen, and it is learned as it is."""
+    rows = [json.loads(line) for line in CORPUS.read_text(encoding="utf-8").splitlines()[:3]]
+    rows[1]["questions"] = rows[1]["questions"][:1]
+    (house.folder / "docs.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    code, out, err = house.type("learn", "docs.jsonl", *QUICK, "--json")
+    assert code == 0 and "1 of 3 passages, none of whose self-edits could be chosen" in " ".join(err.split())
+    with house.reader(json.loads(out)["run"]) as reader:
+        tasks, kept, results = reader.tasks(), reader.kept(), reader.results("after")
+        edits = {(p.task_id, p.index): p.edit for p in reader.proposals()}
+        policy = Policy(Fake(), parse_recipe(reader.info().recipe))
+    assert [task.context for task in tasks] == [row["context"] for row in rows] and not tasks[1].reward_questions
+    assert {one.task_id for one in kept} == {tasks[0].id, tasks[2].id} and [len(r.answers) for r in results] == [
+        len(t.report_questions) for t in tasks
+    ]
+    learned = [e for one in kept for e in edits[one.task_id, one.index].examples] + [Example(f"{tasks[1].title}\n{tasks[1].context}")]
+    epochs = policy.recipe.inner.epochs
+    assert {result.tokens for result in results} == {epochs * sum(len(policy.datum(example).tokens) for example in learned)}
+
+
+def test_two_sets_of_documents_may_have_files_of_one_name(house: House) -> None:
+    lines = CORPUS.read_text(encoding="utf-8").splitlines()
+    for folder, some in ("train", lines[:2]), ("test", lines[2:4]):
+        (house.folder / folder).mkdir()
+        (house.folder / folder / "docs.jsonl").write_text("\n".join(some), encoding="utf-8")
+    run = json.loads(house.fine("train", "--docs", "train", "--eval-docs", "test", *QUICK, "--rounds", "1", "--json", "--quiet"))["run"]
+    with house.reader(run) as reader:
+        assert [task.id for task in reader.tasks()] == ["docs-0001", "docs-0002", "held-out-docs-0001", "held-out-docs-0002"]
 
 
 def test_demo(house: House) -> None:

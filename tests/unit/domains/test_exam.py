@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -6,7 +7,7 @@ from hypothesis import strategies as st
 
 from selfedit.config import Documents
 from selfedit.domains.exam import agree, cloze, open_book, parse_questions, writing_prompts
-from selfedit.domains.knowledge import read_documents
+from selfedit.domains.knowledge import divide, read_documents
 from selfedit.text import contains, normalise
 from selfedit.types import Passage
 
@@ -29,6 +30,19 @@ def test_good_questions_pass_with_the_sentence_as_their_fact() -> None:
         ("When was it built?", "1688", "written"),
     ]
     assert {q.fact for q in questions} == {"Corve Mill was built by Edda Stannis in 1688."}
+
+
+def test_both_kinds_of_question_know_a_statement_by_the_same_words() -> None:
+    """So that what one asks for in the reward, the other does not ask for in the report."""
+    mill = Passage(
+        "m", "Mill", "Repairs:\n\n- It was repaired in 1987 by Ida Farrow\n  of the Society of Lamplighters.\n- The roof is of slate from Penrhyn."
+    )
+    [written], _ = parse_questions("Question: Who repaired it?\nAnswer: Ida Farrow", mill)
+    filled = cloze(mill, 4, 0)
+    assert written.fact in {question.fact for question in filled if question.answer != "Penrhyn"}
+    for seed in range(5):
+        task = divide(replace(mill, questions=(written, *filled)), 0.5, seed)
+        assert not {q.fact for q in task.reward_questions} & {q.fact for q in task.report_questions}
 
 
 @pytest.mark.parametrize(

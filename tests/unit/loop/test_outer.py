@@ -1,15 +1,18 @@
 """From chosen self-edits to a training job of the policy, with a real (tiny, random) model.
 
-1. A turn is its prompt, not learned, and its completion, with the token that ends a turn unless it was cut off; the turns of a self-edit are one
-   action, the two sides of a pair too; a self-edit that wrote nothing is left out, and a pair with such a side.
+1. A turn is its prompt, not learned, and its completion, with the token that ends a turn unless it was cut off or, for the losses that learn from
+   rewards, something else may have ended it; the turns of a self-edit are one action, the two sides of a pair too; a self-edit that wrote nothing is
+   left out, and a pair with such a side.
 2. Old log-probabilities are the current weights', reference log-probabilities the starting weights', whatever was merged; afterwards the
    weights are as they were, bit for bit.
 3. After a cold start the reference is the policy that was shown good self-edits: what was merged later is undone, and no more.
 4. On policy and before any merge the first step has ratio 1 and no divergence; after a merge it has one, and the same ratio.
+5. PPO's weight of the divergence follows what the last update led to, measured of what was written since.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +21,10 @@ import torch
 from tests.unit.engine import tiny_engine
 from tests.unit.engine.tiny_engine import engine, loud, plain_logprobs, reference
 
-from selfedit.config import DPO, GRPO, AlgorithmSettings, Recipe, RestEM
-from selfedit.loop.outer import job
+from selfedit.config import DPO, GRPO, PPO, AlgorithmSettings, Recipe, RestEM
+from selfedit.loop.outer import _divergence, job
 from selfedit.policy import Policy
-from selfedit.types import Candidate, Kept, Prompt, Proposal, Reward, SelfEdit, TrainJob, Turn
+from selfedit.types import Candidate, Kept, Prompt, Proposal, Reward, SelfEdit, TrainJob, Turn, Update
 
 
 @pytest.fixture(autouse=True)
@@ -42,8 +45,8 @@ CANDIDATES = [wrote("a", 0, "one two", "three"), wrote("a", 1, "four five six", 
 KEPT = [Kept("a", 0, 0, 1.0), Kept("a", 0, 1, -1.0), Kept("b", 0, 0, 1.0), Kept("b", 0, 1, -1.0)]
 
 
-def built(machine: Policy, kl: float = 0.1) -> TrainJob:
-    return job(machine, [(CANDIDATES, KEPT)], kl)
+def built(machine: Policy, before: Update | None = None) -> TrainJob:
+    return job(machine, [(CANDIDATES, KEPT)], before)
 
 
 def test_actions() -> None:  # promise 1
@@ -54,7 +57,8 @@ def test_actions() -> None:  # promise 1
     tokenizer = engine("llama").tokenizer
     prompt = tokenizer.encode("About a:")
     for data in (grpo.data, sft.data):
-        assert data[0].tokens == prompt + tokenizer.encode_more("one two") + tokenizer.end
+        ends = tokenizer.end if data is sft.data else ()  # an empty line may have ended it
+        assert data[0].tokens == prompt + tokenizer.encode_more("one two") + ends
         assert data[2].tokens == prompt + tokenizer.encode_more("four five six")
         assert data[0].weights == (0.0,) * len(prompt) + (1.0,) * (len(data[0].tokens) - len(prompt))
 
@@ -93,6 +97,18 @@ def test_the_reference_after_a_cold_start(tmp_path: Path) -> None:  # promise 3
     assert machine.merged == [tmp_path / "0", tmp_path / "1"]
     machine.reset()
     assert [d.old_logprobs for d in built(machine).data] == [d.old_logprobs for d in start.data]
+
+
+def test_the_divergence_that_an_update_led_to(tmp_path: Path) -> None:  # promise 5
+    """k3 of what was written since, under the policy that wrote it: nothing changed, and the weight is halved; a loud adapter, and it is doubled."""
+    machine, before = policy(PPO(kl=0.1, kl_target=0.01)), Update(0, "ppo", 2, 0, (1.0,), {"kl": 9.0, "kl_coefficient": 0.4})
+    assert built(machine).loss_options["kl"] == 0.1 and built(machine, before).loss_options["kl"] == 0.2
+    machine.engine.export(loud(machine.engine), tmp_path / "merged")  # type: ignore[arg-type]
+    machine.merge(tmp_path / "merged")
+    later = built(machine, before)
+    assert later.loss_options["kl"] == 0.8
+    [then] = machine.train([replace(later, batch_size=9)])
+    assert _divergence(later.data) == pytest.approx(then.metrics["kl"][0], rel=0.2)  # the loss's mean is over self-edits
 
 
 def test_on_policy(tmp_path: Path) -> None:  # promise 4

@@ -99,7 +99,7 @@ def test_what_is_learned_of_a_choice(folder: Path) -> None:  # promise 4
     recipe = settings("reinforce", sampling={"max_tokens": 2, "temperature": 8.0})
     policy = opened(folder, recipe)
     candidates = [Candidate(p, Reward(float(p.index), "made")) for p in policy.propose(TASKS[:1], 0, recipe.propose)]
-    learned = job(policy, [(candidates, algorithms.select(recipe.algorithm, candidates))], 0.0)
+    learned = job(policy, [(candidates, algorithms.select(recipe.algorithm, candidates))], None)
     assert learned.groups == tuple(sum(bool(policy.wrote(turn)[1]) for turn in c.proposal.edit.turns) for c in candidates)
     firsts = [learned.data[sum(learned.groups[:i])] for i in range(3)]
     requests = [ScoreRequest(*policy.wrote(c.proposal.edit.turns[0])) for c in candidates]
@@ -141,7 +141,7 @@ def test_picking_is_learned(name: str, folder: Path, names_both: Path, tmp_path:
     for round_ in range(6):
         candidates = [Candidate(p, Reward(float(p.edit.strategy == good), "made")) for p in policy.propose(TASKS, round_, recipe.propose)]
         if kept := algorithms.select(recipe.algorithm, candidates):
-            taught(policy, job(policy, [(candidates, kept)], getattr(recipe.algorithm, "kl", 0.0)), tmp_path / str(round_))
+            taught(policy, job(policy, [(candidates, kept)], None), tmp_path / str(round_))
     print(f"{name}: {before:.2f} to {chance():.2f}")
     assert 0.05 < before < 0.5 and chance() > before + 0.15
 

@@ -2,7 +2,7 @@
 
 1. The reward is the share of answers it calls correct; equal answers are asked about once.
 2. Only the word that was asked for is a verdict; anything else leaves the candidate unscored with the reason, never 0.
-3. 429, 500 and broken connections are tried again by the client; a judge that stays silent or broken leaves candidates unscored.
+3. 429, 500 and broken connections are tried again by the client; a judge that stays silent or broken stops the work, and what it said is kept.
 4. What is judged cannot leave its place in the prompt.
 5. A refused key stops the work, in one line. No key is in an error, a reason, a reply or the address.
 6. At most `concurrency` requests are under way.
@@ -20,7 +20,7 @@ from tests.unit.rewards.judge_server import Plan, Say, Server, serving
 from tests.unit.rewards.made import Notes, edit, question, task
 
 from selfedit.config import Judge, parse_recipe
-from selfedit.errors import ConfigError
+from selfedit.errors import ConfigError, EngineError
 from selfedit.rewards import Measured, check, reward
 from selfedit.rewards.judge import verdict
 from selfedit.types import Answer, Reward
@@ -84,8 +84,6 @@ def test_trouble_that_passes_is_waited_for(status: int) -> None:  # promise 3
 @pytest.mark.parametrize(
     ("say", "reason", "requests"),
     [
-        (Say(status=429, body=b"{}"), "the judge answered with HTTP 429", 4),
-        (Say(status=500, body=KEY.encode()), "the judge answered with HTTP 500", 4),
         (Say(status=400, body=b"{}"), "the judge answered with HTTP 400", 1),
         (Say(body=b"<html>hello</html>"), "the judge's server sent no chat completion", 1),
         (Say(body=b'{"choices": []}'), "the judge's server sent no chat completion", 1),
@@ -99,9 +97,27 @@ def test_trouble_that_stays_is_a_reason(say: Say, reason: str, requests: int) ->
     assert len(server.bodies) == requests
 
 
-def test_a_silent_judge() -> None:
-    [found], server = judged(lambda n, _: Say(after_s=0.5), candidate("x"), timeout_s=0.05, retries=1)
-    assert found.reason.endswith("the judge did not answer within 0.05 s") and len(server.bodies) == 2
+@pytest.mark.parametrize(
+    ("say", "said"),
+    [
+        (Say(status=429, body=b"{}"), "answered with HTTP 429"),
+        (Say(status=500, body=KEY.encode()), "answered with HTTP 500"),
+        (Say(after_s=0.5), "did not answer within 0.2 s"),
+    ],
+)
+def test_trouble_that_may_pass_stops_the_work(say: Say, said: str) -> None:  # promise 3
+    memory, measured, broken = Notes(), [candidate("x", "y")], [True]
+    with serving(lambda n, data: say if broken[0] and data["student's answer"] == "y" else Say("INCORRECT")) as server:
+        asked = settings(server, retries=1, concurrency=1, timeout_s=0.2)
+        with pytest.raises(EngineError, match=said) as error:
+            reward(asked, measured, memory)
+        assert "\n" not in str(error.value) and KEY not in str(error.value) and "--resume" in str(error.value)
+        broken[0] = False
+        [found] = reward(asked, measured, memory)
+    assert found.value == 0.0 and len(server.bodies) == 4  # x, y twice, and y again
+
+
+def test_a_slow_judge() -> None:
     [late], _ = judged(lambda n, _: Say(after_s=0.5 if n == 0 else 0), candidate("x"), timeout_s=0.3, retries=1)
     assert late.value == 1.0
 
@@ -109,8 +125,8 @@ def test_a_silent_judge() -> None:
 def test_nobody_there() -> None:
     with serving(lambda n, _: Say()) as server:
         gone = settings(server, retries=0)
-    [found] = reward(gone, [candidate("x")], Notes())
-    assert found.reason.endswith("the judge could not be reached")
+    with pytest.raises(EngineError, match="could not be reached"):
+        reward(gone, [candidate("x")], Notes())
 
 
 def test_what_is_judged_stays_in_its_place() -> None:  # promise 4; the server checks the tags

@@ -58,6 +58,7 @@ def test_without_a_majority_nobody_is_scored() -> None:
     of = task(question("colour", ""), question("number", ""))
     [found] = majority(Majority(), [voter(of, "blue", "red", "", "")])
     assert found.value is None and found.reason == "no majority on any of 2 questions: 1 without a readable answer, the others tied or below 0.5"
+    assert found.parts == (("vote_share", 0.5), ("decided", 0.0))  # else what is undecided would be missing from a round's share
 
 
 def test_groups_are_told_apart() -> None:  # promise 5
