@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import copy
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass
 from itertools import product
 from pathlib import Path
 
@@ -156,8 +156,8 @@ class Policy:
 
     def writing(self, settings: Propose, prompt: Prompt, seed: int) -> Sampling:
         """A text that is continued ends at the first empty line: after that a weak model invents the next passage."""
-        s = settings.sampling
-        return replace(s, stop=(*s.stop, "\n\n") if prompt.continued else s.stop, seed=seed)
+        s = asdict(settings.sampling)
+        return Sampling(**(s | {"stop": (*s["stop"], "\n\n") if prompt.continued else s["stop"]}), seed=seed)
 
     # ------------------------------------------------------------ learn
 

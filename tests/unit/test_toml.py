@@ -7,7 +7,7 @@ from pathlib import Path
 
 from selfedit.config import Correctness, FakeEngine, Recipe, parse_recipe
 from selfedit.toml import recipe_toml
-from selfedit.types import Sampling
+from selfedit.types import Drawing
 
 
 def test_round_trip() -> None:
@@ -16,7 +16,7 @@ def test_round_trip() -> None:
         docs=(Path("a b/ü.md"),),
         reward=Correctness(),
         engine=FakeEngine(),
-        propose=Recipe().propose.model_copy(update={"sampling": Sampling(stop=("\n\n", "\t#"), top_p=1e-7)}),
+        propose=Recipe().propose.model_copy(update={"sampling": Drawing(stop=("\n\n", "\t#"), top_p=1e-7)}),
     )
     for recipe in (Recipe(), hard):
         assert parse_recipe(tomllib.loads(recipe_toml(recipe))) == recipe

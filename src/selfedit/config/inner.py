@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from itertools import combinations
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from selfedit.config.base import Settings
-from selfedit.types import LoraShape, Optimizer, Sampling
+from selfedit.types import Drawing, LoraShape, Optimizer
 
 MIXED = "+"
 """Between the names of strategies that one self-edit combines."""
@@ -29,8 +29,14 @@ class Propose(Settings):
     """Most short answers of a passage that `span-qa` and `sentence-qa` ask about, sentence by sentence."""
     candidates: int = Field(3, ge=1, le=64)
     """Self-edits a task (K)."""
-    sampling: Sampling = Sampling(max_tokens=256, temperature=0.7, top_p=0.95)
+    sampling: Drawing = Drawing(max_tokens=256, temperature=0.7, top_p=0.95)
     """SEAL samples at temperature 1; a small writer then makes things up."""
+
+    @field_validator("sampling", mode="before")
+    @classmethod
+    def _of_older_runs(cls, sampling: Any) -> Any:
+        """Their recipes name a seed here, which decided nothing."""
+        return {key: value for key, value in sampling.items() if (key, value) != ("seed", 0)} if isinstance(sampling, dict) else sampling
 
     @property
     def choices(self) -> tuple[str, ...]:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from math import inf
+from typing import Annotated, ClassVar, Literal
+
+from annotated_types import Ge, Gt, Le, Lt
 
 Tokens = tuple[int, ...]
 """Token ids of one sequence, length T."""
@@ -18,17 +21,29 @@ class Adapter:
 
 
 @dataclass(frozen=True, slots=True)
-class Sampling:
-    """How a completion is drawn. `temperature` 0 is greedy. `seed` belongs to the request: neighbours never matter."""
+class Drawing:
+    """How a text is drawn."""
 
-    max_tokens: int = 64
-    temperature: float = 0.0
-    top_p: float = 1.0
-    top_k: int = 0
-    repetition_penalty: float = 1.0
+    max_tokens: Annotated[int, Ge(1)] = 64
+    """Most tokens of it."""
+    temperature: Annotated[float, Ge(0), Lt(inf)] = 0.0
+    """What logits are divided by; 0 takes the likeliest token (greedy)."""
+    top_p: Annotated[float, Gt(0), Le(1)] = 1.0
+    """Only the likeliest tokens that have so much of the probability together (nucleus sampling); 1 leaves none out."""
+    top_k: Annotated[int, Ge(0)] = 0
+    """Only so many of the likeliest tokens; 0 leaves none out."""
+    repetition_penalty: Annotated[float, Gt(0), Lt(inf)] = 1.0
+    """What the logits of tokens that stand there already are divided by, or multiplied where negative (CTRL); 1 changes nothing."""
     stop: tuple[str, ...] = ()
-    seed: int = 0
+    """Where one of these would begin, the text ends."""
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling(Drawing):
+    """How a completion is drawn. `seed` belongs to the request: neighbours never matter."""
+
+    seed: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,26 +103,37 @@ class Datum:
 
 @dataclass(frozen=True, slots=True)
 class LoraShape:
-    """Rank, alpha (the update is scaled by alpha / rank) and the names of the linear layers it is added to; `all` is every one of the blocks."""
+    """The shape of a LoRA."""
 
-    rank: int = 16
-    alpha: float = 32.0
+    rank: Annotated[int, Ge(1)] = 16
+    """Rows of A, and columns of B."""
+    alpha: Annotated[float, Gt(0), Lt(inf)] = 32.0
+    """The update is scaled by alpha / rank."""
     targets: tuple[str, ...] = ("all",)
+    """Names of the linear layers it is added to, such as `q_proj`; `all` is every one of the blocks."""
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
 
 @dataclass(frozen=True, slots=True)
 class Optimizer:
-    """AdamW. `schedule` decays to zero at the last step, after `warmup_steps` of linear warm-up. `clip` is the global norm, 0 for none."""
+    """AdamW."""
 
-    lr: float = 1e-3
+    lr: Annotated[float, Gt(0), Lt(inf)] = 1e-3
+    """The highest learning rate."""
     schedule: Literal["linear", "cosine", "constant"] = "linear"
-    warmup_steps: int = 0
-    weight_decay: float = 0.0
-    clip: float = 1.0
-    beta1: float = 0.9
-    beta2: float = 0.999
-    eps: float = 1e-8
+    """How it decays to zero at the last step, if it does."""
+    warmup_steps: Annotated[int, Ge(0)] = 0
+    """Steps in which it rises from zero, linearly."""
+    weight_decay: Annotated[float, Ge(0), Lt(inf)] = 0.0
+    """Decoupled, times the learning rate."""
+    clip: Annotated[float, Ge(0)] = 1.0
+    """The greatest global norm of the gradient; 0 leaves it as it is."""
+    beta1: Annotated[float, Ge(0), Lt(1)] = 0.9
+    """Decay of the mean of gradients."""
+    beta2: Annotated[float, Ge(0), Lt(1)] = 0.999
+    """Decay of the mean of their squares."""
+    eps: Annotated[float, Gt(0), Lt(inf)] = 1e-8
+    """Added to the root of that mean."""
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
 
