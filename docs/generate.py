@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import ast
 import dataclasses
 import difflib
 import inspect
 import io
 import json
+import math
 import os
 import re
 import sys
-import textwrap
 from collections.abc import Iterator
 from contextlib import redirect_stdout
-from itertools import pairwise
 from pathlib import Path
 from types import UnionType
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from pydantic import BaseModel
 
@@ -25,6 +23,7 @@ from selfedit import config, errors, models
 from selfedit.edits import STRATEGIES
 from selfedit.report import comparison
 from selfedit.rewards import REWARDS
+from selfedit.toml import words_of
 
 PAGE = Path(__file__).with_name("reference.md")
 
@@ -118,9 +117,9 @@ def recipe() -> str:
     return "\n".join(lines)
 
 
-def keys(model: type, default: Any = None, prefix: str = "", only: str = "") -> Iterator[tuple[str, str, str, str]]:
-    """(key, kind of value, default, meaning) of every key below a model or record; `only` names the variant the keys belong to."""
-    meanings = attribute_docstrings(model)
+def keys(model: type, default: Any = None, prefix: str = "") -> Iterator[tuple[str, str, str, str]]:
+    """(key, kind of value, default, meaning) of every key below a model or record; those of variants say whose they are."""
+    meanings = words_of(model)
     default = model() if default is None else default
     for name, annotation, metadata in fields(model):
         value, key = getattr(default, name), prefix + name
@@ -128,21 +127,26 @@ def keys(model: type, default: Any = None, prefix: str = "", only: str = "") -> 
         if variants:
             meaning = " ".join(f'`"{kind(v)}"`: {summary(v)}' for v in variants)
             yield f"{key}.type", " or ".join(f'`"{kind(v)}"`' for v in variants), f'`"{kind(type(value))}"`', meaning
+            whose: dict[tuple[str, str, str, str], list[str]] = {}
             for variant in variants:
-                yield from keys(variant, value if isinstance(value, variant) else None, f"{key}.", kind(variant))
+                for row in keys(variant, value if isinstance(value, variant) else None, f"{key}."):
+                    if row[0] != f"{key}.type":
+                        whose.setdefault(row, []).append(kind(variant))
+            for (below, of, standard, meaning), names in whose.items():
+                yield below, of, standard, f"({', '.join(names)}) {meaning}".strip()
         elif is_record(annotation):
             yield f"{key}", "section", "", one_line(meanings.get(name, "")) or summary(annotation)
             yield from keys(annotation, value, f"{key}.")
-        elif name != "type" or not only:
-            kind_of, meaning = words(annotation, metadata), one_line(meanings.get(name, ""))
-            yield key, kind_of, f"`{json.dumps(value, default=str, ensure_ascii=False)}`", f"({only}) {meaning}" if only else meaning
+        else:
+            yield key, words(annotation, metadata), f"`{json.dumps(value, default=str, ensure_ascii=False)}`", one_line(meanings.get(name, ""))
 
 
 def fields(model: type) -> list[tuple[str, Any, list[Any]]]:
     if issubclass(model, BaseModel):
         return [(name, field.annotation, field.metadata) for name, field in model.model_fields.items()]
-    hints = inspect.get_annotations(model, eval_str=True)
-    return [(field.name, hints[field.name], []) for field in dataclasses.fields(model)]
+    hints = get_type_hints(model, include_extras=True)
+    split = {name: get_args(hint) if get_origin(hint) is Annotated else (hint,) for name, hint in hints.items()}
+    return [(field.name, split[field.name][0], list(split[field.name][1:])) for field in dataclasses.fields(model)]
 
 
 def is_record(annotation: Any) -> bool:
@@ -162,22 +166,11 @@ def words(annotation: Any, metadata: list[Any]) -> str:
         return "list of " + {str: "texts", Path: "paths", int: "whole numbers"}[args[0]]
     if origin in (Union, UnionType):
         return " or ".join(words(arg, []) for arg in args)
-    limits = [f"{sign} {getattr(m, name):,}" for m in metadata for name, sign in LIMITS.items() if getattr(m, name, None) is not None]
+    limits = [f"{sign} {getattr(m, name):,}" for m in metadata for name, sign in LIMITS.items() if getattr(m, name, None) not in (None, math.inf)]
     return " ".join([{int: "whole number", float: "number", str: "text", bool: "true or false", Path: "path"}[annotation], ", ".join(limits)]).strip()
 
 
 LIMITS = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
-
-
-def attribute_docstrings(model: type) -> dict[str, str]:
-    """The string below each attribute of a class."""
-    body = ast.parse(textwrap.dedent(inspect.getsource(model))).body[0].body  # type: ignore[attr-defined]
-    found = {}
-    for statement, following in pairwise(body):
-        named = isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name)
-        if named and isinstance(following, ast.Expr) and isinstance(following.value, ast.Constant) and isinstance(following.value.value, str):
-            found[statement.target.id] = following.value.value
-    return found
 
 
 def summary(documented: Any) -> str:

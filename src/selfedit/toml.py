@@ -25,7 +25,7 @@ def recipe_toml(recipe: Recipe | None = None) -> str:
 def _table(part: Any, name: str) -> Iterator[str]:
     """The plain keys of a part, then its tables."""
     values = _values(part)
-    words = _words(type(part))
+    words = words_of(type(part))
     for key, value in values.items():
         if not _is_table(value):
             yield from _comment(words.get(key, ""))
@@ -63,10 +63,11 @@ def _doc(kind: type) -> str:
     return inspect.getdoc(kind) or ""
 
 
-def _words(kind: type) -> dict[str, str]:
-    """The strings below the fields of a class."""
+def words_of(kind: type) -> dict[str, str]:
+    """The strings below the fields of a class, and of those that it is made from."""
+    before, *_ = kind.__bases__
+    found = {} if before in (object, BaseModel) else words_of(before)
     [body] = [node.body for node in ast.parse(textwrap.dedent(inspect.getsource(kind))).body if isinstance(node, ast.ClassDef)]
-    found = {}
     for node, below in pairwise(body):
         if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and isinstance(below, ast.Expr):
             found[node.target.id] = inspect.cleandoc(ast.literal_eval(below.value))
