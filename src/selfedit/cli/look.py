@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,7 +29,7 @@ class Report:
       selfedit report 20260131 --out report.html
     """
 
-    run_: Positional[Annotated[str, arg(name="run", metavar="RUN", help_behavior_hint="(default: the last one)")]] = "latest"
+    run_: Positional[Annotated[str, arg(name="run", metavar="[RUN]", help_behavior_hint="(default: the last one)")]] = "latest"
     """The id of a run, the beginning of one, or its folder."""
     out: Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="")] = None
     """Where to write it."""
@@ -112,7 +113,11 @@ class Show:
         elif self.candidate:
             _candidate(printer, runs.find(self.where.root, self.what), self.candidate)
         else:
-            _run(printer, runs.find(self.where.root, self.what))
+            near = difflib.get_close_matches(self.what, lists, n=1)
+            try:
+                _run(printer, runs.find(self.where.root, self.what))
+            except LedgerError as error:
+                raise LedgerError(f"{error}; or do you mean `selfedit show {near[0]}`?" if near else str(error)) from error
         return 0
 
 

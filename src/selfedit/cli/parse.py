@@ -76,6 +76,9 @@ def _one_line(box: str) -> str:
         elif text:
             sections[-1].append(text)
     body = " ".join(sections[1] if len(sections) > 1 else sections[0])
+    if unfit := re.match(r"Error parsing (\S+): no type matching \{None\}\|(\S+) could be instantiated from \[(.*?)\]\.", body):
+        flag, kind, value = unfit.groups()
+        return f"{flag} takes {({'INT': 'a whole number', 'FLOAT': 'a number'}).get(kind, kind)} (got {value})"
     refused = re.match(
         r"Error parsing (\S+): \d+ validation errors? for \S+ (\S+) (?:Value error, )?(.*?) \[type=(\w+), input_value=(.*?), input_type=", body
     )

@@ -18,6 +18,8 @@ from selfedit.ledger import Heads, Reader
 from selfedit.show import Show
 
 Run = Annotated[str | None, arg(metavar="RUN", help_behavior_hint="")]
+WRITING = ("learn", "demo", "train")
+"""The commands whose runs write self-edits to learn from."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +85,7 @@ class Export:
       selfedit export 20260131-1200 my-adapter
     """
 
-    names: Positional[Annotated[tuple[str, ...], arg(name="run-out", metavar="[RUN] OUT")]]
+    names: Positional[Annotated[tuple[str, ...], arg(name="run-out", metavar="[RUN] OUT", help_behavior_hint="")]]
     """The run (default: the last one of learn), and a folder that is not there yet."""
     where: Annotated[Where, arg(name="")] = field(default_factory=Where)
 
@@ -120,8 +122,8 @@ class Dataset:
       selfedit dataset examples.jsonl --examples --min-reward 0.5
     """
 
-    names: Positional[Annotated[tuple[str, ...], arg(name="run-out", metavar="[RUN] OUT")]]
-    """The run (default: the last one), and a file that is not there yet."""
+    names: Positional[Annotated[tuple[str, ...], arg(name="run-out", metavar="[RUN] OUT", help_behavior_hint="")]]
+    """The run (default: the last one that wrote self-edits to learn from), and a file that is not there yet."""
     pairs: bool = False
     """The best and the worst self-edit of each task, round and strategy, as `prompt`, `chosen` and `rejected`."""
     picks: bool = False
@@ -150,7 +152,7 @@ class Dataset:
         asked = [form for form, wanted in forms.items() if wanted]
         if len(asked) > 1:
             raise ConfigError(f"--{asked[0]} and --{asked[1]} are two forms: one file holds one of them")
-        folder, out = runs.find(self.where.root, self.names[0] if len(self.names) == 2 else "latest"), Path(self.names[-1]).expanduser()
+        folder, out = runs.find(self.where.root, self.names[0] if len(self.names) == 2 else "latest", WRITING), Path(self.names[-1]).expanduser()
         if out.is_dir() or (out.exists() and not self.overwrite):
             raise ConfigError(f"{out} is a folder; name a file" if out.is_dir() else f"{out} exists already; --overwrite replaces it")
         form = asked[0] if asked else "edits"

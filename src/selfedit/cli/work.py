@@ -23,6 +23,7 @@ from selfedit.ledger import Ledger, Reader
 from selfedit.rewards import check, needs
 
 File = Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="")]
+MaybeFile = Positional[Annotated[Path | None, arg(metavar="[FILE]", help_behavior_hint="")]]
 Options = Annotated[Output, arg(name="")]
 
 
@@ -103,7 +104,7 @@ class Train:
       selfedit train --resume latest
     """
 
-    recipe: Positional[File] = None
+    recipe: MaybeFile = None
     """Settings from a TOML file (`selfedit show recipe` prints one); flags override it."""
     output: Options = field(default_factory=Output)
     settings: Annotated[AnyRecipe, arg(name="")] = field(default_factory=AnyRecipe)
@@ -140,7 +141,7 @@ class Eval:
       selfedit eval --reliability --limit 12 --propose.candidates 4 --trials.seeds 3
     """
 
-    recipe: Positional[File] = None
+    recipe: MaybeFile = None
     """Settings from a TOML file; flags override it."""
     policy: Annotated[str | None, arg(metavar="RUN", help_behavior_hint="")] = None
     """A run of `train`: its policy, or the strategy that its search found, is measured beside the model as it came, with its settings (flags override

@@ -16,7 +16,7 @@ from selfedit.config.engine import EngineSettings, TorchEngine
 from selfedit.config.exam import Documents, Evaluation, Questions
 from selfedit.config.inner import MIXED, MOST_CHOICES, Inner, Propose
 from selfedit.config.rewards import Correctness, Majority, Perplexity, RewardSettings
-from selfedit.config.screening import EarlyStop, NoScreening, ScreeningSettings, Selective, Trials
+from selfedit.config.screening import EarlyStop, Halving, NoScreening, ScreeningSettings, Selective, Trials
 from selfedit.errors import ConfigError
 
 
@@ -35,7 +35,8 @@ class Recipe(Settings):
     seed: int = Field(0, ge=0)
     """Every choice left to chance follows from it."""
     docs: tuple[Path, ...] = ()
-    """Documents or JSONL files with questions. Empty: `train` and `eval --reliability` take their part of the bundled corpus."""
+    """Documents or JSONL files with questions; paths count from the current folder. Empty: `train` and `eval --reliability` take their part of the
+    bundled corpus."""
     eval_docs: tuple[Path, ...] = ()
     """For `train` and `eval`: documents the policy never learns from, on which it is measured. Empty: the held-out part of the bundled corpus."""
     limit: int = Field(0, ge=0)
@@ -62,6 +63,8 @@ class Recipe(Settings):
     @model_validator(mode="after")
     def _algorithm_fits(self) -> Recipe:
         algorithm, K = self.algorithm, self.propose.candidates
+        if isinstance(algorithm, RestEM) and algorithm.keep > K:
+            raise ValueError(f"algorithm.keep is {algorithm.keep}, and propose.candidates {K}: of {K} self-edits no more can be kept")
         if isinstance(algorithm, Reinforce | PPO | GRPO | DPO | Bandit) and K < 2:
             raise ValueError(
                 f"propose.candidates is {K}: algorithm {algorithm.type} learns from how the self-edits of a task compare, so from at least 2"
@@ -91,6 +94,10 @@ class Recipe(Settings):
             )
         if isinstance(screen, Selective) and screen.keep < least:
             raise ValueError(f"screening.keep is {screen.keep}, too few for algorithm {algorithm.type}: it learns from at least {least} of a task")
+        if isinstance(screen, Selective) and screen.keep >= self.propose.candidates:
+            raise ValueError(f"screening.keep is {screen.keep}, and propose.candidates {self.propose.candidates}: nothing would be left out")
+        if isinstance(screen, EarlyStop | Halving) and (longest := screen.longest) >= self.inner.epochs:
+            raise ValueError(f"screening.type {screen.type} trains for {longest} epochs, and inner.epochs is {self.inner.epochs}: that is no shorter")
         if isinstance(screen, Selective) and isinstance(reward, Perplexity | Majority):
             raise ValueError(f"screening.type {screen.type} rates by right answers, and reward {reward.type} goes by none: take early_stop or none")
         return self
@@ -148,6 +155,8 @@ def _explain(error: ValidationError, source: str) -> str:
         return f"{source}: unknown key '{key}'; the nearest valid one is '{near[0]}'"
     if first["type"] == "union_tag_not_found":
         return f"{source}: {key}: say which with 'type'; there are {', '.join(UNIONS[key])}"
+    if first["type"] == "model_type":
+        return f"{source}: {key} is a section, [{key}], with keys of its own (got {first['input']!r})"
     got = "" if first["type"] == "value_error" else f" (got {first['input']!r})"  # our own messages say enough, and an address may hold a password
     return ": ".join(part for part in (source, key, first["msg"].removeprefix("Value error, ")) if part) + got
 

@@ -25,6 +25,11 @@ class Halving(Settings):
     rungs: tuple[int, ...] = Field((1, 2), min_length=1)
     """Epochs of each rung, ascending. A rung is a whole training from the start, with its own decay of the learning rate."""
 
+    @property
+    def longest(self) -> int:
+        """Epochs of the last rung."""
+        return self.rungs[-1]
+
     @field_validator("rungs")
     @classmethod
     def _ascending(cls, value: tuple[int, ...]) -> tuple[int, ...]:
@@ -39,6 +44,11 @@ class EarlyStop(Settings):
     type: Literal["early_stop"] = "early_stop"
     epochs: int = Field(2, ge=1)
     """Passes over a self-edit's examples, with their own decay of the learning rate, in place of `inner.epochs`."""
+
+    @property
+    def longest(self) -> int:
+        """As of successive halving: epochs of its only rung."""
+        return self.epochs
 
 
 class Gradient(Settings):

@@ -44,7 +44,7 @@ def _files(path: Path) -> list[Path]:
     if path.is_file():
         return [path]
     if not path.exists():
-        raise DataError(f"{path} does not exist; check the path")
+        raise DataError(_missing(path))
     if not path.is_dir():
         raise DataError(f"{path} is neither a file nor a folder")
     found, others = [], 0
@@ -58,6 +58,10 @@ def _files(path: Path) -> list[Path]:
         aside = f" ({others} files of other kinds)" if others else ""
         raise DataError(f"no documents in {path}{aside}; selfedit reads {', '.join(SUFFIXES)}")
     return sorted(found)
+
+
+def _missing(path: Path) -> str:
+    return f"{path} does not exist; check the path" + ("" if path.is_absolute() else ", which counts from the current folder")
 
 
 def _names(files: list[Path]) -> list[str]:
@@ -82,6 +86,8 @@ def _read(file: Path, max_bytes: int) -> str:
         if length > max_bytes:
             raise DataError(f"{file} has {length:,} bytes, more than {max_bytes:,}; split it or raise documents.max_bytes")
         data = file.read_bytes()
+    except FileNotFoundError as error:
+        raise DataError(_missing(file)) from error
     except OSError as error:
         raise DataError(f"{file} cannot be read: {error.strerror or error}") from error
     text = _decode(data, file).replace("\r\n", "\n").replace("\r", "\n")

@@ -56,7 +56,7 @@ def test_what_is_held_out_is_held_out(house: House, monkeypatch: pytest.MonkeyPa
 
 
 def test_missing_and_huge_documents(house: House) -> None:
-    assert house.refused("learn", "nowhere.txt") == "3 nowhere.txt does not exist; check the path"
+    assert house.refused("learn", "nowhere.txt") == "3 nowhere.txt does not exist; check the path, which counts from the current folder"
     with (house.folder / "huge.txt").open("wb") as file:
         file.truncate(200 * 2**20)
     assert "209,715,200 bytes" in house.refused("learn", "huge.txt")
@@ -69,6 +69,11 @@ def test_missing_and_huge_documents(house: House) -> None:
     ("args", "said"),
     [
         (("lern",), "2 no command 'lern'; the nearest is 'learn'"),
+        (("train", "--algorithm.epochs", "abc"), "2 train: --algorithm.epochs takes a whole number (got 'abc')"),
+        (("dataset", "--min-reward", "abc", "x"), "2 dataset: --min-reward takes a number (got 'abc')"),
+        (("train", "--propose.sampling.temperature", "-1"), "2 recipe: propose.sampling.temperature: Input should be greater than or equal to 0"),
+        (("train", "--inner.lora.rank", "0"), "2 recipe: inner.lora.rank: Input should be greater than or equal to 1"),
+        (("show", "recipee"), "6 no run 'recipee' in runs: there is none at all yet; or do you mean `selfedit show recipe`?"),
         (("eval", "--recipe", "x.toml"), "2 eval: unknown option --recipe; the nearest is --resume"),
         (("train", "--cold_start.enabled", "--rounds", "abc"), "2 train: --rounds: invalid literal for int"),
         (("learn", "x", "--quite"), "2 learn: unknown option --quite; the nearest is --quiet"),

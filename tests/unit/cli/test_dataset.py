@@ -83,8 +83,9 @@ def test_nothing_that_only_measures(house: House) -> None:  # promise 2
     written = rows(house)
     assert held_out and against and {row["task"] for row in written} == learned and {row["round"] for row in written} == {0, 1}
     assert not {(k.task_id, k.round, k.index) for k in against} & {(r["task"], r["round"], r["index"]) for r in written if r["kept"]}
-    house.fine("eval", "--policy", found["run"], "--quiet")
-    assert house.refused("dataset", "o.jsonl").endswith("has no edits to write")
+    measured = json.loads(house.fine("eval", "--policy", found["run"], "--json", "--quiet"))["run"]
+    assert house.refused("dataset", measured, "o.jsonl").endswith("has no edits to write")
+    assert f"edits of run {found['run']}" in house.fine("dataset", "o.jsonl")  # the last run that wrote any, not the last
 
 
 def test_a_screen_leaves_self_edits_without_a_reward(house: House) -> None:  # promise 2

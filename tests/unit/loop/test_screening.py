@@ -135,6 +135,13 @@ def test_what_cannot_be_rated_does_not_survive(tmp_path: Path) -> None:  # promi
 
 
 def test_settings_that_do_not_fit() -> None:  # promise 6
+    for screen, said in (
+        ({"type": "in_context", "keep": 3}, "nothing would be left out"),
+        ({"type": "early_stop", "epochs": 6}, "trains for 6 epochs, and inner.epochs is 6"),
+        ({"type": "halving", "rungs": [1, 9]}, "trains for 9 epochs, and inner.epochs is 6"),
+    ):
+        with pytest.raises(ConfigError, match=said):
+            parse_recipe({"screening": screen})
     with pytest.raises(ConfigError, match=r"screening.rungs: rungs are epochs, at least 1, each more than the one before"):
         parse_recipe({"screening": {"type": "halving", "rungs": [2, 1]}})
     with pytest.raises(ConfigError, match=r"screening.rungs is no setting of gradient, which has type, keep, measure"):
