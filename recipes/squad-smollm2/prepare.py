@@ -38,7 +38,10 @@ def main(files: list[str]) -> None:
     """Find the passages in the files and write them by split."""
     if not files:
         sys.exit(__doc__)
-    found = {digest(row["context"]): row for file in files for row in rows(Path(file))}
+    try:
+        found = {digest(row["context"]): row for file in files for row in rows(Path(file))}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        sys.exit(f"{', '.join(files)} cannot be read as SQuAD, nor as rows with title, context and questions: {error!r}")
     (HERE / "data").mkdir(exist_ok=True)
     for split, wanted in json.loads((HERE / "passages.json").read_text(encoding="utf-8")).items():
         if missing := [name for name in wanted if name not in found]:

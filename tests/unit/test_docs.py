@@ -28,7 +28,7 @@ from selfedit.edits import STRATEGIES
 from selfedit.ledger import Reader
 
 ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "recipes").glob("*/README.md"))]
 WRITTEN = [page for page in PAGES if page.name != "reference.md"]
 
 

@@ -1,13 +1,14 @@
 """The recipes that the project ships.
 
 1. Each is a valid recipe.
-2. Its results are of the form that docs/comparisons.md describes, and hold what a comparison is worthless without.
+2. Its page says what its results say. They are of the form that docs/comparisons.md describes, and hold what a comparison is worthless without.
 3. `prepare.py` finds its passages in SQuAD as it is published, and says which are missing.
 """
 
 from __future__ import annotations
 
 import json
+import re
 import runpy
 import shutil
 from pathlib import Path
@@ -43,6 +44,32 @@ def test_results_can_be_read_by_programs() -> None:  # promise 2
             assert found["mean"] == pytest.approx(rows[of]["mean"] - rows[over]["mean"], abs=1e-9)
 
 
+def test_the_page_says_what_the_results_say() -> None:  # promise 2
+    page = (SQUAD / "README.md").read_text(encoding="utf-8")
+
+    def read(name: str) -> Any:
+        return json.loads((SQUAD / f"results{name}.json").read_text(encoding="utf-8"))
+
+    def share(value: float) -> str:
+        return f"{100 * value:.1f}"
+
+    def points(value: float) -> str:
+        return f"{100 * value:+.1f}".replace("-", "−")
+
+    for name, rows in ("", 7), ("-strategies", 6), ("-candidates", 4):
+        named = {row["name"]: f"| {share(row['mean'])} | {share(row['low'])} to {share(row['high'])} |" for row in read(name)["rows"]}
+        assert sum(f"| `{row}`" in line and told in line for line in page.splitlines() for row, told in named.items()) >= rows, name
+    told = [f"| `{d['of']}` over `{d['over']}` | {points(d['mean'])} | {points(d['low'])} to {points(d['high'])} |" for d in read("")["differences"]]
+    written = re.findall(r"^\| `.+` over `.+` \| [+−][\d.]+ \| .+$", page, flags=re.MULTILINE)
+    assert len(written) == 12 and set(written) <= set(told)
+    runs = [
+        {(d["of"], d["over"]): f"{points(d['mean'])} ({points(d['low'])} to {points(d['high'])})" for d in read(f"-{n}-run")["differences"]}
+        for n in ("first", "second")
+    ]
+    for of, over in ("round-1", "cold_start"), ("after_rl", "cold_start"), ("after_rl", "untrained"):
+        assert f"| `{of}` over `{over}` | {runs[0][of, over]} | {runs[1][of, over]} |" in page
+
+
 def test_passages_are_found_in_what_is_published(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:  # promise 3
     shutil.copy(SQUAD / "prepare.py", tmp_path)
     prepare = runpy.run_path(str(tmp_path / "prepare.py"))
@@ -52,6 +79,8 @@ def test_passages_are_found_in_what_is_published(tmp_path: Path, capsys: pytest.
     asked = {"question": " When was it raised?", "answers": [{"text": "1847"}, {"text": "in 1847"}], "id": "0"}
     article: dict[str, Any] = {"title": "Tolmet_Weir", "paragraphs": [{"context": contexts[0], "qas": [asked]}]}
     (tmp_path / "published.json").write_text(json.dumps({"data": [article]}))
+    with pytest.raises(SystemExit, match="cannot be read as SQuAD"):
+        prepare["main"]([str(tmp_path / "nowhere.json")])
     with pytest.raises(SystemExit, match="1 of the 1 passages of train are not in"):
         prepare["main"]([str(tmp_path / "published.json")])
     article["paragraphs"].append({"context": contexts[1], "qas": []})
@@ -60,4 +89,4 @@ def test_passages_are_found_in_what_is_published(tmp_path: Path, capsys: pytest.
     [row] = map(json.loads, (tmp_path / "data" / "dev.jsonl").read_text().splitlines())
     assert row == {"title": "Tolmet Weir", "context": contexts[0], "questions": [{"question": "When was it raised?", "answer": "1847"}]}
     assert "data/train.jsonl: 1 passages, 0 questions" in capsys.readouterr().out
-    assert set(json.loads((SQUAD / "passages.json").read_text())) == {"train", "shown", "dev", "train-first", "dev-first"}
+    assert set(json.loads((SQUAD / "passages.json").read_text())) == {"train", "shown", "dev", "train-first", "dev-first", "tuning"}
