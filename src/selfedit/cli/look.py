@@ -93,7 +93,7 @@ class Show:
       selfedit show rewards                    what a self-edit can be worth
       selfedit show algorithms                 how the policy can learn from rewards
       selfedit show models                     packaged models
-      selfedit show recipe > recipe.toml       every setting with its default
+      selfedit show recipe > recipe.toml       a recipe with all its settings
     """
 
     what: Positional[Annotated[str, arg(metavar="RUN|strategies|rewards|algorithms|models|recipe")]]

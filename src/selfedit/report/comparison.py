@@ -8,7 +8,7 @@ from types import MappingProxyType
 
 from selfedit import stats
 from selfedit.ledger import final_arm
-from selfedit.report.words import count, percent, percent_range, plural, points, points_range
+from selfedit.report.words import NARROW, count, percent, percent_range, plural, points, points_range
 from selfedit.types import Answer, Interval, Result, Task
 
 BASE = "base"
@@ -268,7 +268,7 @@ def _learning(found: dict[str, Arm], final: Arm) -> Headline:
         f"to {percent(after.mean)} ({percent_range(after)})"
     )
     if difference is not None:
-        sentence += f": {points(difference.mean)} points, 95 % interval {points_range(difference)}"
+        sentence += f": {points(difference.mean)} points, 95{NARROW}% interval {points_range(difference)}"
     return Headline(verdict, f"{sentence}.", _control(found, final), [("before", before), ("after", after)], difference, "before")
 
 
@@ -292,7 +292,7 @@ def _training(found: dict[str, Arm], start: str, final: Arm) -> Headline:
     shares = [f"{percent(found[arm].accuracy.mean)} ({percent_range(found[arm].accuracy)}) {when}" for arm, _, when in steps if arm in found]
     sentence = f"On {_asked(final)} that the policy never learned from, the share of correct answers is {', '.join(shares[:-1])}, and {shares[-1]}."
     if difference is not None:
-        sentence += f" Over the {over} that is {points(difference.mean)} points, 95 % interval {points_range(difference)}."
+        sentence += f" Over the {over} that is {points(difference.mean)} points, 95{NARROW}% interval {points_range(difference)}."
     if start == PICKS and (fixed := final.differences.get(UNTRAINED)):
         sentence += f" Over its best strategy for all documents, untrained, it is {points(fixed.mean)} points ({points_range(fixed)})."
     stages = [(name, found[arm].accuracy) for arm, name, _ in steps if arm in found]

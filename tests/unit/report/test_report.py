@@ -212,7 +212,7 @@ def test_a_training_run(training: Path):
     places = [headline.index(stage) for stage in stages]
     assert places == sorted(places)
     difference = stats.paired_difference(marks(training, "round-2"), marks(training, "untrained"))
-    assert f"{points(difference.mean)} points, 95 % interval {points_range(difference)}" in headline
+    assert f"{points(difference.mean)} points, 95\u202f% interval {points_range(difference)}" in headline
     assert "and the policy never learned from any of these documents" in page.text
     parts = ["Preparing held-out questions", "Round 1", "Round 2", "Measuring on held-out documents"]
     assert all(part in page.text[page.text.index("By part of the run") :] for part in parts)
@@ -243,7 +243,7 @@ def test_a_policy_that_picks(tmp_path: Path):
     headline = page.text[: page.text.index("The comparison")]
     gained = stats.paired_difference(marks(folder, "round-1"), marks(folder, "untrained_picks"))
     fixed = stats.paired_difference(marks(folder, "round-1"), marks(folder, "untrained"))
-    assert f"Over the untrained picks that is {points(gained.mean)} points, 95 % interval {points_range(gained)}." in headline
+    assert f"Over the untrained picks that is {points(gained.mean)} points, 95\u202f% interval {points_range(gained)}." in headline
     assert f"Over its best strategy for all documents, untrained, it is {points(fixed.mean)} points ({points_range(fixed)})." in headline
     assert "after training on the self-edits it picks and writes as it came" in headline and "points over untrained picks" in headline
     assert percent(stats.interval(marks(folder, "untrained")).mean) not in headline
