@@ -33,6 +33,12 @@ class EngineError(SelfeditError):
     exit_code = 5
 
 
+class JudgeError(SelfeditError):
+    """A judge that does not answer; it may do so later."""
+
+    exit_code = 7
+
+
 class LedgerError(SelfeditError):
     """The ledger is locked, damaged or belongs to something else."""
 

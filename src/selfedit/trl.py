@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from selfedit.config import MIXED, Recipe
 from selfedit.edits import at_once, build, prompts_for
-from selfedit.errors import ConfigError
+from selfedit.errors import ConfigError, JudgeError
 from selfedit.examiner import read, training_exams
 from selfedit.loop.measuring import adapt, before
 from selfedit.opening import open_policy
 from selfedit.policy import Policy
 from selfedit.rewards import check, needs
-from selfedit.types import Answer, Candidate, JudgeReply, Prompt, Proposal, Task, Turn
+from selfedit.types import Answer, Candidate, JudgeReply, Prompt, Proposal, Reward, Task, Turn
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -118,7 +118,10 @@ class InnerLoopReward:
             self._take_over(self._followed)
         tasks = [self.tasks[name] for name in dict.fromkeys(p.task_id for p in proposals)]
         base = self._before(tasks) if needs(self.recipe.reward).answers else {}
-        self.candidates = adapt(self.policy, tasks, proposals, base, self._replies, range(self.recipe.inner.seeds))
+        try:
+            self.candidates = adapt(self.policy, tasks, proposals, base, self._replies, range(self.recipe.inner.seeds))
+        except JudgeError as error:  # a trainer is not resumed from here: it leaves the completions out
+            self.candidates = [Candidate(p, Reward(None, "judge", str(error))) for p in proposals]
         found = dict(zip(places, self.candidates, strict=True))
         if log_extra:
             log_extra("examples", [len(found[i].proposal.edit.examples) if i in found else 0 for i in range(len(completions))])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,11 +61,14 @@ def train(ledger: Ledger, passages: Sequence[Passage], held_out: Sequence[Passag
 
 @dataclass(frozen=True)
 class Learned:
-    """What a run of `train` came to: the adapters of its policy, to be merged in order, and the strategy that its search found; `of` which texts."""
+    """What a run of `train` came to: the adapters of its policy, to be merged in order, and the strategy that its search found.
+
+    `of` are the digests of the passages that it learned from.
+    """
 
     rounds: Sequence[Path] = ()
     strategy: Variant | None = None
-    of: Sequence[str] = ()
+    of: Collection[str] = ()
 
 
 def evaluate(ledger: Ledger, held_out: Sequence[Passage], learned: Learned, watcher: Watcher) -> None:
@@ -103,7 +106,10 @@ def documents(ledger: Ledger, docs: Sequence[Path], split: Split, step: str = "t
 def demonstrations(ledger: Ledger) -> list[Demonstration]:
     """What the cold start of a run shows, as `documents`; nothing where there is none."""
     settings = ledger.recipe.cold_start
-    return _as_before(ledger, settings.examples, "cold-start", lambda paths: shown(ledger.recipe, paths)) if settings.enabled else []
+    found = _as_before(ledger, settings.examples, "cold-start", lambda paths: shown(ledger.recipe, paths)) if settings.enabled else []
+    if found:
+        ledger.note("shown", [digest(one.passage.context) for one in found])
+    return found
 
 
 def without(passages: Sequence[Passage], shown: Sequence[Demonstration]) -> list[Passage]:
@@ -115,10 +121,9 @@ def without(passages: Sequence[Passage], shown: Sequence[Demonstration]) -> list
     return left
 
 
-def keep_apart(held_out: Sequence[Passage], learned: Iterable[str]) -> None:
-    """Raises DataError where a passage that is there to be measured on is among the texts that are learned from."""
-    known = set(learned)
-    if found := [passage for passage in held_out if passage.context in known]:
+def keep_apart(held_out: Sequence[Passage], learned: Collection[str]) -> None:
+    """Raises DataError where a passage that is there to be measured on is among those that are learned from, which are named by their digests."""
+    if found := [passage for passage in held_out if digest(passage.context) in learned]:
         raise DataError(
             f"{len(found)} of {len(held_out)} held-out passages are learned from as well, the first about {found[0].title!r}; "
             "take them out of eval_docs, or out of docs and cold_start.examples"
@@ -133,15 +138,16 @@ def _as_before(ledger: Ledger, docs: Sequence[Path], step: str, read_all: Callab
         before = Path(reader.info().environment.get("folder", "."))
         known = reader.notes().get(f"documents for {step}")
     passages = read_all([path if before == Path.cwd() else before / path for path in docs])
-    found = {"passages": len(passages), "sha256": _digest(passages)}
+    found = {"passages": len(passages), "sha256": digest("\n".join(map(repr, passages)))}
     if known not in (None, found):
         raise DataError(f"the documents have changed since run {ledger.run_id} was begun; restore them, or start a new run")
     ledger.note(f"documents for {step}", found)
     return passages
 
 
-def _digest(passages: Iterable[object]) -> str:
-    return hashlib.sha256("\n".join(map(repr, passages)).encode()).hexdigest()
+def digest(text: str) -> str:
+    """What a text is known by."""
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 # ------------------------------------------------------------ the model
@@ -230,8 +236,9 @@ def learned_by(ledger: Ledger, policy: Path | None) -> Learned:
     if folder is None:
         return Learned()
     with Reader(folder) as reader:
-        found, taught = reader.notes().get("found"), [step.name for step in reader.steps() if step.name == "tasks"]
-        known = [task.context for name in taught for task in reader.step(name, Task)]
+        notes, taught = reader.notes(), [step.name for step in reader.steps() if step.name == "tasks"]
+        known = {digest(task.context) for name in taught for task in reader.step(name, Task)} | set(notes.get("shown", ()))
+    found = notes.get("found")
     learned = Learned(rounds_of(folder), Variant(**found) if found else None, known)
     if not learned.rounds and not learned.strategy:
         raise DataError(

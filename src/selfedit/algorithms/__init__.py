@@ -52,4 +52,4 @@ def kl_coefficient(settings: AlgorithmSettings, before: Update | None, kl: float
     if before is None:
         return first
     coefficient = before.metrics.get("kl_coefficient", first)
-    return ppo.control(coefficient, kl, settings.kl_target) if isinstance(settings, PPO) and kl is not None else coefficient
+    return ppo.control(coefficient, kl, settings.kl_target) if isinstance(settings, PPO) and before.losses and kl is not None else coefficient

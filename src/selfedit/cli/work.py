@@ -15,7 +15,7 @@ from selfedit import runs, work
 from selfedit.cli.flags import AnyRecipe, EvalRecipe, LearnRecipe, as_flags, as_recipe
 from selfedit.cli.options import Output
 from selfedit.cli.parse import parse
-from selfedit.config import Recipe, RestEM, load_recipe, parse_recipe
+from selfedit.config import Recipe, RestEM, check_learning, load_recipe, parse_recipe
 from selfedit.edits import find as find_strategy
 from selfedit.edits import parts
 from selfedit.errors import ConfigError, DataError
@@ -121,7 +121,7 @@ class Train:
             shown = work.demonstrations(ledger)
             passages = work.without(work.documents(ledger, ledger.recipe.docs, "train"), shown)
             held_out = work.documents(ledger, ledger.recipe.eval_docs, "heldout", step="held-out")
-            work.keep_apart(held_out, [passage.context for passage in (*passages, *(one.passage for one in shown))])
+            work.keep_apart(held_out, {work.digest(passage.context) for passage in (*passages, *(one.passage for one in shown))})
             show.say(f"run {ledger.run_id}")
             work.train(ledger, passages, held_out, show, shown)
         return _end(self.output, ledger.folder, {"measure": f"selfedit eval --policy {ledger.run_id}"})
@@ -200,6 +200,8 @@ def _recipe(command: Any, name: str, args: Sequence[str], policy: Path | None = 
     for choice in recipe.propose.strategies:
         for strategy in parts(choice):
             find_strategy(strategy)
+    if name != "eval":
+        check_learning(recipe)
     if name == "eval" and command.reliability and not needs(recipe.reward).answers:
         raise ConfigError(
             f"--reliability compares rewards of answers that are written once, which {recipe.reward.type} is not; choose another reward"

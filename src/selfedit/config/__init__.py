@@ -8,7 +8,7 @@ from selfedit.config.base import Settings, by_type
 from selfedit.config.engine import EngineSettings, FakeEngine, TorchEngine
 from selfedit.config.exam import ARMS, Documents, Evaluation, Questions
 from selfedit.config.inner import MIXED, MOST_CHOICES, Inner, Propose
-from selfedit.config.recipe import UNIONS, GuardSettings, Recipe, load_recipe, parse_recipe
+from selfedit.config.recipe import UNIONS, GuardSettings, Recipe, check_learning, load_recipe, parse_recipe
 from selfedit.config.rewards import (
     Choice,
     Correctness,
@@ -71,6 +71,7 @@ __all__ = [
     "TorchEngine",
     "Trials",
     "by_type",
+    "check_learning",
     "load_recipe",
     "parse_recipe",
 ]

@@ -63,16 +63,9 @@ class Recipe(Settings):
     @model_validator(mode="after")
     def _algorithm_fits(self) -> Recipe:
         algorithm, K = self.algorithm, self.propose.candidates
-        if isinstance(algorithm, RestEM) and algorithm.keep > K:
-            raise ValueError(f"algorithm.keep is {algorithm.keep}, and propose.candidates {K}: of {K} self-edits no more can be kept")
         if isinstance(algorithm, Reinforce | PPO | GRPO | DPO | Bandit) and K < 2:
             raise ValueError(
                 f"propose.candidates is {K}: algorithm {algorithm.type} learns from how the self-edits of a task compare, so from at least 2"
-            )
-        if isinstance(algorithm, DPO) and self.propose.pick == "turns" and len(set(self.propose.choices)) >= K:
-            raise ValueError(
-                f"propose.candidates is {K}: algorithm dpo pairs self-edits of one strategy, so it needs more of them than strategies; "
-                "or let the policy pick (propose.pick)"
             )
         if isinstance(algorithm, Searching) and self.round_passages:
             raise ValueError(f"algorithm {algorithm.type} compares strategies on the same passages: round_passages has to be 0")
@@ -94,10 +87,6 @@ class Recipe(Settings):
             )
         if isinstance(screen, Selective) and screen.keep < least:
             raise ValueError(f"screening.keep is {screen.keep}, too few for algorithm {algorithm.type}: it learns from at least {least} of a task")
-        if isinstance(screen, Selective) and screen.keep >= self.propose.candidates:
-            raise ValueError(f"screening.keep is {screen.keep}, and propose.candidates {self.propose.candidates}: nothing would be left out")
-        if isinstance(screen, EarlyStop | Halving) and (longest := screen.longest) >= self.inner.epochs:
-            raise ValueError(f"screening.type {screen.type} trains for {longest} epochs, and inner.epochs is {self.inner.epochs}: that is no shorter")
         if isinstance(screen, Selective) and isinstance(reward, Perplexity | Majority):
             raise ValueError(f"screening.type {screen.type} rates by right answers, and reward {reward.type} goes by none: take early_stop or none")
         return self
@@ -119,6 +108,20 @@ class Recipe(Settings):
         if isinstance(algorithm, Archive) and any(MIXED in name for name in propose.choices):
             raise ValueError(f"algorithm archive begins with single strategies: leave out propose.mix and names with {MIXED}")
         return self
+
+
+def check_learning(recipe: Recipe) -> None:
+    """Refuses what would switch itself off in a run that learns; what only measures, or was begun before, is free to have it. Raises ConfigError."""
+    algorithm, screen, K, epochs = recipe.algorithm, recipe.screening, recipe.propose.candidates, recipe.inner.epochs
+    if isinstance(algorithm, RestEM) and algorithm.keep > K:
+        raise ConfigError(f"algorithm.keep is {algorithm.keep}, and propose.candidates {K}: of {K} self-edits no more can be kept")
+    if isinstance(algorithm, DPO) and recipe.propose.pick == "turns" and len(set(recipe.propose.choices)) >= K:
+        why = "algorithm dpo pairs self-edits of one strategy, so it needs more of them than strategies; or let the policy pick (propose.pick)"
+        raise ConfigError(f"propose.candidates is {K}: {why}")
+    if isinstance(screen, Selective) and screen.keep >= K:
+        raise ConfigError(f"screening.keep is {screen.keep}, and propose.candidates {K}: nothing would be left out")
+    if isinstance(screen, EarlyStop | Halving) and screen.longest >= epochs:
+        raise ConfigError(f"screening.type {screen.type} trains for {screen.longest} epochs, and inner.epochs is {epochs}: that is no shorter")
 
 
 UNIONS = {name: by_type(field.annotation) for name, field in Recipe.model_fields.items() if field.discriminator}

@@ -148,8 +148,6 @@ class Arms(Cells):
         """
         policy, seed, edited = self.policy, self.policy.recipe.seed, {p.task_id for p in best}
         learned = [*(e for p in best for e in p.edit.examples), *(_passage(task) for task in tasks if task.id not in edited)]
-        if not edited:
-            raise EngineError("no self-edit could be kept: every candidate failed; `selfedit report` shows why (lower inner.optimizer.lr?)")
         after, plain = policy.job(learned, seed), policy.job([_passage(t) for t in tasks], seed)
         jobs = {"passage_only": plain, "token_matched": matched(plain, tokens_of(after)), "after": after}
 

@@ -10,10 +10,11 @@ from pathlib import Path
 
 from selfedit.config import RestEM, Searching
 from selfedit.engine.base import Progress
+from selfedit.errors import EngineError
 from selfedit.examiner import held_out_exams, learning_exams, named_apart, training_exams
 from selfedit.guards import ANCHORS, collapse, forgetting
 from selfedit.loop.arms import Arms
-from selfedit.loop.outer import Round, chosen
+from selfedit.loop.outer import Round, all_failed, chosen
 from selfedit.loop.rounds import of_round
 from selfedit.loop.search import Search
 from selfedit.loop.trials import Trials
@@ -33,7 +34,10 @@ class Loop(Search, Trials, Arms):
         tasks = self.step("tasks", Task, "Preparing questions", lambda progress: learning_exams(self.policy, passages, progress))
         self.answer_base("base", tasks)
         able = [task for task in tasks if task.reward_questions or needs(recipe.reward).texts]
-        self.compare(tasks, chosen(*self.improve(able, 0, recipe.algorithm if isinstance(recipe.algorithm, RestEM) else RestEM())))
+        candidates, kept = self.improve(able, 0, recipe.algorithm if isinstance(recipe.algorithm, RestEM) else RestEM())
+        if all_failed(candidates):
+            raise EngineError("no self-edit could be kept: every training failed; `selfedit report` shows why (lower inner.optimizer.lr?)")
+        self.compare(tasks, chosen(candidates, kept))
         self.step("guards", Verdict, "Checking what else changed", self.guard)
 
     def train(self, passages: Sequence[Passage], held_out: Sequence[Passage], shown: Sequence[Demonstration] = ()) -> None:

@@ -134,9 +134,18 @@ def _after(prompt: Sequence[int], values: tuple[float, ...]) -> tuple[float, ...
 
 def described(candidates: Sequence[Candidate], kept: Sequence[Kept], round_: int, algorithm: str, kl: float, trained: Trained | None) -> Update:
     """What the ledger holds of an update; `trained` None where there was nothing to learn from. Raises EngineError where every training failed."""
-    if candidates and all(any(verdict.decision != "accept" for verdict in candidate.verdicts) for candidate in candidates):
+    if all_failed(candidates):
         raise EngineError("no self-edit could be scored: every training failed; `selfedit report` shows why (lower inner.optimizer.lr?)")
+    if not candidates:
+        raise EngineError(
+            "the screen could rate no self-edit of a round: every training of its failed (lower inner.optimizer.lr?), or none had a choice"
+        )
     found = groups(candidates)
-    skipped = len(found) - len({(one.round, one.task_id) for one in kept})
+    skipped = len(found.keys() - {(one.round, one.task_id) for one in kept})
     metrics = {name: fmean(values) for name, values in trained.metrics.items()} if trained else {}
     return Update(round_, algorithm, len(found), skipped, trained.losses if trained else (), metrics | ({"kl_coefficient": kl} if kl else {}))
+
+
+def all_failed(candidates: Sequence[Candidate]) -> bool:
+    """Whether a guard refused every one of them."""
+    return bool(candidates) and all(any(verdict.decision != "accept" for verdict in candidate.verdicts) for candidate in candidates)

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, Field, ValidationError
 
 from selfedit.config import Judge
-from selfedit.errors import ConfigError, EngineError
+from selfedit.errors import ConfigError, JudgeError
 from selfedit.rewards.base import Measured, Memory
 from selfedit.types import Answer, JudgeReply, Reward
 
@@ -103,10 +103,20 @@ def _verdicts(settings: Judge, answers: Iterable[Answer], memory: Memory) -> dic
     if not unknown:
         return found
     pool, client = ThreadPoolExecutor(settings.concurrency, "judge"), _client(settings)
+    trouble: list[JudgeError] = []
+
+    def ask(text: str) -> _Completion | str:
+        return "nothing more is asked" if trouble else _ask(client, settings, text)
+
     try:
-        asked = {pool.submit(_ask, client, settings, text): (key, text) for key, text in unknown.items()}
+        asked = {pool.submit(ask, text): (key, text) for key, text in unknown.items()}
         for done in as_completed(asked):
-            (key, text), said = asked[done], done.result()
+            key, text = asked[done]
+            try:
+                said = done.result()
+            except JudgeError as error:  # what is under way may still be answered
+                trouble.append(error)
+                continue
             if isinstance(said, str):
                 found[key] = said
                 continue
@@ -116,13 +126,15 @@ def _verdicts(settings: Judge, answers: Iterable[Answer], memory: Memory) -> dic
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
         client.close()
+    if trouble:
+        raise trouble[0]
     return found
 
 
 def _ask(client: OpenAI, settings: Judge, text: str) -> _Completion | str:
     """The server's reply, or why it is none, in our own words: a server's could hold anything, the key included.
 
-    Raises ConfigError where the judge refuses, and EngineError where, after all retries, it does not reply or is in trouble: that may pass.
+    Raises ConfigError where the judge refuses, and JudgeError where, after all retries, it does not reply or is in trouble: that may pass.
     """
     import openai
 
@@ -146,9 +158,8 @@ def _ask(client: OpenAI, settings: Judge, text: str) -> _Completion | str:
         said = "could not be reached"
     except (ValidationError, ValueError):
         return "the judge's server sent no chat completion"
-    raise EngineError(
-        f"the judge at {settings.base_url} {said}, however often it was asked ({settings.retries + 1}); mend it, then go on with --resume"
-    )
+    often = f"{settings.retries + 1} times" if settings.retries else "once"
+    raise JudgeError(f"the judge at {settings.base_url} {said} (asked {often}); what it said is kept: go on with --resume when it answers again")
 
 
 def _client(settings: Judge) -> OpenAI:

@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 import torch
@@ -16,7 +17,7 @@ from tests.unit.algorithms.test_rest_em import candidate
 
 from selfedit.algorithms import kl_coefficient, loss, select
 from selfedit.algorithms.ppo import control
-from selfedit.config import DPO, GRPO, PPO, AlgorithmSettings, Evolve, Reinforce, RestEM, parse_recipe
+from selfedit.config import DPO, GRPO, PPO, AlgorithmSettings, Evolve, Reinforce, RestEM, check_learning, parse_recipe
 from selfedit.errors import ConfigError, EngineError
 from selfedit.loop.outer import described
 from selfedit.types import Candidate, Kept, Prompt, SelfEdit, Trained, Turn, Update
@@ -71,7 +72,7 @@ def test_pairs_differ_in_what_the_policy_chose_alone() -> None:  # promise 1
         assert [kept.index for kept in select(DPO(), group)] == pairs
         assert [kept.advantage for kept in select(DPO(), group)] == [1.0, -1.0] * (len(pairs) // 2)
     with pytest.raises(ConfigError, match="pairs self-edits of one strategy"):
-        parse_recipe({"algorithm": {"type": "dpo"}, "propose": {"strategies": ["self-qa", "key-facts"], "candidates": 2}})
+        check_learning(parse_recipe({"algorithm": {"type": "dpo"}, "propose": {"strategies": ["self-qa", "key-facts"], "candidates": 2}}))
 
 
 def test_everything_above_a_threshold() -> None:  # promises 1 and 2
@@ -102,6 +103,10 @@ def test_an_update_counts_what_taught_nothing() -> None:  # promise 3
     update = described(GROUPS, select(GRPO(), GROUPS), 1, "grpo", 0.04, trained)
     assert update == Update(1, "grpo", groups=4, skipped=2, losses=(0.5, 0.3), metrics={"kl": pytest.approx(0.2), "kl_coefficient": 0.04})
     assert described(GROUPS, [], 0, "dpo", 0.0, None) == Update(0, "dpo", 4, 4)
+    nobody = [candidate("z", 0, None), *GROUPS]  # evolve keeps the best LoRA's self-edits of such a task too
+    assert described(nobody, [Kept(task, 0, 0) for task in "zabce"], 0, "evolve", 0.0, trained).skipped == 0
+    with pytest.raises(EngineError, match="the screen could rate no self-edit"):
+        described([], [], 0, "grpo", 0.0, None)
     assert described([candidate("a", 0, None), candidate("a", 1, None, "reject")], [], 0, "grpo", 0.0, None) == Update(0, "grpo", 0, 0)
     with pytest.raises(EngineError, match="no self-edit could be scored: every training failed"):
         described([candidate("a", 0, None, "reject")], [], 0, "grpo", 0.04, None)
@@ -111,9 +116,10 @@ def test_the_weight_of_the_divergence() -> None:  # promise 4
     assert [control(0.1, kl, 0.02) for kl in (0.04, 0.031, 0.03, 0.014, 0.013)] == [0.2, 0.2, 0.1, 0.1, 0.05]
     assert control(0.1, 5.0, 0.0) == 0.1
 
-    before = Update(0, "", 1, 0, (), {"kl": 9.0, "kl_coefficient": 0.3})
+    before = Update(0, "", 1, 0, (0.5,), {"kl": 9.0, "kl_coefficient": 0.3})
     assert [kl_coefficient(PPO(kl=0.1), before, kl) for kl in (1.0, 0.0, None)] == [0.6, 0.15, 0.3]
     assert kl_coefficient(PPO(kl=0.1), None, 0.0) == 0.1
+    assert kl_coefficient(PPO(kl=0.1), replace(before, losses=()), 0.0) == 0.3  # nothing was done that could have led anywhere
     assert kl_coefficient(GRPO(kl=0.2), before, 9.0) == 0.3
     assert kl_coefficient(DPO(), None, None) == 0.0
 

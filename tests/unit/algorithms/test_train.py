@@ -83,6 +83,7 @@ def test_a_round_that_teaches_nothing_leaves_the_policy_as_it_is(tmp_path: Path)
         assert [path.name for path in policy.merged] == [path.name for path in rounds_of(tmp_path / "run")] == ["round-1"]
     with Reader(tmp_path / "run") as reader:
         assert [(update.groups, bool(update.losses)) for update in reader.updates()] == [(1, True), (1, False), (0, False)]
+    assert 'id="updates"' in write(tmp_path / "run").read_text(encoding="utf-8")
 
 
 def first(task: Task, *_: object) -> float | None:

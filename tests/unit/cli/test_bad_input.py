@@ -46,13 +46,15 @@ def test_what_is_held_out_is_held_out(house: House, monkeypatch: pytest.MonkeyPa
     rows = CORPUS.read_text(encoding="utf-8").splitlines()
     for name, some in ("a.jsonl", rows[:3]), ("b.jsonl", rows[2:4]):
         (house.folder / name).write_text("\n".join(some), encoding="utf-8")
-    house.fine("train", "--docs", "a.jsonl", *QUICK, "--rounds", "1", "--quiet")
+    (house.folder / "c.jsonl").write_text("\n".join(rows[4:6]), encoding="utf-8")
+    shown = ("--cold-start.enabled", "--cold-start.examples", "c.jsonl")
+    house.fine("train", "--docs", "a.jsonl", *shown, *QUICK, "--rounds", "1", "--quiet")
     told = "3 1 of 2 held-out passages are learned from as well, the first about"
     assert house.refused("eval", "--policy", "latest", "--eval-docs", "b.jsonl").startswith(told)
+    assert house.refused("eval", "--policy", "latest", "--eval-docs", "c.jsonl").startswith("3 2 of 2 held-out passages")
     monkeypatch.setattr("selfedit.work.open_model", lambda *_: pytest.fail("a model was opened"))
     assert house.refused("train", "--docs", "a.jsonl", "--eval-docs", "b.jsonl", "--engine", "fake").startswith(told)
-    shown = ("--cold-start.enabled", "--cold-start.examples", "b.jsonl")
-    assert house.refused("train", *shown, "--eval-docs", "b.jsonl", "--engine", "fake").startswith("3 2 of 2 held-out passages")
+    assert house.refused("train", *shown, "--eval-docs", "c.jsonl", "--engine", "fake").startswith("3 2 of 2 held-out passages")
 
 
 def test_missing_and_huge_documents(house: House) -> None:

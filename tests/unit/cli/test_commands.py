@@ -198,6 +198,17 @@ def test_what_cannot_be_asked_about_is_learned_all_the_same(house: House) -> Non
     assert {result.tokens for result in results} == {epochs * sum(len(policy.datum(example).tokens) for example in learned)}
 
 
+def test_where_nothing_could_be_chosen_all_is_learned_as_it_is(house: House) -> None:
+    said = house.fine("learn", str(CORPUS), *QUICK, "--algorithm.select", "above", "--algorithm.threshold", "9")
+    assert "3 of 3 passages, none of whose self-edits could be chosen" in " ".join(said.split())
+
+
+def test_what_only_measures_may_have_settings_that_no_run_could_learn_with(house: House) -> None:
+    house.fine("train", *QUICK, "--rounds", "1", "--propose.candidates", "3", "--screening", "in_context", "--quiet")
+    house.fine("eval", "--policy", "latest", "--propose.candidates", "2", "--quiet")
+    assert "nothing would be left out" in house.refused("train", *QUICK, "--screening", "in_context")
+
+
 def test_two_sets_of_documents_may_have_files_of_one_name(house: House) -> None:
     lines = CORPUS.read_text(encoding="utf-8").splitlines()
     for folder, some in ("train", lines[:2]), ("test", lines[2:4]):

@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from selfedit.config import EarlyStop, Gradient, Halving, InContext, Recipe, ScreeningSettings, parse_recipe
+from selfedit.config import EarlyStop, Gradient, Halving, InContext, Recipe, ScreeningSettings, check_learning, parse_recipe
 from selfedit.domains.knowledge import bundled_corpus
 from selfedit.engine.base import Progress
 from selfedit.engine.fake import Fake
@@ -141,7 +141,7 @@ def test_settings_that_do_not_fit() -> None:  # promise 6
         ({"type": "halving", "rungs": [1, 9]}, "trains for 9 epochs, and inner.epochs is 6"),
     ):
         with pytest.raises(ConfigError, match=said):
-            parse_recipe({"screening": screen})
+            check_learning(parse_recipe({"screening": screen}))
     with pytest.raises(ConfigError, match=r"screening.rungs: rungs are epochs, at least 1, each more than the one before"):
         parse_recipe({"screening": {"type": "halving", "rungs": [2, 1]}})
     with pytest.raises(ConfigError, match=r"screening.rungs is no setting of gradient, which has type, keep, measure"):

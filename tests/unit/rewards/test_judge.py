@@ -20,7 +20,7 @@ from tests.unit.rewards.judge_server import Plan, Say, Server, serving
 from tests.unit.rewards.made import Notes, edit, question, task
 
 from selfedit.config import Judge, parse_recipe
-from selfedit.errors import ConfigError, EngineError
+from selfedit.errors import ConfigError, JudgeError
 from selfedit.rewards import Measured, check, reward
 from selfedit.rewards.judge import verdict
 from selfedit.types import Answer, Reward
@@ -109,12 +109,23 @@ def test_trouble_that_may_pass_stops_the_work(say: Say, said: str) -> None:  # p
     memory, measured, broken = Notes(), [candidate("x", "y")], [True]
     with serving(lambda n, data: say if broken[0] and data["student's answer"] == "y" else Say("INCORRECT")) as server:
         asked = settings(server, retries=1, concurrency=1, timeout_s=0.2)
-        with pytest.raises(EngineError, match=said) as error:
+        with pytest.raises(JudgeError, match=said) as error:
             reward(asked, measured, memory)
         assert "\n" not in str(error.value) and KEY not in str(error.value) and "--resume" in str(error.value)
         broken[0] = False
         [found] = reward(asked, measured, memory)
     assert found.value == 0.0 and len(server.bodies) == 4  # x, y twice, and y again
+
+
+def test_what_is_under_way_is_remembered_and_no_more_is_asked() -> None:  # promises 3 and 7
+    memory = Notes()
+
+    def plan(number: int, data: dict[str, Any]) -> Say:
+        return Say(status=500, body=b"{}") if data["student's answer"] == "0" else Say(after_s=0.3)
+
+    with serving(plan) as server, pytest.raises(JudgeError, match="HTTP 500"):
+        reward(settings(server, retries=0, concurrency=4), [candidate(*map(str, range(9)))], memory)
+    assert 3 <= len(memory.replies) == len(server.bodies) - 1 < 8
 
 
 def test_a_slow_judge() -> None:
@@ -125,7 +136,7 @@ def test_a_slow_judge() -> None:
 def test_nobody_there() -> None:
     with serving(lambda n, _: Say()) as server:
         gone = settings(server, retries=0)
-    with pytest.raises(EngineError, match="could not be reached"):
+    with pytest.raises(JudgeError, match="could not be reached"):
         reward(gone, [candidate("x")], Notes())
 
 
