@@ -56,7 +56,7 @@ def test_the_page_says_what_the_results_say() -> None:  # promise 2
     def points(value: float) -> str:
         return f"{100 * value:+.1f}".replace("-", "−")
 
-    for name, rows in ("", 7), ("-strategies", 6), ("-candidates", 4):
+    for name, rows in ("", 7), ("-strategies", 6), ("-candidates", 4), ("-length", 3):
         named = {row["name"]: f"| {share(row['mean'])} | {share(row['low'])} to {share(row['high'])} |" for row in read(name)["rows"]}
         assert sum(f"| `{row}`" in line and told in line for line in page.splitlines() for row, told in named.items()) >= rows, name
     told = [f"| `{d['of']}` over `{d['over']}` | {points(d['mean'])} | {points(d['low'])} to {points(d['high'])} |" for d in read("")["differences"]]
