@@ -113,7 +113,7 @@ class Recipe(Settings):
 def check_learning(recipe: Recipe) -> None:
     """Refuses what would switch itself off in a run that learns; what only measures, or was begun before, is free to have it. Raises ConfigError."""
     algorithm, screen, K, epochs = recipe.algorithm, recipe.screening, recipe.propose.candidates, recipe.inner.epochs
-    if isinstance(algorithm, RestEM) and algorithm.keep > K:
+    if isinstance(algorithm, RestEM) and algorithm.select == "best" and algorithm.keep > K:
         raise ConfigError(f"algorithm.keep is {algorithm.keep}, and propose.candidates {K}: of {K} self-edits no more can be kept")
     if isinstance(algorithm, DPO) and recipe.propose.pick == "turns" and len(set(recipe.propose.choices)) >= K:
         why = "algorithm dpo pairs self-edits of one strategy, so it needs more of them than strategies; or let the policy pick (propose.pick)"
