@@ -203,14 +203,6 @@ def _adapter(root: Path, folder: Path) -> str:
     return adapter.relative_to(root.resolve()).as_posix() if adapter.is_relative_to(root.resolve()) else str(adapter)
 
 
-def as_they_are(folder: Path) -> str:
-    """How many of the documents of a run of `learn` have no self-edit among those that were kept, in words; empty where all have."""
-    with Reader(folder) as reader:
-        tasks, edited = reader.tasks(), {one.task_id for one in reader.kept()}
-    plain = [task for task in tasks if task.id not in edited]
-    return f"{len(plain)} of {len(tasks)} passages" if plain else ""
-
-
 def is_finished(ledger: Ledger) -> bool:
     """Whether everything was done before."""
     with Reader(ledger.folder) as reader:

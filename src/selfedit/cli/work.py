@@ -233,10 +233,13 @@ def _learn(output: Output, held: AbstractContextManager[Ledger], force: bool = F
         passages = work.documents(ledger, ledger.recipe.docs, "heldout")
         show.say(f"run {ledger.run_id}")
         work.learn(ledger, passages, show)
+    from selfedit.report.comparison import unedited
+
     in_force = work.put_in_force(root, ledger.folder, force)
     facts = {"adapter": str(ledger.folder / "adapter")}
-    if plain := work.as_they_are(ledger.folder):
-        facts["learned as they are"] = f"{plain}, none of whose self-edits could be chosen"
+    with Reader(ledger.folder) as reader:
+        if said := unedited(reader.tasks(), reader.kept()):
+            facts["unedited"] = said
     if in_force:
         facts |= {"ask": 'selfedit ask "..."', "undo": "selfedit rollback"}
     else:

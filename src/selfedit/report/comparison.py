@@ -9,7 +9,7 @@ from types import MappingProxyType
 from selfedit import stats
 from selfedit.ledger import final_arm
 from selfedit.report.words import NARROW, count, percent, percent_range, plural, points, points_range
-from selfedit.types import Answer, Interval, Result, Task
+from selfedit.types import Answer, Interval, Kept, Result, Task
 
 BASE = "base"
 UNTRAINED = "untrained"
@@ -257,6 +257,16 @@ def _headline(arms: list[Arm], final: str | None) -> Headline | None:
         return None
     start = next((arm for arm in (PICKS, UNTRAINED) if arm in found), None)
     return _training(found, start, found[final]) if start and final != UNTRAINED else _learning(found, found[final])
+
+
+def unedited(tasks: Sequence[Task], kept: Sequence[Kept]) -> str:
+    """How many of the passages that were learned have no self-edit among those that were kept, in words; empty where all have."""
+    plain = len({task.id for task in tasks} - {one.task_id for one in kept})
+    return (
+        f"{plain} of {plural(len(tasks), 'passage')} learned as {'it is' if plain == 1 else 'they are'}: no self-edit could be chosen"
+        if plain
+        else ""
+    )
 
 
 def _learning(found: dict[str, Arm], final: Arm) -> Headline:

@@ -18,7 +18,7 @@ from selfedit.errors import LedgerError
 from selfedit.ledger import Reader, RunInfo, Step
 from selfedit.report import analysis, figures, findings, reliability
 from selfedit.report.analysis import Analysis
-from selfedit.report.comparison import Comparison, compare
+from selfedit.report.comparison import Comparison, compare, unedited
 from selfedit.report.edits import Edits, review
 from selfedit.report.reliability import Trust
 from selfedit.report.words import FILTERS, LABELS
@@ -97,6 +97,7 @@ def render(folder: Path) -> str:
             "tasks": tasks,
             "comparison": comparison,
             "edits": edits,
+            "unedited": unedited(learned, reader.kept()) if info.command in ("learn", "demo") else "",
             "picking": _picking(found.search if found else "", candidates),
             "updates": reader.updates(),
             "variants": reader.variants(),
@@ -106,7 +107,7 @@ def render(folder: Path) -> str:
             "steps": steps,
             "cost": reader.cost(),
             "artifacts": reader.artifacts(),
-            "notes": {key: _text(value) for key, value in reader.notes().items()},
+            "notes": {key: _text(value) for key, value in reader.notes().items() if not isinstance(value, list)},  # lists are of digests
             "settings": list(_flat(info.recipe)),
             "content_hash": reader.content_hash(),
         }

@@ -184,7 +184,8 @@ def test_what_cannot_be_asked_about_is_learned_all_the_same(house: House) -> Non
     rows[1]["questions"] = rows[1]["questions"][:1]
     (house.folder / "docs.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
     code, out, err = house.type("learn", "docs.jsonl", *QUICK, "--json")
-    assert code == 0 and "1 of 3 passages, none of whose self-edits could be chosen" in " ".join(err.split())
+    assert code == 0 and "1 of 3 passages learned as it is: no self-edit could be chosen" in " ".join(err.split())
+    assert "1 of 3 passages learned as it is" in (house.folder / house.fine("report").strip()).read_text(encoding="utf-8")
     with house.reader(json.loads(out)["run"]) as reader:
         tasks, kept, results = reader.tasks(), reader.kept(), reader.results("after")
         edits = {(p.task_id, p.index): p.edit for p in reader.proposals()}
@@ -200,7 +201,7 @@ def test_what_cannot_be_asked_about_is_learned_all_the_same(house: House) -> Non
 
 def test_where_nothing_could_be_chosen_all_is_learned_as_it_is(house: House) -> None:
     said = house.fine("learn", str(CORPUS), *QUICK, "--algorithm.select", "above", "--algorithm.threshold", "9")
-    assert "3 of 3 passages, none of whose self-edits could be chosen" in " ".join(said.split())
+    assert "3 of 3 passages learned as they are: no self-edit could be chosen" in " ".join(said.split())
 
 
 def test_what_only_measures_may_have_settings_that_no_run_could_learn_with(house: House) -> None:
