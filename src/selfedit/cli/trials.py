@@ -58,7 +58,7 @@ def print_trust(show: Show, found: Trust) -> None:
     show.line(f"One adapter, trained and asked {found.questions:.1f} questions: {found.cost.cpu_s:.1f} s of CPU, {tokens}.")
     show.line(f"Writing answers took {share(written)} of that; likelihood does not need them.")
     if found.unscored:
-        show.line(f"{found.unscored} self-edits failed to train and are left out.")
+        show.line(f"{found.unscored} self-edits have no reward (their training failed, or there was nothing to measure) and are left out.")
 
 
 def _reliability(reward: RewardTrust) -> list[str]:

@@ -2,7 +2,7 @@
 
 1. Each reward's reliability, best of K and cost are recomputed here from the answers and the steps.
 2. Screens stand beside the full reward, with what they save; the reward itself, from one seed, is the yardstick.
-3. Self-edits that failed to train are left out and counted; a reward that was not measured is not shown.
+3. Self-edits without a reward are left out and counted; a reward that was not measured is not shown.
 4. Where the gold answers became less likely while more were answered, the page warns of likelihood.
 5. A run on a real loop, whose adapters depend on their seed: tables, page and the file for programs agree; a run without trials has none of them.
 """
@@ -134,7 +134,10 @@ def test_what_was_not_measured_is_left_out(tmp_path: Path) -> None:  # promise 3
     assert found.unscored == 4 and [reward.name for reward in found.rewards] == ["correctness"]
     assert found.rewards[0].within == icc(groups, within=True, paired=True)
     page = write(tmp_path / "run").read_text(encoding="utf-8")
-    assert "4 self-edits failed to train and are left out" in page and 'data-reward="likelihood"' not in page
+    assert (
+        "4 self-edits have no reward (training failed, or there was nothing to measure) and are left out" in page
+        and 'data-reward="likelihood"' not in page
+    )
 
 
 def test_a_likelihood_that_falls_is_warned_of(tmp_path: Path) -> None:  # promise 4
@@ -150,7 +153,7 @@ def test_where_nothing_was_measured(tmp_path: Path) -> None:  # promise 3
     tell(tmp_path / "run", failed=range(T * K))
     found = reviewed(tmp_path / "run")
     assert found.unscored == T * K and not found.rewards and verdict(found) == "Nothing tells these self-edits apart."
-    assert "12 self-edits failed to train" in write(tmp_path / "run").read_text(encoding="utf-8")
+    assert "12 self-edits have no reward" in write(tmp_path / "run").read_text(encoding="utf-8")
 
 
 class Moody(Fake):
