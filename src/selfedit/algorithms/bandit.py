@@ -87,8 +87,7 @@ def best(strategies: Sequence[str], candidates: Sequence[Candidate]) -> str | No
 
 def _paid(candidates: Sequence[Candidate]) -> list[tuple[str, float]]:
     """Strategy and reward of what was scored and accepted, less the mean reward of the task: easy tasks say nothing of a strategy."""
-    accepted = [candidate for candidate in candidates if all(verdict.decision == "accept" for verdict in candidate.verdicts)]
-    known = [(c.proposal, c.reward.value) for c in accepted if c.reward.value is not None]
+    known = [(c.proposal, c.reward.value) for c in candidates if c.accepted and c.reward.value is not None]
     of: dict[str, list[float]] = {}
     for proposal, reward in known:
         of.setdefault(proposal.task_id, []).append(reward)

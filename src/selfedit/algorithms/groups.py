@@ -19,7 +19,7 @@ def groups(candidates: Sequence[Candidate]) -> dict[tuple[int, str], Group]:
     found: dict[tuple[int, str], Group] = defaultdict(list)
     for candidate in candidates:
         proposal, value = candidate.proposal, candidate.reward.value
-        if value is not None and all(verdict.decision == "accept" for verdict in candidate.verdicts):
+        if value is not None and candidate.accepted:
             found[proposal.round, proposal.task_id].append((proposal.index, round(value, TIE)))
     return {key: sorted(group) for key, group in found.items()}
 

@@ -137,9 +137,7 @@ def described(candidates: Sequence[Candidate], kept: Sequence[Kept], round_: int
     if all_failed(candidates):
         raise EngineError("no self-edit could be scored: every training failed; `selfedit report` shows why (lower inner.optimizer.lr?)")
     if not candidates:
-        raise EngineError(
-            "the screen could rate no self-edit of a round: every training of its failed (lower inner.optimizer.lr?), or none had a choice"
-        )
+        raise EngineError("the screen could rate no self-edit of a round: all trainings failed (lower inner.optimizer.lr?), or nothing had a choice")
     found = groups(candidates)
     skipped = len(found.keys() - {(one.round, one.task_id) for one in kept})
     metrics = {name: fmean(values) for name, values in trained.metrics.items()} if trained else {}
@@ -148,4 +146,4 @@ def described(candidates: Sequence[Candidate], kept: Sequence[Kept], round_: int
 
 def all_failed(candidates: Sequence[Candidate]) -> bool:
     """Whether a guard refused every one of them."""
-    return bool(candidates) and all(any(verdict.decision != "accept" for verdict in candidate.verdicts) for candidate in candidates)
+    return bool(candidates) and not any(candidate.accepted for candidate in candidates)

@@ -24,6 +24,8 @@ from selfedit.loop.rounds import Rounds
 from selfedit.policy import Policy, derive
 from selfedit.types import Candidate, SampleRequest, Task, Turn, Variant
 
+UNSCORED = "no self-edit could be scored; `selfedit report` shows why (is inner.optimizer.lr too high?)"
+
 
 class Search(Rounds):
     """Rounds that look for a better strategy, and leave the weights alone."""
@@ -44,7 +46,7 @@ class Search(Rounds):
             candidates += self.explore(tasks, number, base, RestEM(), drawn)
         best = bandit.best(strategies, candidates)
         if best is None:
-            raise EngineError("no self-edit could be scored: every candidate failed; `selfedit report` shows why (lower inner.optimizer.lr?)")
+            raise EngineError(UNSCORED)
         return _known(recipe, best, strategies.index(best))
 
     def grow(self, settings: Archive, tasks: Sequence[Task]) -> Variant:
@@ -74,7 +76,7 @@ def _next(policy: Policy, settings: Archive, entries: Sequence[Entry], number: i
     if number < len(recipe.propose.strategies):
         return [_known(recipe, recipe.propose.strategies[number], number)]
     if all(entry.score is None for entry in entries):
-        raise EngineError("no self-edit could be scored: every candidate failed; `selfedit report` shows why (lower inner.optimizer.lr?)")
+        raise EngineError(UNSCORED)
     seed = derive(recipe.seed, "mutation", number)
     [parent] = random.Random(seed).choices(entries, archive.chances(entries, settings.steepness, settings.midpoint))
     prompt = archive.ask(parent)

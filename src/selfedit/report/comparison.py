@@ -170,6 +170,13 @@ def compare(tasks: Sequence[Task], results: Sequence[Result], notes: Mapping[str
     )
 
 
+def unedited(tasks: Sequence[Task], kept: Sequence[Kept]) -> str:
+    """How many of the passages that were learned have no self-edit among those that were kept, in words; empty where all have."""
+    plain = len({task.id for task in tasks} - {one.task_id for one in kept})
+    how = "as it is" if plain == 1 else "as they are"
+    return f"{plain} of {plural(len(tasks), 'passage')} learned {how}: no self-edit could be chosen" if plain else ""
+
+
 def _trains(arms: Iterable[str]) -> bool:
     return any(arm in (UNTRAINED, PICKS, "best_strategy") or _round(arm) for arm in arms)
 
@@ -257,16 +264,6 @@ def _headline(arms: list[Arm], final: str | None) -> Headline | None:
         return None
     start = next((arm for arm in (PICKS, UNTRAINED) if arm in found), None)
     return _training(found, start, found[final]) if start and final != UNTRAINED else _learning(found, found[final])
-
-
-def unedited(tasks: Sequence[Task], kept: Sequence[Kept]) -> str:
-    """How many of the passages that were learned have no self-edit among those that were kept, in words; empty where all have."""
-    plain = len({task.id for task in tasks} - {one.task_id for one in kept})
-    return (
-        f"{plain} of {plural(len(tasks), 'passage')} learned as {'it is' if plain == 1 else 'they are'}: no self-edit could be chosen"
-        if plain
-        else ""
-    )
 
 
 def _learning(found: dict[str, Arm], final: Arm) -> Headline:

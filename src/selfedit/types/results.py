@@ -79,6 +79,11 @@ class Candidate:
     tokens: int = 0
     verdicts: tuple[Verdict, ...] = ()
 
+    @property
+    def accepted(self) -> bool:
+        """Whether no guard was against it."""
+        return all(verdict.decision == "accept" for verdict in self.verdicts)
+
 
 @dataclass(frozen=True, slots=True)
 class Rating:
