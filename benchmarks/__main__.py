@@ -8,7 +8,7 @@ from typing import Annotated
 
 import tyro
 
-from selfedit.machine import tune
+from selfedit.system.process import tune
 
 
 @dataclass(frozen=True)

@@ -22,9 +22,9 @@ from benchmarks.machine import Cost, Ratio
 from benchmarks.table import Line, Row, rounded
 from selfedit.config import Recipe, TorchEngine
 from selfedit.engine.torch.engine import Torch
-from selfedit.environment import cores, revision
-from selfedit.opening import open_engine
 from selfedit.policy import Policy
+from selfedit.policy.opening import open_engine
+from selfedit.system.environment import cores, revision
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,7 +33,7 @@ def main() -> None:
     """Do it and say what it took."""
     child = tyro.cli(Child)
     from selfedit.config import Recipe, TorchEngine
-    from selfedit.opening import open_engine
+    from selfedit.policy.opening import open_engine
 
     settings = TorchEngine(device=child.device, threads=child.threads)
     recipe = Recipe(model=str(child.model), seed=child.seed, engine=settings)

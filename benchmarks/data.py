@@ -6,8 +6,8 @@ import math
 import random
 from collections.abc import Sequence
 
-from selfedit.domains.knowledge import bundled_corpus
 from selfedit.engine.base import Tokenizer
+from selfedit.tasks.knowledge.split import bundled_corpus
 from selfedit.types import Datum, LoraShape, Optimizer, Passage, Tokens, TrainJob
 
 LORA = LoraShape(rank=32, alpha=64.0, targets=("q_proj", "v_proj"))

@@ -15,7 +15,7 @@ from typing import TypeVar
 import torch
 import torch.nn.functional as F
 
-from selfedit import environment
+from selfedit.system import environment
 
 T = TypeVar("T")
 LEAST_S = 0.2

@@ -14,8 +14,8 @@ from benchmarks.contestants import Writer, fastest
 from benchmarks.data import passages
 from benchmarks.machine import Cost, alternate, timed
 from benchmarks.table import EDITS, GENERATE, GENERATE_8, SAMPLING, Line, Row, rounded
-from selfedit.edits import prompts_for
 from selfedit.engine.base import Engine
+from selfedit.strategies import prompts_for
 from selfedit.types import Adapter, Completion, SampleRequest, Sampling, Tokens
 
 MIXED = Line("sampling", SAMPLING, "generate, all adapters in one batch (PEFT's adapter_names), bf16", None, None)

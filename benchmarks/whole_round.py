@@ -19,10 +19,10 @@ from benchmarks.data import LORA, OPTIMIZER, passages
 from benchmarks.machine import Cost, alternate, timed
 from benchmarks.sampling import writing
 from benchmarks.table import AUTHORS, CAREFUL, Row, rounded
-from selfedit.domains.knowledge import divide
-from selfedit.edits import build, prompts_for
 from selfedit.engine.base import Engine
 from selfedit.rewards import correct
+from selfedit.strategies import build, prompts_for
+from selfedit.tasks.knowledge.split import divide
 from selfedit.types import Adapter, Example, Prompt, SampleRequest, Sampling, ScoreRequest, Task, Tokens, TrainJob, Turn
 
 Parts = dict[str, Cost]

@@ -20,23 +20,23 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 from pydantic import BaseModel
 
 from selfedit import config, errors, models
-from selfedit.edits import STRATEGIES
+from selfedit.config.toml import words_of
 from selfedit.report import comparison
 from selfedit.rewards import REWARDS
-from selfedit.toml import words_of
+from selfedit.strategies import STRATEGIES
 
 PAGE = Path(__file__).with_name("reference.md")
 
 HEAD = """# Reference
 
 Written from the code by `make docs`; `make check` fails when it is out of date.
-[Commands](#commands) · [recipe](#recipe) · [strategies](#strategies) · [rewards](#rewards) · [arms of a table](#arms-of-a-table) ·
+[Commands](#commands) · [recipe](#recipe) · [strategies](#strategies) · [rewards](#rewards) · [rows of a table](#rows-of-a-table) ·
 [packaged models](#packaged-models) · [exit codes](#exit-codes)
 """
 
 
 def page() -> str:
-    parts = (HEAD, commands(), recipe(), strategies(), rewards(), arms(), packaged_models(), exit_codes())
+    parts = (HEAD, commands(), recipe(), strategies(), rewards(), rows(), packaged_models(), exit_codes())
     return "\n".join(part.strip() + "\n" for part in parts)
 
 
@@ -194,9 +194,9 @@ def rewards() -> str:
     return "\n".join(lines + [f"| `{name}` | {one_line(what)} |" for name, what in REWARDS.items()])
 
 
-def arms() -> str:
-    lines = ["## Arms of a table", "", "| arm | in the report | what it is |", "|---|---|---|"]
-    rows = [f"| `{name}` | {label} | {meaning} |" for name, (label, meaning) in comparison.ARMS.items()]
+def rows() -> str:
+    lines = ["## Rows of a table", "", "| row | in the report | what it is |", "|---|---|---|"]
+    rows = [f"| `{name}` | {label} | {meaning} |" for name, (label, meaning) in comparison.WORDS.items()]
     return "\n".join([*lines, *rows, "| `round-1`, `round-2`, ... | After 1 round, ... | the policy after so many rounds of training |"])
 
 
@@ -208,7 +208,7 @@ def packaged_models() -> str:
 
 
 def exit_codes() -> str:
-    from selfedit import runs  # defines the last of them
+    from selfedit.store import runs  # defines the last of them
 
     lines = ["## Exit codes", "", "An error is one line on standard error that says what to do.", "", "| code | error | when |", "|---|---|---|"]
     assert runs

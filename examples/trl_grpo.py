@@ -16,8 +16,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from trl import GRPOConfig, GRPOTrainer, RLOOConfig, RLOOTrainer
 
 from selfedit.config import Recipe, parse_recipe
+from selfedit.integrations.trl import InnerLoopReward
 from selfedit.models import resolve, tiny
-from selfedit.trl import InnerLoopReward
 
 TRAINERS = {"grpo": (GRPOTrainer, GRPOConfig), "rloo": (RLOOTrainer, RLOOConfig)}
 BABBLE = "1. The weir is old.\n2. The lamp is tall.\n3. The gate was red.\n"

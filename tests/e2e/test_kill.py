@@ -21,7 +21,7 @@ from selfedit.cli import main
 KILLS = 22
 MANY_STEPS = (*WORK, "--chunk", "1")
 PROCESSES = multiprocessing.get_context("forkserver")  # each begins clean, and with everything imported already
-PROCESSES.set_forkserver_preload(["selfedit.cli.work", "selfedit.cli.results", "selfedit.loop", "selfedit.opening", "selfedit.engine.fake"])
+PROCESSES.set_forkserver_preload(["selfedit.cli.work", "selfedit.cli.results", "selfedit.loop", "selfedit.policy.opening", "selfedit.engine.fake"])
 
 
 def begin(*args: str) -> BaseProcess:

@@ -3,7 +3,7 @@
 1. learn → ask → export → rollback → report. PEFT opens what export wrote.
 2. Twice the same command gives the same content hash; a run that is stopped and resumed, too.
 3. A model that was changed in between is not taken for the same.
-4. train with a cold start and every arm; eval of its policy, in parts, finds the same.
+4. train with a cold start and every row; eval of its policy, in parts, finds the same.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import pytest
 from tests.e2e.house import CORPUS
 
 from selfedit.cli import main
-from selfedit.config import ARMS
+from selfedit.config import BASELINES
 from selfedit.models import tiny
 
 FLAGS = (
@@ -99,13 +99,23 @@ def test_a_policy_beside_every_baseline(
     tmp_path: Path, tiny_model: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    settings = ("--eval.arms", *ARMS, "--cold-start.enabled", "--cold-start.passages", "2", "--rounds", "1", "--propose.strategies", "span-qa")
+    settings = (
+        "--eval.baselines",
+        *BASELINES,
+        "--cold-start.enabled",
+        "--cold-start.passages",
+        "2",
+        "--rounds",
+        "1",
+        "--propose.strategies",
+        "span-qa",
+    )
     train = json.loads(typed(capsys, "train", "--model", str(tiny_model), *FLAGS, *settings, "--json"))
     found = json.loads(Path(train["folder"], "results.json").read_text(encoding="utf-8"))
-    assert {row["name"] for row in found["rows"]} == {*ARMS, "cold_start", "after_rl"}
+    assert {row["name"] for row in found["rows"]} == {*BASELINES, "cold_start", "after_rl"}
     assert all(row["n"] == found["rows"][0]["n"] and (row["tokens"] > 0) == (row["name"] != "base") for row in found["rows"])
     with monkeypatch.context() as patch:
-        patch.setattr("selfedit.loop.arms.Arms.oracle", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr("selfedit.loop.rows.Rows.oracle", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         assert main(["eval", "--policy", train["run"], "--quiet"]) == 130
     measured = json.loads(typed(capsys, "eval", "--resume", "latest", "--quiet", "--json"))
     assert json.loads(Path(measured["folder"], "results.json").read_text(encoding="utf-8")) == found

@@ -14,7 +14,8 @@ import random
 
 import pytest
 
-from selfedit.analysis import (
+from selfedit.strategies import build
+from selfedit.study.properties import (
     PROPERTIES,
     Values,
     copied,
@@ -30,7 +31,6 @@ from selfedit.analysis import (
     taught,
     with_reward,
 )
-from selfedit.edits import build
 from selfedit.types import Dropped, Example, Prompt, SelfEdit, Task, Turn
 
 TASK = Task("t", "Corve Mill", "The mill was built by Edda Stannis in 1688. Its wheel is of larch.")

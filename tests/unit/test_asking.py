@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from selfedit.asking import choose_topic
+from selfedit.store.ask import choose_topic
 from selfedit.types import Task
 
 TASKS = [

@@ -20,12 +20,12 @@ from pathlib import Path
 
 import pytest
 
-from selfedit import runs
 from selfedit.cli import COMMANDS, main
 from selfedit.cli.parse import parse
 from selfedit.config import load_recipe
-from selfedit.edits import STRATEGIES
 from selfedit.ledger import Reader
+from selfedit.store import runs
+from selfedit.strategies import STRATEGIES
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "recipes").glob("*/README.md"))]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from selfedit import environment
+from selfedit.system import environment
 
 
 def model(folder: Path, weights: bytes) -> Path:

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from selfedit.pairs import Pair, read_pairs
+from selfedit.text.pairs import Pair, read_pairs
 
 
 @pytest.mark.parametrize(

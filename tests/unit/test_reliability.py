@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from selfedit.reliability import best_of, icc, order, screened, seeds_for, spearman, spearman_brown, winner
+from selfedit.study.reliability import best_of, icc, order, screened, seeds_for, spearman, spearman_brown, winner
 
 RELEASED = Path(__file__).parents[2].parent / "shared" / "data" / "seal_round0_rewards.json.gz"
 SHROUT_FLEISS = np.array([[9, 2, 5, 8], [6, 1, 3, 2], [8, 4, 6, 8], [7, 1, 2, 6], [10, 5, 6, 9], [6, 2, 4, 7]], dtype=float)

@@ -15,10 +15,11 @@ from pathlib import Path
 
 import pytest
 
-from selfedit import runs, stop
 from selfedit.config import Recipe
 from selfedit.errors import Interrupted, LedgerError, ModelError
 from selfedit.ledger import Ledger, Reader
+from selfedit.store import runs
+from selfedit.system import interrupts as stop
 
 
 def make(root: Path, name: str, command: str = "learn") -> Path:

@@ -15,9 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from selfedit import show as module
-from selfedit import stop
-from selfedit.show import Show, console, share, time_left
+from selfedit.system import console as module
+from selfedit.system import interrupts as stop
+from selfedit.system.console import Show, console, share, time_left
 from selfedit.text import duration
 
 

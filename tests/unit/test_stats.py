@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from selfedit import stats
-from selfedit.stats import interval, paired_difference
+from selfedit.study import statistics as stats
+from selfedit.study.statistics import interval, paired_difference
 
 
 def test_all_wrong_is_wilsons_interval() -> None:
@@ -140,15 +140,15 @@ def test_coverage_of_rare_answers_over_seeds(monkeypatch: pytest.MonkeyPatch, sh
 
 @pytest.mark.parametrize("tasks", [6, 30])
 def test_coverage_of_differences_over_seeds(monkeypatch: pytest.MonkeyPatch, tasks: int) -> None:
-    """Two arms with three questions a task; what an arm gains differs by task, and every seed writes and trains anew."""
+    """Two rows with three questions a task; what an row gains differs by task, and every seed writes and trains anew."""
     monkeypatch.setattr(stats, "RESAMPLES", 400)
     rng = np.random.default_rng(3)
     hits, widths = {1: 0, 3: 0}, {1: 0.0, 3: 0.0}
     for _ in range(RUNS := 300):
         of_T = np.clip(0.5 + 0.15 * rng.standard_normal(tasks), 0.02, 0.98)
         for seeds in hits:
-            arms = [[stats.over_seeds((rng.random((seeds, 3)) < p).astype(float).tolist()) for p in p_T] for p_T in (of_T, np.full(tasks, 0.3))]
-            found = paired_difference(arms[0], arms[1])
+            rows = [[stats.over_seeds((rng.random((seeds, 3)) < p).astype(float).tolist()) for p in p_T] for p_T in (of_T, np.full(tasks, 0.3))]
+            found = paired_difference(rows[0], rows[1])
             hits[seeds] += found.low <= 0.2 <= found.high
             widths[seeds] += (found.high - found.low) / RUNS
     assert all(hit / RUNS >= 0.91 for hit in hits.values()), hits
@@ -157,17 +157,17 @@ def test_coverage_of_differences_over_seeds(monkeypatch: pytest.MonkeyPatch, tas
 
 def test_means_are_told_from_zero_together() -> None:
     """By hand: of six tasks that agree, 2 of 2^6 flips go as far; another mean, of chance, only makes it harder."""
-    assert stats.told([[1.0] * 6]) == [2 / 64] and stats.told([[1.0] * 5]) == [2 / 32]
-    sure, unsure = stats.told([[2.0, 3.0, 2.0, 3.0, 2.0, 3.0, 2.0], [1.0, -1.0, 1.0, -1.0, 0.5, None, 0.0]])
+    assert stats.max_t_pvalues([[1.0] * 6]) == [2 / 64] and stats.max_t_pvalues([[1.0] * 5]) == [2 / 32]
+    sure, unsure = stats.max_t_pvalues([[2.0, 3.0, 2.0, 3.0, 2.0, 3.0, 2.0], [1.0, -1.0, 1.0, -1.0, 0.5, None, 0.0]])
     assert 2 / 128 <= sure < 0.05 < unsure
-    assert stats.told([[0.0, 0.0], [None, None]]) == [1, 1]
+    assert stats.max_t_pvalues([[0.0, 0.0], [None, None]]) == [1, 1]
 
 
 @pytest.mark.parametrize("tasks", [8, 20])
 def test_told_by_luck_in_one_of_twenty(monkeypatch: pytest.MonkeyPatch, tasks: int) -> None:
     monkeypatch.setattr(stats, "RESAMPLES", 500)
     rng = np.random.default_rng(1)
-    told = sum(min(stats.told(rng.normal(size=(10, tasks)).tolist())) < 0.05 for _ in range(300))
+    told = sum(min(stats.max_t_pvalues(rng.normal(size=(10, tasks)).tolist())) < 0.05 for _ in range(300))
     assert told / 300 <= 0.09
 
 

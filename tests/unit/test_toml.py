@@ -6,7 +6,7 @@ import tomllib
 from pathlib import Path
 
 from selfedit.config import Correctness, FakeEngine, Recipe, parse_recipe
-from selfedit.toml import recipe_toml
+from selfedit.config.toml import recipe_toml
 from selfedit.types import Drawing
 
 

@@ -25,16 +25,16 @@ from typing import Any
 import pytest
 
 from selfedit.config import Recipe, parse_recipe
-from selfedit.domains.knowledge import bundled_corpus
 from selfedit.engine.fake import Fake
 from selfedit.errors import ConfigError, ModelError
-from selfedit.examiner import training_exams
+from selfedit.integrations.trl import InnerLoopReward
 from selfedit.ledger import Ledger, Reader
 from selfedit.loop import Loop
 from selfedit.models import tiny
-from selfedit.opening import open_policy
 from selfedit.policy import Policy
-from selfedit.trl import InnerLoopReward
+from selfedit.policy.opening import open_policy
+from selfedit.tasks.knowledge.split import bundled_corpus
+from selfedit.tasks.knowledge.tasks import training_exams
 from selfedit.types import Candidate, Task, TrainJob
 
 QUICK = {"limit": 2, "inner": {"epochs": 2}, "questions": {"max_tokens": 4}}
@@ -186,7 +186,7 @@ def test_rows_are_what_trl_reads() -> None:  # promise 3
         ({"propose": {"strategies": ["rewrite", "self-qa+key-facts"]}}, r"not of 'self-qa\+key-facts': set propose.mix to 1"),
         ({"propose": {"strategies": ["self-qa", "key-facts"], "mix": 2}}, r"not of 'self-qa\+key-facts': set propose.mix to 1"),
         ({"propose": {"strategies": ["self-qa", "key-facts"], "pick": "policy"}}, "set propose.pick to turns"),
-        ({"screening": {"type": "halving"}}, "set screening.type to none"),
+        ({"prefilter": {"type": "halving"}}, "set prefilter.type to none"),
         ({"reward": {"type": "judge"}}, "reward.model"),
     ],
 )
@@ -237,7 +237,7 @@ def test_follows_the_trainers_lora(tmp_path: Path) -> None:  # promise 5
 
 
 def test_trl_is_not_needed(monkeypatch: pytest.MonkeyPatch) -> None:  # promise 6
-    code = "import sys; import selfedit.trl; sys.exit(' '.join({'trl', 'torch', 'datasets', 'peft'} & sys.modules.keys()) or 0)"
+    code = "import sys; import selfedit.integrations.trl; sys.exit(' '.join({'trl', 'torch', 'datasets', 'peft'} & sys.modules.keys()) or 0)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     monkeypatch.setitem(sys.modules, "datasets", None)

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 from selfedit.algorithms import dpo, evolve, grpo, ppo, reinforce, rest_em
 from selfedit.config import DPO, GRPO, PPO, AlgorithmSettings, Archive, Bandit, Evolve, Reinforce, RestEM
-from selfedit.types import Candidate, Kept, Update
+from selfedit.types import Candidate, Selected, Update
 
 
-def select(settings: AlgorithmSettings, candidates: Sequence[Candidate]) -> list[Kept]:
+def select(settings: AlgorithmSettings, candidates: Sequence[Candidate]) -> list[Selected]:
     """What is learned from, with its advantage."""
     match settings:
         case RestEM(select="best"):

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from selfedit.algorithms.groups import varied
-from selfedit.types import Candidate, Kept
+from selfedit.types import Candidate, Selected
 
 
-def select(candidates: Sequence[Candidate]) -> list[Kept]:
+def select(candidates: Sequence[Candidate]) -> list[Selected]:
     """Of each group whose rewards differ the best self-edit, advantage 1, and after it the worst, advantage -1; equal rewards by lower index.
 
     Only what the policy chose may tell the two apart: strategies that it was given, and did not pick, have a pair each.
@@ -20,5 +20,5 @@ def select(candidates: Sequence[Candidate]) -> list[Kept]:
     kept = []
     for (round_, task_id), group in (found for same in given.values() for found in varied(same).items()):
         best, worst = min(group, key=lambda member: (-member[1], member[0])), min(group, key=lambda member: (member[1], member[0]))
-        kept += [Kept(task_id, round_, best[0], 1.0), Kept(task_id, round_, worst[0], -1.0)]
+        kept += [Selected(task_id, round_, best[0], 1.0), Selected(task_id, round_, worst[0], -1.0)]
     return kept

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from statistics import fmean
 
 from selfedit.algorithms.groups import TIE, groups
-from selfedit.types import Candidate, Kept, Proposal
+from selfedit.types import Candidate, Proposal, Selected
 
 
 def members(proposals: Sequence[Proposal]) -> list[list[Proposal]]:
@@ -23,7 +23,7 @@ def members(proposals: Sequence[Proposal]) -> list[list[Proposal]]:
     return [found[index] for index in sorted(found)]
 
 
-def select(candidates: Sequence[Candidate]) -> list[Kept]:
+def select(candidates: Sequence[Candidate]) -> list[Selected]:
     """All self-edits of the LoRA with the highest mean reward over the tasks; the lower number where two are equal.
 
     A LoRA that was not scored on every task that could be is never chosen: its mean would be over other tasks than the others'.
@@ -38,4 +38,4 @@ def select(candidates: Sequence[Candidate]) -> list[Kept]:
         return []
     best = min(fitness, key=lambda index: (-fitness[index], index))
     chosen = [candidate.proposal for candidate in candidates if candidate.proposal.index == best]
-    return [Kept(proposal.task_id, proposal.round, proposal.index) for proposal in chosen]
+    return [Selected(proposal.task_id, proposal.round, proposal.index) for proposal in chosen]

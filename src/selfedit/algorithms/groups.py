@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 
-from selfedit.types import Candidate, Kept
+from selfedit.types import Candidate, Selected
 
 TIE = 9
 """Decimals to which rewards are compared, so that the order of a sum never decides."""
@@ -29,10 +29,10 @@ def varied(candidates: Sequence[Candidate]) -> dict[tuple[int, str], Group]:
     return {key: group for key, group in groups(candidates).items() if len({value for _, value in group}) > 1}
 
 
-def compared(candidates: Sequence[Candidate], advantages: Callable[[list[float]], list[float]]) -> list[Kept]:
+def compared(candidates: Sequence[Candidate], advantages: Callable[[list[float]], list[float]]) -> list[Selected]:
     """Every member of the varied groups, with its advantage: a function of the rewards of its group."""
     return [
-        Kept(task_id, round_, index, advantage)
+        Selected(task_id, round_, index, advantage)
         for (round_, task_id), group in varied(candidates).items()
         for (index, _), advantage in zip(group, advantages([value for _, value in group]), strict=True)
     ]

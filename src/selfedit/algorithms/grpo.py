@@ -7,12 +7,12 @@ from functools import partial
 from statistics import fmean, stdev
 
 from selfedit.algorithms.groups import compared
-from selfedit.types import Candidate, Kept
+from selfedit.types import Candidate, Selected
 
 EPSILON = 1e-4
 
 
-def select(candidates: Sequence[Candidate], scale: bool) -> list[Kept]:
+def select(candidates: Sequence[Candidate], scale: bool) -> list[Selected]:
     """Every scored self-edit of a group whose rewards differ."""
     return compared(candidates, partial(normalised, scale=scale))
 

@@ -12,12 +12,12 @@ from statistics import fmean
 
 from selfedit.algorithms.groups import compared
 from selfedit.algorithms.reinforce import leave_one_out
-from selfedit.types import Candidate, Kept
+from selfedit.types import Candidate, Selected
 
 EPSILON = 1e-8
 
 
-def select(candidates: Sequence[Candidate]) -> list[Kept]:
+def select(candidates: Sequence[Candidate]) -> list[Selected]:
     """Every scored self-edit of a group whose rewards differ. Advantages of a group add up to zero, so there is no mean to take off."""
     kept = compared(candidates, leave_one_out)
     scale = fmean(one.advantage**2 for one in kept) ** 0.5 + EPSILON if kept else 1.0

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from selfedit.algorithms.groups import compared
-from selfedit.types import Candidate, Kept
+from selfedit.types import Candidate, Selected
 
 
-def select(candidates: Sequence[Candidate]) -> list[Kept]:
+def select(candidates: Sequence[Candidate]) -> list[Selected]:
     """Every scored self-edit of a group whose rewards differ."""
     return compared(candidates, leave_one_out)
 

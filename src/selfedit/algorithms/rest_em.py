@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from selfedit.algorithms.groups import groups
-from selfedit.types import Candidate, Kept
+from selfedit.types import Candidate, Selected
 
 
-def select(candidates: Sequence[Candidate], keep: int) -> list[Kept]:
+def select(candidates: Sequence[Candidate], keep: int) -> list[Selected]:
     """The `keep` best candidates of each group (one task in one round) by reward, best first; equal rewards by lower index.
 
     Unscored candidates, and those that a guard did not accept, are never kept. On SEAL's released first round this gives exactly the authors' 50 rows
@@ -16,9 +16,11 @@ def select(candidates: Sequence[Candidate], keep: int) -> list[Kept]:
     decides two ties among ninths ("Egypt", "Greece"); without it two rows differ.
     """
     ranked = {key: sorted(group, key=lambda member: -member[1]) for key, group in groups(candidates).items()}
-    return [Kept(task_id, round_, index) for (round_, task_id), group in ranked.items() for index, _ in group[:keep]]
+    return [Selected(task_id, round_, index) for (round_, task_id), group in ranked.items() for index, _ in group[:keep]]
 
 
-def above(candidates: Sequence[Candidate], threshold: float) -> list[Kept]:
+def above(candidates: Sequence[Candidate], threshold: float) -> list[Selected]:
     """Every candidate whose reward exceeds the threshold (ReST-EM's own filter, section 3)."""
-    return [Kept(task_id, round_, index) for (round_, task_id), group in groups(candidates).items() for index, value in group if value > threshold]
+    return [
+        Selected(task_id, round_, index) for (round_, task_id), group in groups(candidates).items() for index, value in group if value > threshold
+    ]

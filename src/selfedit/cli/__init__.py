@@ -11,8 +11,9 @@ from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 
-from selfedit import __version__, stop
+from selfedit import __version__
 from selfedit.errors import ConfigError, SelfeditError
+from selfedit.system import interrupts as stop
 
 COMMANDS = {
     "demo": ("work", "Demo"),
@@ -104,7 +105,7 @@ def _run(args: list[str]) -> int:
 
 def _explain(error: BaseException) -> tuple[str, int]:
     """What went wrong in one line, and the exit code."""
-    from selfedit.runs import describe, is_full
+    from selfedit.store.runs import describe, is_full
 
     if isinstance(error, SelfeditError):
         return " ".join(str(error).split()), error.exit_code

@@ -22,8 +22,8 @@ from selfedit.config import (
     Perplexity,
     PythonFunction,
     Recipe,
+    ReliabilityStudy,
     TorchEngine,
-    Trials,
     parse_recipe,
 )
 from selfedit.errors import ConfigError
@@ -51,10 +51,10 @@ class RewardFlags(PythonFunction, Judge, Majority, Perplexity, Mix):
     """The share of questions answered correctly, the gain in the log-likelihood of the right answers, or another one."""
 
 
-class ScreeningFlags(Gradient, EarlyStop, Halving):
+class PrefilterFlags(Gradient, EarlyStop, Halving):
     """What rates self-edits before they are trained in full: docs/reliability.md."""
 
-    type: Annotated[Literal["none", "halving", "early_stop", "gradient", "in_context"], arg(aliases=["--screening"])] = "none"  # type: ignore[assignment]
+    type: Annotated[Literal["none", "halving", "early_stop", "gradient", "in_context"], arg(aliases=["--prefilter"])] = "none"  # type: ignore[assignment]
     """Successive halving, a reward after fewer epochs, one-step gradient alignment, the self-edit in the prompt, or nothing."""
 
 
@@ -103,11 +103,11 @@ class AnyRecipe(Recipe):
     engine: EngineFlags = EngineFlags()
     reward: RewardFlags = RewardFlags()
     """What a self-edit is worth."""
-    screening: ScreeningFlags = ScreeningFlags()
+    prefilter: PrefilterFlags = PrefilterFlags()
     """What rates self-edits before they are trained in full."""
 
     @model_validator(mode="after")
-    def _screening_fits(self) -> AnyRecipe:
+    def _prefilter_fits(self) -> AnyRecipe:
         return self  # flags stand for every variant at once: as_recipe checks those that were chosen
 
     @model_validator(mode="after")
@@ -124,7 +124,7 @@ class LearnRecipe(AnyRecipe):
     round_passages: Suppress[int] = 0
     cold_start: Suppress[ColdStart] = ColdStart()
     eval: Suppress[Evaluation] = Evaluation()
-    trials: Suppress[Trials] = Trials()
+    reliability: Suppress[ReliabilityStudy] = ReliabilityStudy()
 
 
 class EvalRecipe(AnyRecipe):

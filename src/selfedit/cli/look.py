@@ -10,13 +10,13 @@ from typing import Annotated
 
 from tyro.conf import Positional, arg
 
-from selfedit import runs
 from selfedit.cli.options import Where
 from selfedit.errors import ConfigError, LedgerError
 from selfedit.ledger import Heads, Reader
 from selfedit.ledger import runs as all_runs
-from selfedit.show import Show as Printer
-from selfedit.show import share
+from selfedit.store import runs
+from selfedit.system.console import Show as Printer
+from selfedit.system.console import share
 from selfedit.types import Candidate, Proposal
 
 
@@ -122,7 +122,7 @@ class Show:
 
 
 def _strategies(printer: Printer) -> None:
-    from selfedit.edits.strategies import STRATEGIES
+    from selfedit.strategies.strategies import STRATEGIES
 
     printer.table(["strategy", "what is written"], [[s.name, s.description] for s in STRATEGIES.values()], words=(0, 1))
 
@@ -149,7 +149,7 @@ def _models(printer: Printer) -> None:
 
 
 def _recipe(printer: Printer) -> None:
-    from selfedit.toml import recipe_toml
+    from selfedit.config.toml import recipe_toml
 
     printer.out.print(recipe_toml(), end="", markup=False, soft_wrap=True)
 
@@ -158,7 +158,7 @@ def _run(printer: Printer, folder: Path) -> None:
     from selfedit.cli.results import compared, in_words
     from selfedit.report.analysis import review
     from selfedit.report.findings import sentences
-    from selfedit.show import comparison
+    from selfedit.system.console import comparison
 
     with Reader(folder) as reader:
         info, cost, steps, content = reader.info(), reader.cost(), reader.steps(), reader.content_hash()
@@ -179,7 +179,7 @@ def _run(printer: Printer, folder: Path) -> None:
     ):
         printer.fact(name, value)
     found = compared(folder)
-    if found.arms:
+    if found.rows:
         comparison(printer, found)
     if analysis:
         printer.line()

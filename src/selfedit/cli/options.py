@@ -8,8 +8,8 @@ from typing import Annotated
 
 from tyro.conf import arg
 
-from selfedit import runs
-from selfedit.show import Show
+from selfedit.store import runs
+from selfedit.system.console import Show
 
 RunsFolder = Annotated[Path | None, arg(name="runs", metavar="FOLDER", help_behavior_hint="(default: ./runs, or SELFEDIT_RUNS)")]
 

@@ -11,13 +11,13 @@ from selfedit.ledger import Reader
 from selfedit.report import write, write_analysis, write_results
 from selfedit.report.comparison import Comparison, compare
 from selfedit.report.findings import sentences
-from selfedit.show import Show, comparison
+from selfedit.system.console import Show, comparison
 from selfedit.text import duration
 from selfedit.types import Cost
 
 
 def compared(folder: Path) -> Comparison:
-    """The arms of a run."""
+    """The rows of a run."""
     with Reader(folder) as reader:
         return compare(reader.tasks(), reader.results(), reader.notes())
 
@@ -51,10 +51,10 @@ def in_words(cost: Cost) -> str:
 
 
 def as_json(folder: Path, **more: Any) -> str:
-    """The result of a run in one line: every arm by its name (`base` is `before`), with mean, low, high and n."""
-    arms = {"before" if arm.name == "base" else arm.name: asdict(arm.accuracy) for arm in compared(folder).arms}
+    """The result of a run in one line: every row by its name (`base` is `before`), with mean, low, high and n."""
+    rows = {"before" if row.name == "base" else row.name: asdict(row.accuracy) for row in compared(folder).rows}
     with Reader(folder) as reader:
         verdicts, cost, content = [asdict(verdict) for verdict in reader.verdicts()], asdict(reader.cost()), reader.content_hash()
         judge = reader.notes().get("judge")
-    found = {"run": folder.name, "folder": str(folder), **more, **arms, "judge": judge, "guards": verdicts, "cost": cost, "content_hash": content}
+    found = {"run": folder.name, "folder": str(folder), **more, **rows, "judge": judge, "guards": verdicts, "cost": cost, "content_hash": content}
     return json.dumps(found, ensure_ascii=False, allow_nan=False)

@@ -10,7 +10,7 @@ from tyro.conf import Positional, arg
 
 from selfedit.cli.options import Where
 from selfedit.models.catalogue import DEFAULT
-from selfedit.show import Show
+from selfedit.system.console import Show
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Doctor:
 
     def run(self, args: Sequence[str]) -> int:
         """A line for each finding."""
-        from selfedit.doctor import examine
+        from selfedit.system.doctor import examine
 
         show = Show()
         with show.stage("Looking around"):

@@ -11,11 +11,11 @@ from typing import Annotated, Literal
 
 from tyro.conf import Positional, arg
 
-from selfedit import runs
 from selfedit.cli.options import Where
 from selfedit.errors import ConfigError, DataError, ModelError
 from selfedit.ledger import Heads, Reader
-from selfedit.show import Show
+from selfedit.store import runs
+from selfedit.system.console import Show
 
 Run = Annotated[str | None, arg(metavar="RUN", help_behavior_hint="")]
 WRITING = ("learn", "demo", "train")
@@ -46,7 +46,7 @@ class Ask:
 
     def run(self, args: Sequence[str]) -> int:
         """Two answers."""
-        from selfedit.asking import ask
+        from selfedit.store.ask import ask
 
         if not self.question.strip():
             raise ConfigError("there is no question")
@@ -144,7 +144,7 @@ class Dataset:
 
     def run(self, args: Sequence[str]) -> int:
         """A whole file or none."""
-        from selfedit.dataset import Form, write
+        from selfedit.store.dataset import Form, write
 
         if len(self.names) not in (1, 2):
             raise ConfigError("dataset takes a run and a file, or a file alone: selfedit dataset [RUN] OUT")

@@ -11,16 +11,16 @@ from typing import Annotated, Any
 
 from tyro.conf import Positional, arg
 
-from selfedit import runs, work
 from selfedit.cli.flags import AnyRecipe, EvalRecipe, LearnRecipe, as_flags, as_recipe
 from selfedit.cli.options import Output
 from selfedit.cli.parse import parse
 from selfedit.config import Recipe, RestEM, check_learning, load_recipe, parse_recipe
-from selfedit.edits import find as find_strategy
-from selfedit.edits import parts
 from selfedit.errors import ConfigError, DataError
 from selfedit.ledger import Ledger, Reader
 from selfedit.rewards import check, needs
+from selfedit.store import runs, work
+from selfedit.strategies import find as find_strategy
+from selfedit.strategies import parts
 
 File = Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="")]
 MaybeFile = Positional[Annotated[Path | None, arg(metavar="[FILE]", help_behavior_hint="")]]
@@ -130,15 +130,15 @@ class Train:
 @dataclass(frozen=True)
 class Eval:
     """Compare, on documents that nobody trained on: the model as it came, trained on each passage alone, on self-edits, and on what else
-    `--eval.arms` names; with `--policy`, the policy after each round too. Or, with `--reliability`, on documents to train on: how far rewards can be
+    `--eval.baselines` names; with `--policy`, the policy after each round too. Or, with `--reliability`, on documents to train on: how far rewards can be
     trusted, and what cheaper rounds would lose.
 
     Examples:
       selfedit eval --propose.strategies self-qa span-qa implications
       selfedit eval recipe.toml --eval-docs test/ --limit 20 --eval.seeds 3
-      selfedit eval --eval.arms base passage_only untrained best_of_k all_edits
+      selfedit eval --eval.baselines base passage_only untrained best_of_k all_edits
       selfedit eval --policy latest            with the policy that the last `selfedit train` made
-      selfedit eval --reliability --limit 12 --propose.candidates 4 --trials.seeds 3
+      selfedit eval --reliability --limit 12 --propose.candidates 4 --reliability.seeds 3
     """
 
     recipe: MaybeFile = None
@@ -152,7 +152,7 @@ class Eval:
     settings: Annotated[EvalRecipe, arg(name="")] = field(default_factory=EvalRecipe)
 
     def run(self, args: Sequence[str]) -> int:
-        """The arms of the recipe and, where a policy is given, those of its rounds."""
+        """The rows of the recipe and, where a policy is given, those of its rounds."""
         policy = None
         if self.output.resume:
             _nothing_else(self, "eval", EvalRecipe(), self.policy, self.recipe, self.reliability)
@@ -168,9 +168,9 @@ class Eval:
                 passages = work.documents(ledger, ledger.recipe.docs, "train")
                 show.say(f"run {ledger.run_id}")
                 work.assess(ledger, passages, show)
-                from selfedit.cli.trials import end_of_trials
+                from selfedit.cli.reliability import end_of_study
 
-                return end_of_trials(self.output, ledger.folder)
+                return end_of_study(self.output, ledger.folder)
             held_out = work.documents(ledger, ledger.recipe.eval_docs, "heldout", step="held-out")
             learned = work.learned_by(ledger, policy)
             work.keep_apart(held_out, learned.of)
@@ -206,7 +206,7 @@ def _recipe(command: Any, name: str, args: Sequence[str], policy: Path | None = 
         raise ConfigError(
             f"--reliability compares rewards of answers that are written once, which {recipe.reward.type} is not; choose another reward"
         )
-    if name != "eval" or command.reliability or "best_of_k" in recipe.eval.arms:  # the only arm that asks for a reward
+    if name != "eval" or command.reliability or "best_of_k" in recipe.eval.baselines:  # the only row that asks for a reward
         check(recipe.reward)
     return recipe
 
@@ -238,7 +238,7 @@ def _learn(output: Output, held: AbstractContextManager[Ledger], force: bool = F
     in_force = work.put_in_force(root, ledger.folder, force)
     facts = {"adapter": str(ledger.folder / "adapter")}
     with Reader(ledger.folder) as reader:
-        if said := unedited(reader.tasks(), reader.kept()):
+        if said := unedited(reader.tasks(), reader.selected()):
             facts["unedited"] = said
     if in_force:
         facts |= {"ask": 'selfedit ask "..."', "undo": "selfedit rollback"}

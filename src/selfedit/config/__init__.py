@@ -6,8 +6,9 @@ A recipe is a TOML file; every key has a default, unknown keys are refused with 
 from selfedit.config.algorithms import DPO, GRPO, PPO, AlgorithmSettings, Archive, Bandit, ColdStart, Evolve, Outer, Reinforce, RestEM, Searching
 from selfedit.config.base import Settings, by_type
 from selfedit.config.engine import EngineSettings, FakeEngine, TorchEngine
-from selfedit.config.exam import ARMS, Documents, Evaluation, Questions
 from selfedit.config.inner import MIXED, MOST_CHOICES, Inner, Propose
+from selfedit.config.prefilter import PREFILTERS, EarlyStop, Gradient, Halving, InContext, NoPrefilter, PrefilterSettings, ReliabilityStudy, Selective
+from selfedit.config.questions import BASELINES, Documents, Evaluation, Questions
 from selfedit.config.recipe import UNIONS, GuardSettings, Recipe, check_learning, load_recipe, parse_recipe
 from selfedit.config.rewards import (
     Choice,
@@ -21,16 +22,15 @@ from selfedit.config.rewards import (
     PythonFunction,
     RewardSettings,
 )
-from selfedit.config.screening import SCREENS, EarlyStop, Gradient, Halving, InContext, NoScreening, ScreeningSettings, Selective, Trials
 
 __all__ = [
-    "ARMS",
+    "BASELINES",
     "DPO",
     "GRPO",
     "MIXED",
     "MOST_CHOICES",
     "PPO",
-    "SCREENS",
+    "PREFILTERS",
     "UNIONS",
     "AlgorithmSettings",
     "Archive",
@@ -54,22 +54,22 @@ __all__ = [
     "Likelihood",
     "Majority",
     "Mix",
-    "NoScreening",
+    "NoPrefilter",
     "Outer",
     "Perplexity",
+    "PrefilterSettings",
     "Propose",
     "PythonFunction",
     "Questions",
     "Recipe",
     "Reinforce",
+    "ReliabilityStudy",
     "RestEM",
     "RewardSettings",
-    "ScreeningSettings",
     "Searching",
     "Selective",
     "Settings",
     "TorchEngine",
-    "Trials",
     "by_type",
     "check_learning",
     "load_recipe",

@@ -13,10 +13,10 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 from selfedit.config.algorithms import DPO, GRPO, PPO, AlgorithmSettings, Archive, Bandit, ColdStart, Evolve, Reinforce, RestEM, Searching
 from selfedit.config.base import Settings, by_type
 from selfedit.config.engine import EngineSettings, TorchEngine
-from selfedit.config.exam import Documents, Evaluation, Questions
 from selfedit.config.inner import MIXED, MOST_CHOICES, Inner, Propose
+from selfedit.config.prefilter import EarlyStop, Halving, NoPrefilter, PrefilterSettings, ReliabilityStudy, Selective
+from selfedit.config.questions import Documents, Evaluation, Questions
 from selfedit.config.rewards import Correctness, Majority, Perplexity, RewardSettings
-from selfedit.config.screening import EarlyStop, Halving, NoScreening, ScreeningSettings, Selective, Trials
 from selfedit.errors import ConfigError
 
 
@@ -52,8 +52,8 @@ class Recipe(Settings):
     propose: Propose = Propose()
     inner: Inner = Inner()
     reward: RewardSettings = Correctness()
-    screening: ScreeningSettings = NoScreening()
-    trials: Trials = Trials()
+    prefilter: PrefilterSettings = NoPrefilter()
+    reliability: ReliabilityStudy = ReliabilityStudy()
     algorithm: AlgorithmSettings = RestEM()
     cold_start: ColdStart = ColdStart()
     eval: Evaluation = Evaluation()
@@ -74,21 +74,21 @@ class Recipe(Settings):
         return self
 
     @model_validator(mode="after")
-    def _screening_fits(self) -> Recipe:
-        screen, reward, algorithm = self.screening, self.reward, self.algorithm
+    def _prefilter_fits(self) -> Recipe:
+        screen, reward, algorithm = self.prefilter, self.reward, self.algorithm
         least = algorithm.keep if isinstance(algorithm, RestEM) else 1 if isinstance(algorithm, Searching) else 2  # the others compare
-        if isinstance(algorithm, Evolve) and not isinstance(screen, NoScreening):
-            raise ValueError("algorithm evolve trains whole populations: screening.type has to be none")
+        if isinstance(algorithm, Evolve) and not isinstance(screen, NoPrefilter):
+            raise ValueError("algorithm evolve trains whole populations: prefilter.type has to be none")
         if isinstance(algorithm, Archive) and isinstance(screen, EarlyStop):
-            raise ValueError("algorithm archive tries out numbers of epochs itself: screening.type early_stop would overrule them")
+            raise ValueError("algorithm archive tries out numbers of epochs itself: prefilter.type early_stop would overrule them")
         if isinstance(algorithm, Bandit) and isinstance(screen, Selective):
             raise ValueError(
-                f"algorithm bandit needs the reward of every self-edit: screening.type {screen.type} leaves some out; take early_stop or none"
+                f"algorithm bandit needs the reward of every self-edit: prefilter.type {screen.type} leaves some out; take early_stop or none"
             )
         if isinstance(screen, Selective) and screen.keep < least:
-            raise ValueError(f"screening.keep is {screen.keep}, too few for algorithm {algorithm.type}: it learns from at least {least} of a task")
+            raise ValueError(f"prefilter.keep is {screen.keep}, too few for algorithm {algorithm.type}: it learns from at least {least} of a task")
         if isinstance(screen, Selective) and isinstance(reward, Perplexity | Majority):
-            raise ValueError(f"screening.type {screen.type} rates by right answers, and reward {reward.type} goes by none: take early_stop or none")
+            raise ValueError(f"prefilter.type {screen.type} rates by right answers, and reward {reward.type} goes by none: take early_stop or none")
         return self
 
     @model_validator(mode="after")
@@ -112,16 +112,16 @@ class Recipe(Settings):
 
 def check_learning(recipe: Recipe) -> None:
     """Refuses what would switch itself off in a run that learns; what only measures, or was begun before, is free to have it. Raises ConfigError."""
-    algorithm, screen, K, epochs = recipe.algorithm, recipe.screening, recipe.propose.candidates, recipe.inner.epochs
+    algorithm, screen, K, epochs = recipe.algorithm, recipe.prefilter, recipe.propose.candidates, recipe.inner.epochs
     if isinstance(algorithm, RestEM) and algorithm.select == "best" and algorithm.keep > K:
         raise ConfigError(f"algorithm.keep is {algorithm.keep}, and propose.candidates {K}: of {K} self-edits no more can be kept")
     if isinstance(algorithm, DPO) and recipe.propose.pick == "turns" and len(set(recipe.propose.choices)) >= K:
         why = "algorithm dpo pairs self-edits of one strategy, so it needs more of them than strategies; or let the policy pick (propose.pick)"
         raise ConfigError(f"propose.candidates is {K}: {why}")
     if isinstance(screen, Selective) and screen.keep >= K:
-        raise ConfigError(f"screening.keep is {screen.keep}, and propose.candidates {K}: nothing would be left out")
+        raise ConfigError(f"prefilter.keep is {screen.keep}, and propose.candidates {K}: nothing would be left out")
     if isinstance(screen, EarlyStop | Halving) and screen.longest >= epochs:
-        raise ConfigError(f"screening.type {screen.type} trains for {screen.longest} epochs, and inner.epochs is {epochs}: that is no shorter")
+        raise ConfigError(f"prefilter.type {screen.type} trains for {screen.longest} epochs, and inner.epochs is {epochs}: that is no shorter")
 
 
 UNIONS = {name: by_type(field.annotation) for name, field in Recipe.model_fields.items() if field.discriminator}

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 
-from selfedit import stats
+from selfedit.study import statistics as stats
 from selfedit.types import Candidate, Result, Verdict
 
 

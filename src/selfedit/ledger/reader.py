@@ -13,7 +13,7 @@ from typing import Any, Literal, Self, TypeVar
 
 from selfedit.errors import LedgerError
 from selfedit.ledger import database, lock, records
-from selfedit.types import Artifact, Candidate, Cost, Kept, Proposal, Rating, Result, Task, Update, Variant, Verdict
+from selfedit.types import Artifact, Candidate, Cost, Proposal, Rating, Result, Selected, Task, Update, Variant, Verdict
 
 R = TypeVar("R")
 _COSTS = tuple(field.name for field in fields(Cost))
@@ -48,7 +48,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class RunSummary:
-    """One line about a run. `before` and `after` (the final arm) are the shares of report questions answered correctly, None where not measured.
+    """One line about a run. `before` and `after` (the final row) are the shares of report questions answered correctly, None where not measured.
 
     A run that cannot be read has the status `damaged` and the reason in `problem`.
     """
@@ -138,9 +138,9 @@ class Reader:
         """What screens said of self-edits, of one round or of all."""
         return self._read(Rating, round=round)
 
-    def kept(self, round: int | None = None) -> list[Kept]:
+    def selected(self, round: int | None = None) -> list[Selected]:
         """The selection, of one round or of all."""
-        return self._read(Kept, round=round)
+        return self._read(Selected, round=round)
 
     def variants(self) -> list[Variant]:
         """The strategies of an archive search, in the order they were found."""
@@ -150,13 +150,13 @@ class Reader:
         """What was done to the policy, round by round."""
         return self._read(Update)
 
-    def results(self, arm: str | None = None, role: Literal["report", "reward"] = "report") -> list[Result]:
-        """Answers to report questions, of one arm or of all; or the base's to reward questions, which are no result to be shown."""
-        return self._read(Result, arm=arm, role=role)
+    def results(self, row: str | None = None, role: Literal["report", "reward"] = "report") -> list[Result]:
+        """Answers to report questions, of one row or of all; or the base's to reward questions, which are no result to be shown."""
+        return self._read(Result, row=row, role=role)
 
-    def arms(self) -> list[str]:
-        """The arms that have results, in the order they were first recorded."""
-        return [arm for (arm,) in self._select("SELECT arm FROM results WHERE role = 'report' GROUP BY arm ORDER BY min(id)")]
+    def rows(self) -> list[str]:
+        """The rows that have results, in the order they were first recorded."""
+        return [row for (row,) in self._select("SELECT row FROM results WHERE role = 'report' GROUP BY row ORDER BY min(id)")]
 
     def verdicts(self) -> list[Verdict]:
         """What the guards said about the run as a whole; what they said about a candidate comes with it."""
@@ -172,10 +172,10 @@ class Reader:
         with database.explained(self.folder):
             return database.content_hash(self._db)
 
-    def accuracy(self, arm: str) -> float | None:
-        """Share of an arm's answers to report questions that are correct, None without any."""
-        query = "SELECT avg(correct) FROM answers JOIN results ON results.id = result_id WHERE arm = ? AND role = 'report'"
-        share: float | None = self._select(query, arm)[0][0]
+    def accuracy(self, row: str) -> float | None:
+        """Share of an row's answers to report questions that are correct, None without any."""
+        query = "SELECT avg(correct) FROM answers JOIN results ON results.id = result_id WHERE row = ? AND role = 'report'"
+        share: float | None = self._select(query, row)[0][0]
         return share
 
     def _select(self, query: str, *values: Any) -> list[Any]:
@@ -187,13 +187,13 @@ class Reader:
             return records.read(self._db, kind, {column: value for column, value in wanted.items() if value is not None})
 
 
-def final_arm(arms: Sequence[str]) -> str | None:
-    """The arm that a run is about: `after`, the best strategy of a search, the last round of a policy, its cold start, or untrained self-edits.
+def final_row(rows: Sequence[str]) -> str | None:
+    """The row that a run is about: `after`, the best strategy of a search, the last round of a policy, its cold start, or untrained self-edits.
 
-    `arms` are in the order of their recording.
+    `rows` are in the order of their recording.
     """
-    rounds = [arm for arm in arms if arm.startswith("round-")]
-    return next((arm for arm in ("after", "best_strategy", *rounds[-1:], "cold_start", "untrained") if arm in arms), None)
+    rounds = [row for row in rows if row.startswith("round-")]
+    return next((row for row in ("after", "best_strategy", *rounds[-1:], "cold_start", "untrained") if row in rows), None)
 
 
 def runs(root: Path) -> list[RunSummary]:
@@ -206,7 +206,7 @@ def _summary(folder: Path) -> RunSummary:
     try:
         with Reader(folder) as reader:
             info = reader.info()
-            final = final_arm(reader.arms())
+            final = final_row(reader.rows())
             before, after = reader.accuracy("base"), reader.accuracy(final) if final else None
     except (LedgerError, sqlite3.Error) as error:
         return RunSummary(folder.name, "damaged", problem=str(error))

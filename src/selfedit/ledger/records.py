@@ -16,13 +16,13 @@ from selfedit.types import (
     Candidate,
     Dropped,
     Example,
-    Kept,
     Prompt,
     Proposal,
     Question,
     Rating,
     Result,
     Reward,
+    Selected,
     SelfEdit,
     Task,
     Turn,
@@ -198,13 +198,13 @@ def _read_candidate(db: Db, row: Row) -> Candidate:
 
 
 def _write_result(db: Db, step: int, position: int, result: Result) -> None:
-    columns = {"arm": result.arm, "task_id": result.task_id, "role": result.role, "tokens": result.tokens, "seed": result.seed}
+    columns = {"row": result.row, "task_id": result.task_id, "role": result.role, "tokens": result.tokens, "seed": result.seed}
     row_id = insert(db, "results", step=step, position=position, **columns)
     _write_answers(db, result.task_id, result.role, result.answers, result_id=row_id)
 
 
 def _read_result(db: Db, row: Row) -> Result:
-    return Result(row["arm"], row["task_id"], _read_answers(db, {"result_id": row["id"]}), row["tokens"], row["role"], row["seed"])
+    return Result(row["row"], row["task_id"], _read_answers(db, {"result_id": row["id"]}), row["tokens"], row["role"], row["seed"])
 
 
 def _write_answers(db: Db, task_id: str, role: str, answers: Sequence[Answer], **owner: int) -> None:
@@ -244,12 +244,12 @@ def _read_rating(_: Db, row: Row) -> Rating:
     return Rating(row["task_id"], row["round"], row["idx"], row["screen"], row["rung"], row["value"])
 
 
-def _write_kept(db: Db, step: int, position: int, kept: Kept) -> None:
+def _write_kept(db: Db, step: int, position: int, kept: Selected) -> None:
     insert(db, "kept", step=step, position=position, task_id=kept.task_id, round=kept.round, idx=kept.index, advantage=kept.advantage)
 
 
-def _read_kept(_: Db, row: Row) -> Kept:
-    return Kept(row["task_id"], row["round"], row["idx"], row["advantage"])
+def _read_kept(_: Db, row: Row) -> Selected:
+    return Selected(row["task_id"], row["round"], row["idx"], row["advantage"])
 
 
 def _write_variant(db: Db, step: int, position: int, variant: Variant) -> None:
@@ -285,7 +285,7 @@ _CODECS: dict[type[Any], _Codec] = {
     Proposal: _Codec("proposals", _write_proposal, _read_proposal),
     Candidate: _Codec("candidates", _write_candidate, _read_candidate),
     Rating: _Codec("ratings", _write_rating, _read_rating),
-    Kept: _Codec("kept", _write_kept, _read_kept),
+    Selected: _Codec("kept", _write_kept, _read_kept),
     Variant: _Codec("variants", _write_variant, _read_variant),
     Update: _Codec("updates", _write_update, _read_update),
     Result: _Codec("results", _write_result, _read_result),

@@ -157,11 +157,11 @@ CREATE TABLE results (
     id       INTEGER PRIMARY KEY,
     step     INTEGER NOT NULL REFERENCES steps (position),
     position INTEGER NOT NULL,
-    arm      TEXT NOT NULL,
+    row      TEXT NOT NULL,
     task_id  TEXT NOT NULL REFERENCES tasks (task_id),
     role     TEXT NOT NULL CHECK (role IN ('reward', 'report')),   -- of the questions; only 'report' is a result to be shown
     tokens   INTEGER NOT NULL,            -- trained on in all
-    seed     INTEGER NOT NULL             -- of the comparison, from 0: arms are paired by it
+    seed     INTEGER NOT NULL             -- of the comparison, from 0: rows are paired by it
 ) STRICT;
 
 CREATE TABLE answers (                    -- of a candidate to reward questions (once for each inner seed), or of a result to questions of its role

@@ -109,7 +109,7 @@ class Ledger:
     def step(self, name: str, kind: type[R], compute: Callable[[], Sequence[R]]) -> list[R]:
         """The records of step `name`: from the ledger if it is finished, otherwise computed, recorded in one transaction and read back.
 
-        `kind` is one of Task, Proposal, Rating, Candidate, Kept, Variant, Update, Result, Verdict, Artifact.
+        `kind` is one of Task, Proposal, Rating, Candidate, Selected, Variant, Update, Result, Verdict, Artifact.
         """
         with database.explained(self.folder):
             done = self._db.execute("SELECT position, kind FROM steps WHERE name = ?", (name,)).fetchone()

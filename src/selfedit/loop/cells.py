@@ -1,4 +1,4 @@
-"""Cells of a comparison: one arm with one seed on some of the documents. Each is a step of the ledger, so that none is computed twice."""
+"""Cells of a comparison: one row with one seed on some of the documents. Each is a step of the ledger, so that none is computed twice."""
 
 from __future__ import annotations
 
@@ -20,26 +20,26 @@ STRIDE = MOST_CHOICES
 Trial = tuple[TrainJob, tuple[Question, ...]]
 """An adapter, and the questions that are put to it."""
 Plan = Callable[[Task, int], Sequence[Trial]]
-"""What an arm does with a task under a seed."""
+"""What an row does with a task under a seed."""
 Edits = Mapping[tuple[str, int], Sequence[Proposal]]
 """Self-edits by task and seed, in the order they were written."""
 
 
 class Cells(Rounds):
-    """How any arm is measured, over all its seeds."""
+    """How any row is measured, over all its seeds."""
 
-    def write(self, arm: str, tasks: Sequence[Task], number: int, settings: Propose, first: int = 0) -> Edits:
+    def write(self, row: str, tasks: Sequence[Task], number: int, settings: Propose, first: int = 0) -> Edits:
         """Self-edits of the policy after `number` updates, of every task under every seed, numbered from `first`."""
         recipe, written = self.policy.recipe, dict[tuple[str, int], list[Proposal]]()
         for seed in range(recipe.eval.seeds):
             for i, chunk in enumerate(chunks(tasks, recipe.chunk)):
                 compute = partial(self.policy.propose, chunk, number, settings, first=first + STRIDE * seed)
-                for proposal in self.step(f"evaluate/{arm}/edits/{seed}-{i}", Proposal, f"Writing self-edits ({arm}, seed {seed + 1})", compute):
+                for proposal in self.step(f"evaluate/{row}/edits/{seed}-{i}", Proposal, f"Writing self-edits ({row}, seed {seed + 1})", compute):
                     written.setdefault((proposal.task_id, seed), []).append(proposal)
         return written
 
-    def arm(self, name: str, tasks: Sequence[Task], plan: Plan) -> list[Result]:
-        """Every cell of an arm."""
+    def row(self, name: str, tasks: Sequence[Task], plan: Plan) -> list[Result]:
+        """Every cell of an row."""
         recipe, found = self.policy.recipe, list[Result]()
         for seed in range(recipe.eval.seeds):
             for i, chunk in enumerate(chunks(tasks, recipe.chunk)):
@@ -47,20 +47,20 @@ class Cells(Rounds):
                 found += self.step(f"evaluate/{name}/{seed}-{i}", Result, title, partial(self.cell, name, chunk, seed, plan))
         return found
 
-    def cell(self, arm: str, tasks: Sequence[Task], seed: int, plan: Plan, progress: Progress) -> list[Result]:
+    def cell(self, row: str, tasks: Sequence[Task], seed: int, plan: Plan, progress: Progress) -> list[Result]:
         """Adapters for each task, and their answers. Tokens are those of one adapter: the mean, where a task has several."""
         trials = [(task, *trial) for task in tasks for trial in plan(task, seed)]
         with self.policy.adapters([job for _, job, _ in trials], progress) as trained:
             if failed := next((t.failure for t in trained if t.failure), None):
-                raise EngineError(f"training failed in arm {arm}: {failed}")
+                raise EngineError(f"training failed in row {row}: {failed}")
             answered = self.policy.answer([(t.adapter, task, asked) for t, (task, _, asked) in zip(trained, trials, strict=True)], progress)
         results = []
         for task in tasks:
             own = [(t, answers) for (of, _, _), t, answers in zip(trials, trained, answered, strict=True) if of is task]
             tokens, said = round(sum(t.tokens for t, _ in own) / len(own)), {a.question: a for _, answers in own for a in answers}
-            results.append(Result(arm, task.id, tuple(said[q] for q in task.report_questions), tokens, "report", seed))
+            results.append(Result(row, task.id, tuple(said[q] for q in task.report_questions), tokens, "report", seed))
             if any(q in said for q in task.reward_questions):
-                results.append(Result(arm, task.id, tuple(said[q] for q in task.reward_questions), tokens, "reward", seed))
+                results.append(Result(row, task.id, tuple(said[q] for q in task.reward_questions), tokens, "reward", seed))
         return results
 
     def one(self, task: Task, seed: int, examples: Sequence[Example]) -> list[Trial]:
@@ -68,16 +68,16 @@ class Cells(Rounds):
         return [(self.job(task, seed, examples), task.report_questions)]
 
     def job(self, task: Task, seed: int, examples: Sequence[Example]) -> TrainJob:
-        """An adapter's own seed says nothing of the arm: of all arms, adapters of one task and seed begin alike."""
+        """An adapter's own seed says nothing of the row: of all rows, adapters of one task and seed begin alike."""
         return self.policy.job(examples, derive(self.policy.recipe.seed, "evaluate", task.id, seed))
 
     def drawn(self, group: Sequence[Proposal], seed: int) -> Proposal:
         """One of them at random."""
         return group[derive(self.policy.recipe.seed, "drawn", group[0].task_id, seed) % len(group)]
 
-    def leave_out(self, arm: str, reason: str) -> None:
-        """The table says why an arm that was asked for is not in it."""
-        self.ledger.note(f"left out: {arm}", reason)
+    def leave_out(self, row: str, reason: str) -> None:
+        """The table says why an row that was asked for is not in it."""
+        self.ledger.note(f"left out: {row}", reason)
 
 
 def matched(job: TrainJob, tokens: int) -> TrainJob:

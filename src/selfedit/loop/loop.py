@@ -11,18 +11,18 @@ from pathlib import Path
 from selfedit.config import RestEM, Searching
 from selfedit.engine.base import Progress
 from selfedit.errors import EngineError
-from selfedit.examiner import held_out_exams, learning_exams, named_apart, training_exams
 from selfedit.guards import ANCHORS, collapse, forgetting
-from selfedit.loop.arms import Arms
 from selfedit.loop.outer import Round, all_failed, chosen
+from selfedit.loop.reliability_study import ReliabilityStudy
 from selfedit.loop.rounds import of_round
+from selfedit.loop.rows import Rows
 from selfedit.loop.search import Search
-from selfedit.loop.trials import Trials
 from selfedit.rewards import needs
+from selfedit.tasks.knowledge.tasks import held_out_exams, learning_exams, named_apart, training_exams
 from selfedit.types import Demonstration, Passage, Result, ScoreRequest, Task, Update, Variant, Verdict
 
 
-class Loop(Search, Trials, Arms):
+class Loop(Search, ReliabilityStudy, Rows):
     """Whole runs."""
 
     def learn(self, passages: Sequence[Passage]) -> None:

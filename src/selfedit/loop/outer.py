@@ -11,16 +11,16 @@ from selfedit.algorithms.groups import groups
 from selfedit.config import DPO, Evolve, Outer, Recipe, RestEM
 from selfedit.errors import EngineError
 from selfedit.policy import Policy, derive
-from selfedit.types import Candidate, Datum, Example, Kept, Proposal, ScoreRequest, Tokens, Trained, TrainJob, Turn, Update
+from selfedit.types import Candidate, Datum, Example, Proposal, ScoreRequest, Selected, Tokens, Trained, TrainJob, Turn, Update
 
 Written = tuple[Tokens, Tokens]
 """What the policy was asked in one turn, and what it wrote."""
 
-Lesson = tuple[Kept, Written]
+Lesson = tuple[Selected, Written]
 """One turn of a self-edit, and how much it counts."""
 
 
-Round = tuple[Sequence[Candidate], Sequence[Kept]]
+Round = tuple[Sequence[Candidate], Sequence[Selected]]
 """The self-edits of a round, and those that are learned from."""
 
 
@@ -66,13 +66,13 @@ def _evolved(policy: Policy, settings: Evolve, rounds: Sequence[Round]) -> Train
     return TrainJob(data, settings.lora, settings.optimizer, settings.epochs, settings.batch_size, seed)
 
 
-def chosen(candidates: Sequence[Candidate], kept: Sequence[Kept]) -> list[Proposal]:
+def chosen(candidates: Sequence[Candidate], kept: Sequence[Selected]) -> list[Proposal]:
     """The proposals that were kept."""
     wanted = {(one.task_id, one.round, one.index) for one in kept}
     return [p for p in (c.proposal for c in candidates) if (p.task_id, p.round, p.index) in wanted]
 
 
-def _rewarded(policy: Policy, candidates: Sequence[Candidate], kept: Sequence[Kept], round_: int, before: Update | None) -> TrainJob:
+def _rewarded(policy: Policy, candidates: Sequence[Candidate], kept: Sequence[Selected], round_: int, before: Update | None) -> TrainJob:
     """The policy learns from what it was asked and wrote (SEAL section 3.1)."""
     recipe = policy.recipe
     settings = recipe.algorithm
@@ -88,7 +88,7 @@ def _rewarded(policy: Policy, candidates: Sequence[Candidate], kept: Sequence[Ke
     return TrainJob(tuple(data), settings.lora, settings.optimizer, settings.epochs, settings.batch_size, seed, loss, options, sizes)
 
 
-def _actions(policy: Policy, candidates: Sequence[Candidate], kept: Sequence[Kept], settings: Outer) -> list[list[Lesson]]:
+def _actions(policy: Policy, candidates: Sequence[Candidate], kept: Sequence[Selected], settings: Outer) -> list[list[Lesson]]:
     """The turns of each self-edit, or of both sides of each pair; none where one side wrote nothing."""
     edits = {(c.proposal.task_id, c.proposal.round, c.proposal.index): c.proposal.edit for c in candidates}
     sides: list[list[Lesson]] = []
@@ -132,7 +132,7 @@ def _after(prompt: Sequence[int], values: tuple[float, ...]) -> tuple[float, ...
     return (0.0,) * len(prompt) + values
 
 
-def described(candidates: Sequence[Candidate], kept: Sequence[Kept], round_: int, algorithm: str, kl: float, trained: Trained | None) -> Update:
+def described(candidates: Sequence[Candidate], kept: Sequence[Selected], round_: int, algorithm: str, kl: float, trained: Trained | None) -> Update:
     """What the ledger holds of an update; `trained` None where there was nothing to learn from. Raises EngineError where every training failed."""
     if all_failed(candidates):
         raise EngineError("no self-edit could be scored: every training failed; `selfedit report` shows why (lower inner.optimizer.lr?)")

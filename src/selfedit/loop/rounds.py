@@ -9,26 +9,26 @@ from functools import partial
 from selfedit import algorithms
 from selfedit.algorithms import evolve
 from selfedit.config import AlgorithmSettings, Evolve
-from selfedit.edits import demonstrate, parts
 from selfedit.engine.base import Progress
 from selfedit.loop import outer
 from selfedit.loop.inner import Base
 from selfedit.loop.measuring import score
 from selfedit.loop.outer import Round
-from selfedit.loop.screening import Screening
+from selfedit.loop.prefilter import Prefilter
 from selfedit.loop.steps import artifact
 from selfedit.policy import Policy, derive
 from selfedit.rewards import material
-from selfedit.types import Artifact, Candidate, Demonstration, Kept, Proposal, Task, Update
+from selfedit.strategies import demonstrate, parts
+from selfedit.types import Artifact, Candidate, Demonstration, Proposal, Selected, Task, Update
 
 
-class Rounds(Screening):
+class Rounds(Prefilter):
     """The outer loop."""
 
     def improve(self, tasks: Sequence[Task], round_: int, algorithm: AlgorithmSettings) -> Round:
         """Propose K self-edits a task, train an adapter on each, score, select (SEAL section 3.1)."""
         candidates = self.explore(tasks, round_, self.reward_base(f"round-{round_}/base", tasks), algorithm)
-        return candidates, self.step(f"round-{round_}/kept", Kept, "Selecting", lambda progress: algorithms.select(algorithm, candidates))
+        return candidates, self.step(f"round-{round_}/kept", Selected, "Selecting", lambda progress: algorithms.select(algorithm, candidates))
 
     def explore(
         self, tasks: Sequence[Task], round_: int, base: Base, algorithm: AlgorithmSettings, strategies: Sequence[str] = ()

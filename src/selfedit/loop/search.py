@@ -16,12 +16,12 @@ from selfedit.algorithms import archive, bandit
 from selfedit.algorithms.archive import Entry
 from selfedit.algorithms.groups import groups
 from selfedit.config import Archive, Bandit, Recipe, RestEM, Searching
-from selfedit.edits import find, parts
-from selfedit.edits.written import strategy
 from selfedit.engine.base import Progress
 from selfedit.errors import EngineError
 from selfedit.loop.rounds import Rounds
 from selfedit.policy import Policy, derive
+from selfedit.strategies import find, parts
+from selfedit.strategies.written import strategy
 from selfedit.types import Candidate, SampleRequest, Task, Turn, Variant
 
 UNSCORED = "no self-edit could be scored; `selfedit report` shows why (is inner.optimizer.lr too high?)"

@@ -11,11 +11,11 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from selfedit import stats
-from selfedit.analysis import PROPERTIES, Scored, Text, Values, differ, group, read, reason, shares, taught, with_reward
 from selfedit.ledger import Reader
 from selfedit.report.comparison import PICKS
 from selfedit.report.words import plural
+from selfedit.study import statistics as stats
+from selfedit.study.properties import PROPERTIES, Scored, Text, Values, differ, group, read, reason, shares, taught, with_reward
 from selfedit.types import Candidate, Example, Interval, Proposal, Result, Task
 
 SURE = 0.05
@@ -44,7 +44,7 @@ class Column:
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class Tested:
     """A mean over `tasks` documents with its 95 % interval, and how likely the greatest of all properties is as far from zero by luck."""
 
     interval: Interval
@@ -52,7 +52,7 @@ class Told:
     tasks: int
 
     @property
-    def sure(self) -> bool:
+    def significant(self) -> bool:
         """Whether it is told from zero."""
         return self.p < SURE and (self.interval.low > 0 or self.interval.high < 0)
 
@@ -62,7 +62,7 @@ class View:
     """Columns in the order they were written; `changes` are the last one's over that of number `start`, document by document."""
 
     columns: list[Column]
-    changes: dict[str, Told]
+    changes: dict[str, Tested]
     start: int = 0
 
     @property
@@ -103,7 +103,7 @@ class Analysis:
 
     held_out: View | None
     rounds: View | None
-    rewards: dict[str, Told]
+    rewards: dict[str, Tested]
     groups: int
     differ: bool
     across: tuple[Task, list[Shown]] | None
@@ -171,24 +171,24 @@ def _choices(reader: Reader) -> list[Held]:
 
 
 def _held_out(reader: Reader) -> list[Held]:
-    """Each arm with the self-edits that its answers come from: one under each seed, all by the same strategy."""
-    arms: dict[str, list[list[Proposal]]] = {}
+    """Each row with the self-edits that its answers come from: one under each seed, all by the same strategy."""
+    rows: dict[str, list[list[Proposal]]] = {}
     for step in reader.steps():
         if match := re.fullmatch(r"evaluate/([^/]+)/edits/\d+-\d+", step.name):
-            arms.setdefault(match[1], []).append(reader.step(step.name, Proposal))
+            rows.setdefault(match[1], []).append(reader.step(step.name, Proposal))
     found: list[Held] = []
-    for arm, chunks in arms.items():
-        strategy = _strategy(reader, [p for chunk in chunks for p in chunk]) if arm == "untrained" else None
+    for row, chunks in rows.items():
+        strategy = _strategy(reader, [p for chunk in chunks for p in chunk]) if row == "untrained" else None
         firsts = [next((p for p in of if p.edit.strategy == strategy), of[0]) for chunk in chunks for of in _by_task(chunk).values()]
-        found.append((arm, _by_task(firsts), _by_task(p for chunk in chunks for p in chunk)))
+        found.append((row, _by_task(firsts), _by_task(p for chunk in chunks for p in chunk)))
     return found
 
 
 def _strategy(reader: Reader, proposals: Sequence[Proposal]) -> str | None:
-    """The strategy that the arm `untrained` answers with: the one whose own arm has the same results."""
+    """The strategy that the row `untrained` answers with: the one whose own row has the same results."""
 
     def said(results: Sequence[Result]) -> list[Result]:
-        return [replace(result, arm="") for result in results]
+        return [replace(result, row="") for result in results]
 
     names, untrained = dict.fromkeys(p.edit.strategy for p in proposals), said(reader.results("untrained"))
     return next((name for name in names if untrained and said(reader.results(name)) == untrained), None)
@@ -231,9 +231,9 @@ def _key(proposal: Proposal) -> tuple[str, int, int]:
 # ---------------------------------------------------------------- columns
 
 
-def _words_of_arm(arm: str) -> tuple[str, str, str]:
-    """Label, who wrote it, and tick of an arm."""
-    if number := re.fullmatch(r"round-(\d+)", arm):
+def _words_of_arm(row: str) -> tuple[str, str, str]:
+    """Label, who wrote it, and tick of an row."""
+    if number := re.fullmatch(r"round-(\d+)", row):
         return f"After round {number[1]}", "", number[1]
     known = {
         "untrained": ("Untrained", "the model as it came", "0"),
@@ -241,19 +241,19 @@ def _words_of_arm(arm: str) -> tuple[str, str, str]:
         "cold_start": ("Cold start", "after it was shown good ones", "cold"),
         "best_strategy": ("Best strategy", "that the search found", "best"),
     }
-    return known.get(arm, (arm.replace("_", " ").capitalize(), "", arm.replace("_", " ")))
+    return known.get(row, (row.replace("_", " ").capitalize(), "", row.replace("_", " ")))
 
 
-def _words_of_round(search: str, arms: Sequence[str]) -> Words:
+def _words_of_round(search: str, rows: Sequence[str]) -> Words:
     """The same of a round: its self-edits are written by the policy that the round before it made, or tried in a search."""
-    start = next((_words_of_arm(arm)[2] for arm in ("cold_start", PICKS) if arm in arms), "0")
+    start = next((_words_of_arm(row)[2] for row in ("cold_start", PICKS) if row in rows), "0")
 
     def words(name: str) -> tuple[str, str, str]:
         number = int(name.removeprefix("round-"))
         if search:
             label, writer = SEARCHES[search]
             return label.format(number + 1), writer, f"#{number + 1}"
-        writer = f"after {plural(number, 'round')}" if number else "after the cold start" if "cold_start" in arms else "by the model as it came"
+        writer = f"after {plural(number, 'round')}" if number else "after the cold start" if "cold_start" in rows else "by the model as it came"
         return f"Round {number + 1}", f"written {writer}", str(number) if number else start
 
     return words
@@ -302,20 +302,20 @@ def _within(interval: Interval, low: float, high: float) -> Interval:
     return replace(interval, low=max(low, interval.low), high=min(high, interval.high)) if math.isfinite(interval.low) else interval
 
 
-def _changes(first: Mapping[str, Values], last: Mapping[str, Values]) -> dict[str, Told]:
+def _changes(first: Mapping[str, Values], last: Mapping[str, Values]) -> dict[str, Tested]:
     both = [id_ for id_ in first if id_ in last]
     pairs = {name: [(last[id_][name], first[id_][name]) for id_ in both] for name in PROPERTIES}
     return _told({name: [[b - a] if a is not None and b is not None else [] for b, a in of] for name, of in pairs.items()})
 
 
-def _told(groups: Mapping[str, Sequence[Sequence[float]]], most: float = math.inf) -> dict[str, Told]:
+def _told(groups: Mapping[str, Sequence[Sequence[float]]], most: float = math.inf) -> dict[str, Tested]:
     """The mean of each property over tasks, told from zero together with the others."""
     known = {name: of for name, of in groups.items() if any(of)}
     if not known:
         return {}
-    p = stats.told([[_mean(values) for values in of] for of in known.values()])
+    p = stats.max_t_pvalues([[_mean(values) for values in of] for of in known.values()])
     intervals = {name: _within(stats.interval(of, shares=False), -most, most) for name, of in known.items()}
-    return {name: Told(intervals[name], value, sum(map(bool, known[name]))) for name, value in zip(known, p, strict=True)}
+    return {name: Tested(intervals[name], value, sum(map(bool, known[name]))) for name, value in zip(known, p, strict=True)}
 
 
 # ---------------------------------------------------------------- examples

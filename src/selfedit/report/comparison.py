@@ -1,4 +1,4 @@
-"""The arms of a run side by side: accuracy on report questions, paired differences, documents, kinds of questions, changed answers."""
+"""The rows of a run side by side: accuracy on report questions, paired differences, documents, kinds of questions, changed answers."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
-from selfedit import stats
-from selfedit.ledger import final_arm
+from selfedit.ledger import final_row
 from selfedit.report.words import NARROW, count, percent, percent_range, plural, points, points_range
-from selfedit.types import Answer, Interval, Kept, Result, Task
+from selfedit.study import statistics as stats
+from selfedit.types import Answer, Interval, Result, Selected, Task
 
 BASE = "base"
 UNTRAINED = "untrained"
@@ -17,9 +17,9 @@ PICKS = "untrained_picks"
 """Where a policy picks its strategies, what training began with."""
 COLD_START = "cold_start"
 BASELINES = (BASE, "passage_only", "token_matched", UNTRAINED, PICKS, COLD_START)
-"""What the other arms are compared with, question by question."""
+"""What the other rows are compared with, question by question."""
 
-ARMS = {
+WORDS = {
     "base": ("Before", "the model as it came"),
     "passage_only": ("Passages only", "trained on the passages alone, as many epochs"),
     "token_matched": ("Passages only, same tokens", "trained on the passages alone, on as many tokens as the result"),
@@ -40,12 +40,12 @@ EACH = {
 }
 """What these are where every document has an adapter of its own."""
 LEFT_OUT = "left out: "
-"""How the notes begin that say why an arm is not there."""
+"""How the notes begin that say why an row is not there."""
 
 
 @dataclass(frozen=True, slots=True)
-class Arm:
-    """One arm. `differences` has a paired difference for each baseline there is, None where the questions are not the same.
+class Row:
+    """One row. `differences` has a paired difference for each baseline there is, None where the questions are not the same.
 
     `accuracy` counts questions, each with its mean over `seeds`; `mean_tokens` is what one adapter was trained on.
     """
@@ -65,16 +65,16 @@ class Arm:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """What one arm has more of right answers than another, as shares of the same questions."""
+    """What one row has more of right answers than another, as shares of the same questions."""
 
-    of: Arm
-    over: Arm
+    of: Row
+    over: Row
     interval: Interval
 
 
 @dataclass(frozen=True, slots=True)
 class LeftOut:
-    """An arm that was asked for and could not be measured."""
+    """An row that was asked for and could not be measured."""
 
     name: str
     label: str
@@ -98,7 +98,7 @@ class Headline:
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A task's report questions before and after; None where an arm did not answer them."""
+    """A task's report questions before and after; None where an row did not answer them."""
 
     id: str
     title: str
@@ -120,12 +120,12 @@ class Changed:
 class Comparison:
     """Everything that the results of a run say. `trains`: the results are of adapters for each document, on documents no policy learned from.
 
-    `differences` are each arm's over the baselines, and the final one's over every other. `left_out` has arms that could not be measured, and why.
+    `differences` are each row's over the baselines, and the final one's over every other. `left_out` has rows that could not be measured, and why.
     """
 
     trains: bool
-    arms: list[Arm]
-    baselines: list[Arm]
+    rows: list[Row]
+    baselines: list[Row]
     final: str | None
     headline: Headline | None
     documents: list[Document]
@@ -137,7 +137,7 @@ class Comparison:
 
     @property
     def gains(self) -> list[Difference]:
-        """What the final arm has over each other."""
+        """What the final row has over each other."""
         return [difference for difference in self.differences if difference.of.name == self.final]
 
 
@@ -147,72 +147,72 @@ ByTask = dict[str, Seeds]
 
 
 def compare(tasks: Sequence[Task], results: Sequence[Result], notes: Mapping[str, str] = MappingProxyType({})) -> Comparison:
-    """`results` are answers to report questions; arms stay in the order they were recorded. `notes` of the run say which were left out."""
+    """`results` are answers to report questions; rows stay in the order they were recorded. `notes` of the run say which were left out."""
     answers = _by_arm(results)
-    final = final_arm(list(answers))
-    arms = [_arm(name, [result for result in results if result.arm == name], answers, final) for name in answers]
+    final = final_row(list(answers))
+    rows = [_arm(name, [result for result in results if result.row == name], answers, final) for name in answers]
     before, after = answers.get(BASE, {}), answers.get(final or "", {})
     titles = {task.id: task.title for task in tasks}
     pairs = [(titles[task_id], pair) for task_id in before if task_id in after for pair in _pair(before[task_id][0], after[task_id][0])]
     changed = [Changed(title, *pair) for title, pair in pairs if pair[0].correct != pair[1].correct]
     return Comparison(
         trains=_trains(answers),
-        arms=arms,
-        baselines=[arm for arm in arms if arm.name in BASELINES],
+        rows=rows,
+        baselines=[row for row in rows if row.name in BASELINES],
         final=final,
-        headline=_headline(arms, final),
+        headline=_headline(rows, final),
         documents=[_document(task, before.get(task.id, []), after.get(task.id, [])) for task in tasks if task.id in before or task.id in after],
         gained=[change for change in changed if change.after.correct],
         lost=[change for change in changed if change.before.correct],
         kinds=_kinds(answers),
-        differences=[Difference(arm, over, found) for arm in arms for over in arms if (found := arm.differences.get(over.name))],
-        left_out=[LeftOut(arm, _words(arm, True)[0], why) for note, why in notes.items() if (arm := note.removeprefix(LEFT_OUT)) != note],
+        differences=[Difference(row, over, found) for row in rows for over in rows if (found := row.differences.get(over.name))],
+        left_out=[LeftOut(row, _words(row, True)[0], why) for note, why in notes.items() if (row := note.removeprefix(LEFT_OUT)) != note],
     )
 
 
-def unedited(tasks: Sequence[Task], kept: Sequence[Kept]) -> str:
+def unedited(tasks: Sequence[Task], kept: Sequence[Selected]) -> str:
     """How many of the passages that were learned have no self-edit among those that were kept, in words; empty where all have."""
     plain = len({task.id for task in tasks} - {one.task_id for one in kept})
     how = "as it is" if plain == 1 else "as they are"
     return f"{plain} of {plural(len(tasks), 'passage')} learned {how}: no self-edit could be chosen" if plain else ""
 
 
-def _trains(arms: Iterable[str]) -> bool:
-    return any(arm in (UNTRAINED, PICKS, "best_strategy") or _round(arm) for arm in arms)
+def _trains(rows: Iterable[str]) -> bool:
+    return any(row in (UNTRAINED, PICKS, "best_strategy") or _round(row) for row in rows)
 
 
-def _round(arm: str) -> int:
-    """Rounds of training that the policy had; 0 where the arm is no round's."""
-    number = arm.removeprefix("round-")
-    return int(number) if number != arm and number.isdecimal() else 0
+def _round(row: str) -> int:
+    """Rounds of training that the policy had; 0 where the row is no round's."""
+    number = row.removeprefix("round-")
+    return int(number) if number != row and number.isdecimal() else 0
 
 
-def _words(arm: str, trains: bool) -> tuple[str, str]:
-    """An arm's name, and what it is."""
-    if number := _round(arm):
+def _words(row: str, trains: bool) -> tuple[str, str]:
+    """An row's name, and what it is."""
+    if number := _round(row):
         rounds = plural(number, "round")
         return f"After {rounds}", f"the policy after {rounds} of training, with an adapter for each document on a self-edit that it wrote"
-    if arm in EACH and trains:
-        return EACH[arm]
-    return ARMS.get(arm, (arm.replace("_", " ").capitalize(), ""))
+    if row in EACH and trains:
+        return EACH[row]
+    return WORDS.get(row, (row.replace("_", " ").capitalize(), ""))
 
 
 def _by_arm(results: Iterable[Result]) -> dict[str, ByTask]:
     seeds: dict[str, dict[str, dict[int, tuple[Answer, ...]]]] = {}
     for result in results:
         if result.answers:
-            of_task = seeds.setdefault(result.arm, {}).setdefault(result.task_id, {})
+            of_task = seeds.setdefault(result.row, {}).setdefault(result.task_id, {})
             of_task[result.seed] = (*of_task.get(result.seed, ()), *result.answers)
-    return {arm: {task: [of_task[seed] for seed in sorted(of_task)] for task, of_task in tasks.items()} for arm, tasks in seeds.items()}
+    return {row: {task: [of_task[seed] for seed in sorted(of_task)] for task, of_task in tasks.items()} for row, tasks in seeds.items()}
 
 
-def _arm(name: str, results: list[Result], answers: dict[str, ByTask], final: str | None) -> Arm:
+def _arm(name: str, results: list[Result], answers: dict[str, ByTask], final: str | None) -> Row:
     own, tokens = answers[name], [result.tokens for result in results]
     label, meaning = _words(name, _trains(answers))
     logprobs = [[a.gold_logprob for group in seeds for a in group if a.gold_logprob is not None] for seeds in own.values()]
     baselines = _baselines(name)
     others = [*baselines, *(other for other in answers if name == final and other not in (*baselines, name))]
-    return Arm(
+    return Row(
         name=name,
         label=label,
         meaning=meaning,
@@ -227,9 +227,9 @@ def _arm(name: str, results: list[Result], answers: dict[str, ByTask], final: st
     )
 
 
-def _baselines(arm: str) -> Sequence[str]:
-    """What an arm is compared with; a baseline with those before it."""
-    return BASELINES[: BASELINES.index(arm)] if arm in BASELINES else BASELINES
+def _baselines(row: str) -> Sequence[str]:
+    """What an row is compared with; a baseline with those before it."""
+    return BASELINES[: BASELINES.index(row)] if row in BASELINES else BASELINES
 
 
 def _marks(seeds: Seeds) -> list[float]:
@@ -243,7 +243,7 @@ def _within(low: float, interval: Interval) -> Interval:
 
 
 def _difference(of: ByTask, over: ByTask) -> Interval | None:
-    """Over the tasks both arms answered, and only if they answered the same questions."""
+    """Over the tasks both rows answered, and only if they answered the same questions."""
     shared = [task_id for task_id in of if task_id in over]
     if not shared or any(_questions(of[task_id][0]) != _questions(over[task_id][0]) for task_id in shared):
         return None
@@ -258,15 +258,15 @@ def _pair(before: Sequence[Answer], after: Sequence[Answer]) -> list[tuple[Answe
     return list(zip(before, after, strict=True)) if _questions(before) == _questions(after) else []
 
 
-def _headline(arms: list[Arm], final: str | None) -> Headline | None:
-    found = {arm.name: arm for arm in arms}
+def _headline(rows: list[Row], final: str | None) -> Headline | None:
+    found = {row.name: row for row in rows}
     if BASE not in found or final not in found:
         return None
-    start = next((arm for arm in (PICKS, UNTRAINED) if arm in found), None)
+    start = next((row for row in (PICKS, UNTRAINED) if row in found), None)
     return _training(found, start, found[final]) if start and final != UNTRAINED else _learning(found, found[final])
 
 
-def _learning(found: dict[str, Arm], final: Arm) -> Headline:
+def _learning(found: dict[str, Row], final: Row) -> Headline:
     """From before to after."""
     before, after, difference = found[BASE].accuracy, final.accuracy, final.differences.get(BASE)
     verdict = _verdict(difference, "The model learned.", "The model got worse.", "No change that can be told from chance.")
@@ -279,7 +279,7 @@ def _learning(found: dict[str, Arm], final: Arm) -> Headline:
     return Headline(verdict, f"{sentence}.", _control(found, final), [("before", before), ("after", after)], difference, "before")
 
 
-def _training(found: dict[str, Arm], start: str, final: Arm) -> Headline:
+def _training(found: dict[str, Row], start: str, final: Row) -> Headline:
     """From the model as it came, over reading the passage and untrained self-edits, to those of the last round: did it learn to write better ones?
 
     Its own `start` are those that it writes, or picks and writes, before any training.
@@ -296,20 +296,20 @@ def _training(found: dict[str, Arm], start: str, final: Arm) -> Headline:
     ]
     if final.name != COLD_START:
         steps.append((final.name, when, f"on those it writes {when}{' of training' if _round(final.name) else ''}"))
-    shares = [f"{percent(found[arm].accuracy.mean)} ({percent_range(found[arm].accuracy)}) {when}" for arm, _, when in steps if arm in found]
+    shares = [f"{percent(found[row].accuracy.mean)} ({percent_range(found[row].accuracy)}) {when}" for row, _, when in steps if row in found]
     sentence = f"On {_asked(final)} that the policy never learned from, the share of correct answers is {', '.join(shares[:-1])}, and {shares[-1]}."
     if difference is not None:
         sentence += f" Over the {over} that is {points(difference.mean)} points, 95{NARROW}% interval {points_range(difference)}."
     if start == PICKS and (fixed := final.differences.get(UNTRAINED)):
         sentence += f" Over its best strategy for all documents, untrained, it is {points(fixed.mean)} points ({points_range(fixed)})."
-    stages = [(name, found[arm].accuracy) for arm, name, _ in steps if arm in found]
+    stages = [(name, found[row].accuracy) for row, name, _ in steps if row in found]
     taught = final.differences.get(COLD_START)
     control = f"Over the cold start alone, {_made(taught)} {_control(found, final)}" if taught else _control(found, final)
     return Headline(verdict, sentence, control.strip(), stages, difference, over)
 
 
-def _asked(arm: Arm) -> str:
-    return f"{plural(arm.accuracy.n, 'held-out question')} about {plural(arm.tasks, 'document')}"
+def _asked(row: Row) -> str:
+    return f"{plural(row.accuracy.n, 'held-out question')} about {plural(row.tasks, 'document')}"
 
 
 def _verdict(difference: Interval | None, better: str, worse: str, neither: str) -> str:
@@ -318,7 +318,7 @@ def _verdict(difference: Interval | None, better: str, worse: str, neither: str)
     return better if difference.low > 0 else worse if difference.high < 0 else neither
 
 
-def _control(found: dict[str, Arm], final: Arm) -> str:
+def _control(found: dict[str, Row], final: Row) -> str:
     """How much of the gain is the self-edits': the strictest control that was measured."""
     for name, how in (("token_matched", ", for as many tokens,"), ("passage_only", "")):
         difference = final.differences.get(name)
@@ -342,10 +342,10 @@ def _share(seeds: Seeds) -> float | None:
 
 
 def _kinds(answers: dict[str, ByTask]) -> list[tuple[str, int, dict[str, float]]]:
-    """For each kind of question how many there are and the share each arm answers correctly."""
+    """For each kind of question how many there are and the share each row answers correctly."""
     table: dict[str, dict[str, list[float]]] = {}
-    for arm, by_task in answers.items():
+    for row, by_task in answers.items():
         for seeds in by_task.values():
             for answer, mark in zip((a for a in seeds[0] if a.correct is not None), _marks(seeds), strict=True):
-                table.setdefault(answer.question.kind, {}).setdefault(arm, []).append(mark)
-    return [(kind, max(map(len, row.values())), {arm: sum(marks) / len(marks) for arm, marks in row.items()}) for kind, row in sorted(table.items())]
+                table.setdefault(answer.question.kind, {}).setdefault(row, []).append(mark)
+    return [(kind, max(map(len, row.values())), {row: sum(marks) / len(marks) for row, marks in row.items()}) for kind, row in sorted(table.items())]

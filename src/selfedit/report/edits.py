@@ -7,10 +7,10 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from selfedit import stats
 from selfedit.errors import LedgerError
 from selfedit.report.words import signed
-from selfedit.types import Answer, Candidate, Interval, Kept, Question, Reward, Task, Verdict
+from selfedit.study import statistics as stats
+from selfedit.types import Answer, Candidate, Interval, Question, Reward, Selected, Task, Verdict
 
 SHOWN = 3
 """Best and worst self-edits in the gallery."""
@@ -107,7 +107,7 @@ class Edits:
     unscored: list[tuple[str, int]]
 
 
-def review(tasks: Sequence[Task], candidates: Sequence[Candidate], kept: Sequence[Kept], verdicts: Sequence[Verdict]) -> Edits:
+def review(tasks: Sequence[Task], candidates: Sequence[Candidate], kept: Sequence[Selected], verdicts: Sequence[Verdict]) -> Edits:
     """`verdicts` are those about the run; those about a candidate come with it. Raises LedgerError for rewards of different kinds."""
     chosen = {(one.task_id, one.round, one.index) for one in kept}
     best, worst = _gallery({task.id: task for task in tasks}, candidates, chosen)

@@ -11,8 +11,8 @@ from html import escape
 from itertools import cycle
 from typing import Any
 
-from selfedit.report.analysis import SHARES, Analysis, Column, Told
-from selfedit.report.comparison import Arm, Difference, Document
+from selfedit.report.analysis import SHARES, Analysis, Column, Tested
+from selfedit.report.comparison import Difference, Document, Row
 from selfedit.report.edits import Edits, Round, key
 from selfedit.report.findings import PROPERTIES
 from selfedit.report.reliability import RewardTrust, ScreenTrust
@@ -25,18 +25,18 @@ LABELLED = 40
 """Documents that still get their name at an axis."""
 
 
-def arms(arms: Sequence[Arm], final: str | None) -> Figure:
-    """Accuracy of each arm, %, with its 95 % interval."""
-    dots = _intervals([arm.label for arm in arms], [arm.accuracy for arm in arms]) | {
-        "marker": {"size": 13, "color": ["$accent" if arm.name == final else "$muted" for arm in arms]},
+def rows(rows: Sequence[Row], final: str | None) -> Figure:
+    """Accuracy of each row, %, with its 95 % interval."""
+    dots = _intervals([row.label for row in rows], [row.accuracy for row in rows]) | {
+        "marker": {"size": 13, "color": ["$accent" if row.name == final else "$muted" for row in rows]},
         "hovertemplate": "%{y}: %{x:.1f} % of %{customdata}<extra></extra>",
     }
     y = {"autorange": "reversed", "showgrid": False}
-    return _figure([dots], 70 + 44 * len(arms), x={"title": {"text": "correct, %"}, "rangemode": "tozero"}, y=y)
+    return _figure([dots], 70 + 44 * len(rows), x={"title": {"text": "correct, %"}, "rangemode": "tozero"}, y=y)
 
 
 def gains(gains: Sequence[Difference]) -> Figure:
-    """What one arm has over each other, percentage points, with its 95 % interval; full dots are told from zero."""
+    """What one row has over each other, percentage points, with its 95 % interval; full dots are told from zero."""
     told = [gain.interval.low > 0 or gain.interval.high < 0 for gain in gains]
     dots = _intervals([gain.over.label for gain in gains], [gain.interval for gain in gains]) | {
         "marker": {"size": 13, "color": "$accent", "symbol": ["circle" if sure else "circle-open" for sure in told]},
@@ -226,7 +226,7 @@ def _property(columns: Sequence[Column], name: str, label: str, colour: str) -> 
     }
 
 
-def with_reward(rewards: Mapping[str, Told]) -> Figure:
+def with_reward(rewards: Mapping[str, Tested]) -> Figure:
     """Mean rank correlation of each property with the reward, with its 95 % interval; full dots are told from zero."""
     ends = [(t.interval.low, t.interval.high) if math.isfinite(t.interval.low) else (t.interval.mean,) * 2 for t in rewards.values()]
     dots = {
@@ -243,7 +243,7 @@ def with_reward(rewards: Mapping[str, Told]) -> Figure:
             "width": 5,
         },
         "customdata": [told.interval.n for told in rewards.values()],
-        "marker": {"size": 12, "color": "$accent", "symbol": ["circle" if told.sure else "circle-open" for told in rewards.values()]},
+        "marker": {"size": 12, "color": "$accent", "symbol": ["circle" if told.significant else "circle-open" for told in rewards.values()]},
         "hovertemplate": "%{y}: %{x:+.2f} in %{customdata} groups<extra></extra>",
     }
     x = {"title": {"text": "rank correlation with the reward"}, "range": [-1.05, 1.05], "zeroline": True}

@@ -10,7 +10,7 @@ from typing import Any
 
 from selfedit.ledger import Reader
 from selfedit.ledger.database import write_atomically
-from selfedit.report.analysis import SHARES, Analysis, Column, Told, View, review
+from selfedit.report.analysis import SHARES, Analysis, Column, Tested, View, review
 from selfedit.report.words import DASH, MINUS, percent, plural, signed
 from selfedit.types import Interval
 
@@ -86,18 +86,18 @@ def _of_change(found: Analysis) -> list[str]:
     first, last = columns[found.view.start], columns[-1]
     whose = "held-out" if found.view is found.held_out else "training"
     began = f"From “{first.label.lower()}” to “{last.label.lower()}”, self-edits about {whose} documents"
-    sure = [_changed(name, told, first, last) for name, told in found.view.changes.items() if told.sure]
+    sure = [_changed(name, told, first, last) for name, told in found.view.changes.items() if told.significant]
     if sure:
         return [f"{began} became {', '.join(sure)}."]
     return [f"{began} changed in no property that can be told from chance{_few(last.tasks)}."]
 
 
-def _changed(name: str, told: Told, first: Column, last: Column) -> str:
+def _changed(name: str, told: Tested, first: Column, last: Column) -> str:
     before, after = (figure(interval.mean if (interval := column.values[name]) else None, name) for column in (first, last))
     return f"{_how(told, name)} ({PROPERTIES[name].label} {before} → {after})"
 
 
-def _how(told: Told, name: str) -> str:
+def _how(told: Tested, name: str) -> str:
     return PROPERTIES[name].more if told.interval.mean > 0 else PROPERTIES[name].less
 
 
@@ -106,7 +106,7 @@ def _of_reward(found: Analysis) -> str:
         return f"No document has two self-edits with a reward {together(found)}, so nothing can be said of what goes with it."
     if not found.differ:
         return f"No two rewards of a document differ {together(found)}, so nothing can be said of what goes with them."
-    sure = sorted(((told, name) for name, told in found.rewards.items() if told.sure), key=lambda pair: -abs(pair[0].interval.mean))
+    sure = sorted(((told, name) for name, told in found.rewards.items() if told.significant), key=lambda pair: -abs(pair[0].interval.mean))
     if not sure:
         most = max((told.interval.n for told in found.rewards.values()), default=0)
         return f"No property of a self-edit goes with its reward so that it can be told from chance ({plural(most, 'group')} of self-edits)."
@@ -176,5 +176,5 @@ def _plain_interval(interval: Interval | None) -> dict[str, float | None] | None
     return {key: value if math.isfinite(value) else None for key, value in asdict(interval).items()} if interval else None
 
 
-def _plain_told(told: Told) -> dict[str, float | None]:
+def _plain_told(told: Tested) -> dict[str, float | None]:
     return {**(_plain_interval(told.interval) or {}), "p": told.p}

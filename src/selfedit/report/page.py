@@ -85,7 +85,7 @@ def render(folder: Path) -> str:
         learned = reader.step("tasks", Task) if any(step.name == "tasks" for step in steps) else tasks
         ids = {task.id for task in learned}  # candidates of held-out documents are there to be measured, and belong to no round
         candidates = [candidate for candidate in reader.candidates() if candidate.proposal.task_id in ids]
-        edits = review(learned, candidates, reader.kept(), reader.verdicts())
+        edits = review(learned, candidates, reader.selected(), reader.verdicts())
         trust, found = reliability.review(reader), analysis.review(reader)
         values: dict[str, Any] = {
             "trust": trust,
@@ -97,7 +97,7 @@ def render(folder: Path) -> str:
             "tasks": tasks,
             "comparison": comparison,
             "edits": edits,
-            "unedited": unedited(learned, reader.kept()) if info.command in ("learn", "demo") else "",
+            "unedited": unedited(learned, reader.selected()) if info.command in ("learn", "demo") else "",
             "picking": _picking(found.search if found else "", candidates),
             "updates": reader.updates(),
             "variants": reader.variants(),
@@ -135,8 +135,8 @@ def _template(environment: Environment, name: str) -> str:
 
 def _figures(comparison: Comparison, edits: Edits, trust: Trust | None, found: Analysis | None) -> dict[str, figures.Figure]:
     drawn: dict[str, figures.Figure] = {}
-    if comparison.arms:
-        drawn["arms"] = figures.arms(comparison.arms, comparison.final)
+    if comparison.rows:
+        drawn["rows"] = figures.rows(comparison.rows, comparison.final)
     if comparison.gains:
         drawn["gains"] = figures.gains(comparison.gains)
     if any(document.before is not None and document.after is not None for document in comparison.documents):
@@ -173,10 +173,10 @@ def _missing(info: RunInfo, steps: Sequence[Step], comparison: Comparison, edits
         return []
     shown = f"this page shows what was recorded, up to step “{steps[-1].name}”" if steps else "no step was finished"
     lacking = [f"{ended[info.status]}; {shown}."]
-    arms = {arm.name for arm in comparison.arms}
+    rows = {row.name for row in comparison.rows}
     checks = [
         (not edits.by_task, "No self-edit has been trained and scored yet."),
-        ("base" not in arms, "The model has not been measured before learning yet."),
+        ("base" not in rows, "The model has not been measured before learning yet."),
         (comparison.final is None, "The model has not been measured after learning yet."),
         (not edits.counts, "No guard has given a verdict yet."),
     ]

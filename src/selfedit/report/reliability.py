@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from selfedit.ledger import Reader, Step
-from selfedit.reliability import Array, BestOf, Screened, best_of, icc, screened, seeds_for, single, spearman_brown, standings
 from selfedit.report.words import percent, plural, points, points_range, signed
+from selfedit.study.reliability import Array, BestOf, Screened, best_of, icc, screened, seeds_for, single, spearman_brown, standings
 from selfedit.types import Answer, Candidate, Cost, Interval, Result, Task
 
 FILE = "reliability.json"
@@ -96,7 +96,7 @@ def review(reader: Reader) -> Trust | None:
     recipe, tasks, candidates = reader.info().recipe, reader.tasks(), reader.candidates()
     if not any(step.kind == "Candidate" for step in steps):
         return None
-    S = int(recipe["trials"]["seeds"])
+    S = int(recipe["reliability"]["seeds"])
     base = reader.results("base", "reward")
     arrays = _arrays(tasks, candidates, base, S, recipe["reward"])
     scored = [candidate for candidate in candidates if candidate.reward.value is not None]

@@ -23,16 +23,16 @@ def write_results(folder: Path) -> Path:
 
 
 def as_results(found: Comparison) -> dict[str, list[dict[str, Any]]]:
-    """`rows` and `differences` as shares of right answers with 95 % intervals, and the arms that were left out with the reason.
+    """`rows` and `differences` as shares of right answers with 95 % intervals, and the rows that were left out with the reason.
 
     The last round of a policy is named `after_rl`. `n` counts questions, `tokens` what one adapter was trained on (the mean).
     """
     last = found.final if found.final and found.final.startswith("round-") else None
 
-    def named(arm: str) -> str:
-        return "after_rl" if arm == last else arm
+    def named(row: str) -> str:
+        return "after_rl" if row == last else row
 
-    rows = [{"name": named(a.name), **_bounds(a.accuracy), "n": a.accuracy.n, "seeds": a.seeds, "tokens": a.mean_tokens} for a in found.arms]
+    rows = [{"name": named(a.name), **_bounds(a.accuracy), "n": a.accuracy.n, "seeds": a.seeds, "tokens": a.mean_tokens} for a in found.rows]
     differences = [{"of": named(d.of.name), "over": named(d.over.name), **_bounds(d.interval)} for d in found.differences]
     return {"rows": rows, "differences": differences, "left_out": [{"name": left.name, "why": left.why} for left in found.left_out]}
 

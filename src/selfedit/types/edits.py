@@ -36,11 +36,15 @@ class Prompt:
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """One thing the policy was asked and what it wrote."""
+    """One thing the policy was asked and what it wrote.
+
+    `tokens` (T,) are the ids that were drawn, the end token among them; empty where they are not known (runs of version 0.1.0, other trainers).
+    """
 
     prompt: Prompt
     completion: str
     finish_reason: Literal["stop", "length"] = "stop"
+    tokens: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -101,7 +101,7 @@ class Rating:
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class Selected:
     """The selection: this proposal is learned from. `advantage` says how much, and with which sign; 1 where it is simply imitated."""
 
     task_id: str
@@ -148,13 +148,13 @@ class Update:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """How one arm of the comparison (`base`, `passage_only`, `after`, ...) answered a task's questions, after training on `tokens` tokens in all.
+    """How one row of the comparison (`base`, `passage_only`, `after`, ...) answered a task's questions, after training on `tokens` tokens in all.
 
     Only answers to report questions are results to be shown; answers to reward questions are what gains are measured against and choices are made
-    by. The arms of one `seed` (from 0) are paired: what is left to chance, they share as far as they can.
+    by. The rows of one `seed` (from 0) are paired: what is left to chance, they share as far as they can.
     """
 
-    arm: str
+    row: str
     task_id: str
     answers: tuple[Answer, ...]
     tokens: int = 0

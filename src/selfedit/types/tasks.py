@@ -12,12 +12,15 @@ class Question:
 
     `kind` says where it came from: `given` with the data, `written` by the model and confirmed, or `cloze`
     (a blanked name, number or date of the text). Questions about one `fact` never straddle reward and report.
+    `aliases` are further gold answers, of which the best counts. `joined` says why the question was put on the same side as others.
     """
 
     question: str
     answer: str
     kind: Literal["given", "written", "cloze"] = "given"
     fact: str | None = None
+    aliases: tuple[str, ...] = ()
+    joined: str = ""
 
 
 @dataclass(frozen=True, slots=True)

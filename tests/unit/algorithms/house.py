@@ -9,10 +9,10 @@ from pathlib import Path
 from selfedit.config import Recipe, parse_recipe
 from selfedit.engine.base import Progress
 from selfedit.engine.fake import Fake
-from selfedit.examiner import read, shown
 from selfedit.ledger import Ledger
 from selfedit.loop import Loop
 from selfedit.policy import Policy
+from selfedit.tasks.knowledge.tasks import read, shown
 
 Engine = Callable[[], Fake]
 

@@ -20,7 +20,7 @@ from selfedit.algorithms.ppo import control
 from selfedit.config import DPO, GRPO, PPO, AlgorithmSettings, Evolve, Reinforce, RestEM, check_learning, parse_recipe
 from selfedit.errors import ConfigError, EngineError
 from selfedit.loop.outer import described
-from selfedit.types import Candidate, Kept, Prompt, SelfEdit, Trained, Turn, Update
+from selfedit.types import Candidate, Prompt, Selected, SelfEdit, Trained, Turn, Update
 
 REWARDS: dict[str, list[float | None]] = {"a": [1.0, None, 0.0, 0.5], "b": [0.2, 0.2, 0.2], "c": [0.7], "d": [None, None], "e": [0.0, 1.0]}
 GROUPS = [candidate(task, index, value) for task, values in REWARDS.items() for index, value in enumerate(values)]
@@ -59,8 +59,8 @@ def test_ppo_scales_over_the_round() -> None:  # promise 1
 
 def test_pairs() -> None:  # promises 1 to 3
     tied = [candidate("t", index, value) for index, value in enumerate([0.5, 0.1, 0.5, 0.1])]
-    assert select(DPO(), GROUPS) == [Kept("a", 0, 0, 1.0), Kept("a", 0, 2, -1.0), Kept("e", 0, 1, 1.0), Kept("e", 0, 0, -1.0)]
-    assert select(DPO(), tied) == [Kept("t", 0, 0, 1.0), Kept("t", 0, 1, -1.0)]
+    assert select(DPO(), GROUPS) == [Selected("a", 0, 0, 1.0), Selected("a", 0, 2, -1.0), Selected("e", 0, 1, 1.0), Selected("e", 0, 0, -1.0)]
+    assert select(DPO(), tied) == [Selected("t", 0, 0, 1.0), Selected("t", 0, 1, -1.0)]
 
 
 def test_pairs_differ_in_what_the_policy_chose_alone() -> None:  # promise 1
@@ -76,18 +76,23 @@ def test_pairs_differ_in_what_the_policy_chose_alone() -> None:  # promise 1
 
 
 def test_everything_above_a_threshold() -> None:  # promises 1 and 2
-    assert select(RestEM(select="above", threshold=0.2), GROUPS) == [Kept("a", 0, 0), Kept("a", 0, 3), Kept("c", 0, 0), Kept("e", 0, 1)]
-    assert select(RestEM(keep=2), GROUPS)[:2] == [Kept("a", 0, 0), Kept("a", 0, 3)]
+    assert select(RestEM(select="above", threshold=0.2), GROUPS) == [
+        Selected("a", 0, 0),
+        Selected("a", 0, 3),
+        Selected("c", 0, 0),
+        Selected("e", 0, 1),
+    ]
+    assert select(RestEM(keep=2), GROUPS)[:2] == [Selected("a", 0, 0), Selected("a", 0, 3)]
 
 
 def test_the_best_lora_of_a_population() -> None:  # promises 1 and 2
     """Means 0.5, 0.6, 0.6, -; number 3 was not scored on b, where it would have won on a alone; 1 comes before 2."""
     rewards = {"a": [0.4, 0.2, 0.6, 1.0], "b": [0.6, 1.0, 0.6, None]}
     group = [candidate(task, index, value) for task, values in rewards.items() for index, value in enumerate(values)]
-    assert select(Evolve(), group) == [Kept("a", 0, 1), Kept("b", 0, 1)]
+    assert select(Evolve(), group) == [Selected("a", 0, 1), Selected("b", 0, 1)]
     assert select(Evolve(), [candidate("a", 0, None)]) == []
     nobody = [candidate("z", index, None) for index in range(4)]  # a task that none could be scored on tells none apart
-    assert select(Evolve(), [*nobody, *group]) == [Kept("z", 0, 1), Kept("a", 0, 1), Kept("b", 0, 1)]
+    assert select(Evolve(), [*nobody, *group]) == [Selected("z", 0, 1), Selected("a", 0, 1), Selected("b", 0, 1)]
 
 
 @pytest.mark.parametrize("settings", [RestEM(keep=9), RestEM(select="above", threshold=-9.0), Reinforce(), PPO(), GRPO(), DPO()])
@@ -104,7 +109,7 @@ def test_an_update_counts_what_taught_nothing() -> None:  # promise 3
     assert update == Update(1, "grpo", groups=4, skipped=2, losses=(0.5, 0.3), metrics={"kl": pytest.approx(0.2), "kl_coefficient": 0.04})
     assert described(GROUPS, [], 0, "dpo", 0.0, None) == Update(0, "dpo", 4, 4)
     nobody = [candidate("z", 0, None), *GROUPS]  # evolve keeps the best LoRA's self-edits of such a task too
-    assert described(nobody, [Kept(task, 0, 0) for task in "zabce"], 0, "evolve", 0.0, trained).skipped == 0
+    assert described(nobody, [Selected(task, 0, 0) for task in "zabce"], 0, "evolve", 0.0, trained).skipped == 0
     with pytest.raises(EngineError, match="the screen could rate no self-edit"):
         described([], [], 0, "grpo", 0.0, None)
     assert described([candidate("a", 0, None), candidate("a", 1, None, "reject")], [], 0, "grpo", 0.0, None) == Update(0, "grpo", 0, 0)

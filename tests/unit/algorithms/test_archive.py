@@ -19,13 +19,13 @@ import pytest
 from tests.unit.algorithms.house import recipe, train
 
 from selfedit.algorithms.archive import Entry, ask, chances, read
-from selfedit.edits import build, prompts_for
-from selfedit.edits.written import strategy
 from selfedit.engine.fake import Fake
 from selfedit.ledger import Reader
 from selfedit.loop import Loop
 from selfedit.policy import Policy
 from selfedit.report import write
+from selfedit.strategies import build, prompts_for
+from selfedit.strategies.written import strategy
 from selfedit.types import Prompt, Turn, Variant
 
 ROOT = Variant(0, None, "self-qa", "questions and short answers", "questions", 1, 6, 2e-3)
@@ -112,7 +112,7 @@ def test_a_better_strategy_is_found(seed: int, tmp_path: Path) -> None:  # promi
     train(tmp_path / "run", recipe({"type": "archive"}, propose=propose, rounds=6, seed=seed, limit=6))
     with Reader(tmp_path / "run") as reader:
         variants, evaluated = reader.variants(), {c.proposal.round for c in reader.candidates()}
-        untrained, best = (fmean(a.gold_logprob or 0.0 for r in reader.results(arm) for a in r.answers) for arm in ("untrained", "best_strategy"))
+        untrained, best = (fmean(a.gold_logprob or 0.0 for r in reader.results(row) for a in r.answers) for row in ("untrained", "best_strategy"))
     assert [v.number for v in variants] == list(range(7)) and variants[0].parent is None
     assert evaluated == {v.number for v in variants if not v.problem} and len(evaluated) > 2
     assert all(v.parent is not None and v.parent in evaluated and v.parent < v.number and v.written for v in variants[1:])

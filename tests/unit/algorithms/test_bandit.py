@@ -88,7 +88,7 @@ def test_a_run(rule: str, tmp_path: Path) -> None:  # promise 4
     train(tmp_path / "run", recipe({"type": "bandit", "rule": rule}, propose={"strategies": strategies, "candidates": 4}, rounds=5))
     with Reader(tmp_path / "run") as reader:
         candidates, arms, held_out = reader.candidates(), reader.arms(), {result.task_id for result in reader.results("best_strategy")}
-        assert reader.kept() == [] and reader.updates() == [] and reader.artifacts() == []
+        assert reader.selected() == [] and reader.updates() == [] and reader.artifacts() == []
         measured = {p.edit.strategy for p in reader.step("evaluate/best_strategy/edits/0-0", Proposal) if p.task_id in held_out}
     rounds = [[c.proposal.edit.strategy for c in candidates if c.proposal.round == number] for number in range(5)]
     assert rounds[0] == strategies * 4 and all(len(names) == 12 for names in rounds)

@@ -27,7 +27,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_evolution_learns(folder: Path, tmp_path: Path, seed: int) -> None:
-    evaluation = {"arms": ["base"]}
+    evaluation = {"baselines": ["base"]}
     settings = recipe({"type": "evolve"}, seed=seed, rounds=3, inner=INNER, propose=WRITING, eval=evaluation, questions={"max_tokens": 4})
     trained(tmp_path / "run", settings, engine=lambda: Torch(*load(folder, torch.float32), TorchEngine(threads=1)))  # type: ignore[arg-type, return-value]
     with Reader(tmp_path / "run") as reader:

@@ -14,16 +14,16 @@ import pytest
 import torch
 from tests.unit.engine import tiny_engine
 
-from selfedit import algorithms, stats
+from selfedit import algorithms
 from selfedit.config import UNIONS, AlgorithmSettings, TorchEngine
 from selfedit.engine.torch.engine import Torch
 from selfedit.models import load, tiny
+from selfedit.study import statistics as stats
 from selfedit.types import (
     Adapter,
     Candidate,
     Completion,
     Datum,
-    Kept,
     LoraShape,
     Optimizer,
     Proposal,
@@ -31,6 +31,7 @@ from selfedit.types import (
     SampleRequest,
     Sampling,
     ScoreRequest,
+    Selected,
     SelfEdit,
     Tokens,
     TrainJob,
@@ -95,7 +96,7 @@ def update(machine: Torch, settings: AlgorithmSettings, asked: list[Tokens], see
     merged.append(trained.adapter)
 
 
-def datum(r: ScoreRequest, old: tuple[float, ...], first: tuple[float, ...], one: Kept) -> Datum:
+def datum(r: ScoreRequest, old: tuple[float, ...], first: tuple[float, ...], one: Selected) -> Datum:
     before = (0.0,) * len(r.prompt)
     return Datum(r.prompt + r.completion, before + (1.0,) * len(r.completion), before + old, before + first, one.advantage)
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from selfedit.algorithms.rest_em import select
-from selfedit.types import Candidate, Kept, Proposal, Reward, SelfEdit, Verdict
+from selfedit.types import Candidate, Proposal, Reward, Selected, SelfEdit, Verdict
 
 QA = SelfEdit("self-qa", (), ())
 DATA = Path(__file__).parents[3] / ".." / "shared" / "data"
@@ -21,24 +21,24 @@ def candidate(task: str, index: int, value: float | None, *decisions: Any, round
 
 def test_best_of_each_task_in_the_order_of_tasks() -> None:
     group = [candidate("b", 0, 0.1), candidate("a", 0, 0.5), candidate("b", 1, 0.3), candidate("a", 1, 0.2), candidate("b", 2, 0.2)]
-    assert select(group, 1) == [Kept("b", 0, 1), Kept("a", 0, 0)]
-    assert select(group, 2) == [Kept("b", 0, 1), Kept("b", 0, 2), Kept("a", 0, 0), Kept("a", 0, 1)]
+    assert select(group, 1) == [Selected("b", 0, 1), Selected("a", 0, 0)]
+    assert select(group, 2) == [Selected("b", 0, 1), Selected("b", 0, 2), Selected("a", 0, 0), Selected("a", 0, 1)]
 
 
 def test_unscored_and_rejected_are_never_kept() -> None:
     group = [candidate("a", 0, None), candidate("a", 1, 0.9, "accept", "reject"), candidate("a", 2, 0.9, "stop"), candidate("a", 3, -0.2, "accept")]
-    assert select(group, 4) == [Kept("a", 0, 3)]
+    assert select(group, 4) == [Selected("a", 0, 3)]
     assert select(group[:3], 4) == []
 
 
 def test_equal_rewards_by_lower_index_whatever_the_order_and_the_rounding() -> None:
     sums = [candidate("a", 2, 0.1 + 0.2), candidate("a", 1, 0.3), candidate("a", 0, 0.2)]
     assert 0.1 + 0.2 > 0.3
-    assert select(sums, 1) == select(sums[::-1], 1) == [Kept("a", 0, 1)]
+    assert select(sums, 1) == select(sums[::-1], 1) == [Selected("a", 0, 1)]
 
 
 def test_rounds_are_groups_of_their_own() -> None:
-    assert select([candidate("a", 0, 0.1), candidate("a", 0, 0.2, round_=1)], 1) == [Kept("a", 0, 0), Kept("a", 1, 0)]
+    assert select([candidate("a", 0, 0.1), candidate("a", 0, 0.2, round_=1)], 1) == [Selected("a", 0, 0), Selected("a", 1, 0)]
 
 
 @pytest.fixture(scope="module")

@@ -24,8 +24,8 @@ from selfedit.ledger import Reader
 from selfedit.loop.rounds import of_round
 from selfedit.policy import Policy
 from selfedit.report import write
+from selfedit.store.work import rounds_of
 from selfedit.types import Task
-from selfedit.work import rounds_of
 
 POLICY_GRADIENT = ("reinforce", "ppo", "grpo", "dpo")
 ALGORITHMS = ("rest_em", "evolve", *POLICY_GRADIENT)
@@ -35,7 +35,7 @@ ALGORITHMS = ("rest_em", "evolve", *POLICY_GRADIENT)
 def test_every_round_records_its_update(name: str, tmp_path: Path) -> None:  # promise 1
     train(tmp_path / "run", recipe({"type": name}))
     with Reader(tmp_path / "run") as reader:
-        updates, kept, artifacts = reader.updates(), reader.kept(), [artifact.path for artifact in reader.artifacts()]
+        updates, kept, artifacts = reader.updates(), reader.selected(), [artifact.path for artifact in reader.artifacts()]
         steps = [step.name for step in reader.steps()]
     assert [(update.round, update.algorithm) for update in updates] == [(0, name), (1, name)] and artifacts == ["policy/round-1", "policy/round-2"]
     assert steps.index("round-0/kept") + 1 == steps.index("round-0/update") == steps.index("round-0/policy") - 1
@@ -68,7 +68,7 @@ def test_groups_without_variance_teach_nothing(name: str, tmp_path: Path) -> Non
     train(tmp_path / "run", recipe({"type": name}, propose=alike, reward={"type": "correctness"}))
     with Reader(tmp_path / "run") as reader:
         assert [(update.groups, update.skipped, update.losses) for update in reader.updates()] == [(3, 3, ()), (3, 3, ())]
-        assert reader.kept() == [] and reader.artifacts() == [] and "round-2" in reader.arms()
+        assert reader.selected() == [] and reader.artifacts() == [] and "round-2" in reader.rows()
     assert "100.0\u202f%" in write(tmp_path / "run").read_text(encoding="utf-8")
 
 
@@ -100,7 +100,7 @@ def test_evolve_builds_on_the_best_and_ends_on_what_accumulated(tmp_path: Path) 
     settings = recipe({"type": "evolve"}, reward={"type": "correctness"}, rounds=3)
     train(tmp_path / "run", settings)
     with Reader(tmp_path / "run") as reader:
-        candidates, kept, steps = reader.candidates(), reader.kept(), {step.name: step for step in reader.steps()}
+        candidates, kept, steps = reader.candidates(), reader.selected(), {step.name: step for step in reader.steps()}
         rewards = [[c.reward.value for c in reader.candidates(round_)] for round_ in range(3)]
     by_number = {(c.proposal.round, c.proposal.index): [] for c in candidates}
     for c in candidates:
@@ -148,8 +148,8 @@ def test_an_archive_after_a_cold_start(tmp_path: Path) -> None:  # promise 6
     _, policy = trained(tmp_path / "run", recipe({"type": "archive"}, cold_start={"enabled": True, "passages": 4}))
     assert [path.name for path in policy.merged] == ["cold_start"]
     with Reader(tmp_path / "run") as reader:
-        arms = reader.arms()
-    assert arms.index("cold_start") < arms.index("best_strategy") < arms.index("token_matched")
+        rows = reader.rows()
+    assert rows.index("cold_start") < rows.index("best_strategy") < rows.index("token_matched")
 
 
 def test_every_round_has_passages_of_its_own(tmp_path: Path) -> None:  # promise 7

@@ -17,7 +17,7 @@ import pytest
 from tests.unit.cli.house import CORPUS, QUICK, House
 
 from selfedit.ledger import Ledger
-from selfedit.runs import begun
+from selfedit.store.runs import begun
 
 
 def write(folder: Path, name: str, data: bytes) -> str:
@@ -36,7 +36,7 @@ def write(folder: Path, name: str, data: bytes) -> str:
     ],
 )
 def test_documents(house: House, name: str, data: bytes, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("selfedit.work.open_model", lambda *_: pytest.fail("a model was opened"))
+    monkeypatch.setattr("selfedit.store.work.open_model", lambda *_: pytest.fail("a model was opened"))
     line = house.refused("learn", write(house.folder, name, data))
     assert line.startswith("3 ") and said in line
     assert not (house.folder / "runs").exists()
@@ -52,7 +52,7 @@ def test_what_is_held_out_is_held_out(house: House, monkeypatch: pytest.MonkeyPa
     told = "3 1 of 2 held-out passages are learned from as well, the first about"
     assert house.refused("eval", "--policy", "latest", "--eval-docs", "b.jsonl").startswith(told)
     assert house.refused("eval", "--policy", "latest", "--eval-docs", "c.jsonl").startswith("3 2 of 2 held-out passages")
-    monkeypatch.setattr("selfedit.work.open_model", lambda *_: pytest.fail("a model was opened"))
+    monkeypatch.setattr("selfedit.store.work.open_model", lambda *_: pytest.fail("a model was opened"))
     assert house.refused("train", "--docs", "a.jsonl", "--eval-docs", "b.jsonl", "--engine", "fake").startswith(told)
     assert house.refused("train", *shown, "--eval-docs", "c.jsonl", "--engine", "fake").startswith("3 2 of 2 held-out passages")
 

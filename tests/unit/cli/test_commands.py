@@ -24,7 +24,7 @@ from selfedit.config import GRPO, PPO, UNIONS, Recipe, load_recipe, parse_recipe
 from selfedit.engine.fake import Fake
 from selfedit.ledger import Heads
 from selfedit.policy import Policy
-from selfedit.stats import interval
+from selfedit.study.statistics import interval
 from selfedit.types import Example, LoraShape, Verdict
 
 
@@ -46,8 +46,8 @@ def test_json_is_one_line_on_standard_output(house: House) -> None:
     assert code == 0 and len(out.splitlines()) == 1 and "Before" in err
     found = json.loads(out)
     with house.reader(found["run"]) as reader:
-        for name, arm in {"before": "base", "passage_only": "passage_only", "token_matched": "token_matched", "after": "after"}.items():
-            want = interval([[float(a.correct) for a in result.answers] for result in reader.results(arm)])
+        for name, row in {"before": "base", "passage_only": "passage_only", "token_matched": "token_matched", "after": "after"}.items():
+            want = interval([[float(a.correct) for a in result.answers] for result in reader.results(row)])
             assert found[name] == {"mean": want.mean, "low": want.low, "high": want.high, "n": want.n}
         assert found["cost"]["train_tokens"] == reader.cost().train_tokens > 0
         assert found["cost"]["sample_tokens"] == reader.cost().sample_tokens > 0
@@ -93,7 +93,7 @@ def test_what_was_rolled_back_stays_back(house: House) -> None:
 def test_ask_answers_with_and_without(house: House) -> None:
     run = house.learn("--propose.strategies", "span-qa")["run"]
     with house.reader(run) as reader:
-        kept = reader.kept()[0]
+        kept = reader.selected()[0]
         edit = next(p.edit for p in reader.proposals() if (p.task_id, p.index) == (kept.task_id, kept.index))
     taught = edit.examples[0]
     title, question = taught.prompt.removeprefix("Topic: ").split("\n")
@@ -169,13 +169,13 @@ def test_train_and_eval(house: House) -> None:
     assert {"before", "passage_only", "untrained", "round-1"} <= trained.keys()
     policy = json.loads(house.fine("eval", "--policy", "latest", "--json", "--quiet"))
     assert {"before", "passage_only", "round-1"} <= policy.keys() and policy["before"] == trained["before"]
-    arms = json.loads(house.fine("eval", *QUICK, "--propose.strategies", "self-qa", "span-qa", "--json", "--quiet"))
-    assert {"before", "passage_only", "self-qa", "span-qa"} <= arms.keys() and arms["self-qa"]["n"] == arms["before"]["n"] > 0
+    rows = json.loads(house.fine("eval", *QUICK, "--propose.strategies", "self-qa", "span-qa", "--json", "--quiet"))
+    assert {"before", "passage_only", "self-qa", "span-qa"} <= rows.keys() and rows["self-qa"]["n"] == rows["before"]["n"] > 0
     for run, command in ((trained, "train"), (policy, "eval")):
         again = json.loads(house.fine(command, "--resume", run["run"], "--json", "--quiet"))
         assert again["content_hash"] == run["content_hash"]
     assert house.refused("learn", "--resume", trained["run"]).startswith(f"2 run {trained['run']} was begun by `selfedit train`")
-    assert "has trained no policy" in house.refused("eval", "--policy", arms["run"])
+    assert "has trained no policy" in house.refused("eval", "--policy", rows["run"])
 
 
 def test_what_cannot_be_asked_about_is_learned_all_the_same(house: House) -> None:
@@ -187,7 +187,7 @@ def test_what_cannot_be_asked_about_is_learned_all_the_same(house: House) -> Non
     assert code == 0 and "1 of 3 passages learned as it is: no self-edit could be chosen" in " ".join(err.split())
     assert "1 of 3 passages learned as it is" in (house.folder / house.fine("report").strip()).read_text(encoding="utf-8")
     with house.reader(json.loads(out)["run"]) as reader:
-        tasks, kept, results = reader.tasks(), reader.kept(), reader.results("after")
+        tasks, kept, results = reader.tasks(), reader.selected(), reader.results("after")
         edits = {(p.task_id, p.index): p.edit for p in reader.proposals()}
         policy = Policy(Fake(), parse_recipe(reader.info().recipe))
     assert [task.context for task in tasks] == [row["context"] for row in rows] and not tasks[1].reward_questions
@@ -205,9 +205,9 @@ def test_where_nothing_could_be_chosen_all_is_learned_as_it_is(house: House) -> 
 
 
 def test_what_only_measures_may_have_settings_that_no_run_could_learn_with(house: House) -> None:
-    house.fine("train", *QUICK, "--rounds", "1", "--propose.candidates", "3", "--screening", "in_context", "--quiet")
+    house.fine("train", *QUICK, "--rounds", "1", "--propose.candidates", "3", "--prefilter", "in_context", "--quiet")
     house.fine("eval", "--policy", "latest", "--propose.candidates", "2", "--quiet")
-    assert "nothing would be left out" in house.refused("train", *QUICK, "--screening", "in_context")
+    assert "nothing would be left out" in house.refused("train", *QUICK, "--prefilter", "in_context")
 
 
 def test_two_sets_of_documents_may_have_files_of_one_name(house: House) -> None:
@@ -237,7 +237,7 @@ def test_doctor_and_pull_of_what_is_there(house: House, monkeypatch: pytest.Monk
     assert "to accept them run: selfedit pull gemma-3-270m --accept-licence" in house.refused("pull", "gemma-3-270m")
     out = house.fine("doctor")
     assert "torch" in out and "model cache" in out and "selfedit can work here." in out
-    monkeypatch.setattr("selfedit.environment.version", lambda name: "missing")
+    monkeypatch.setattr("selfedit.system.environment.version", lambda name: "missing")
     monkeypatch.setitem(__import__("sys").modules, "transformers", None)
     code, out, _ = house.type("doctor")
     assert code == 1 and "pip install -U transformers" in out and "missing: transformers" in out

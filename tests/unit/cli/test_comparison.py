@@ -1,13 +1,13 @@
-"""The table of `train` and `eval`: arms that differ in what they are called after, and in nothing else.
+"""The table of `train` and `eval`: rows that differ in what they are called after, and in nothing else.
 
-1. Every arm that is named is a row; results.json, the terminal and the page say the same, and the numbers are those of the ledger.
+1. Every row that is named is a row; results.json, the terminal and the page say the same, and the numbers are those of the ledger.
 2. The best of K is the one a round would select; all K edits are learned as one; `untrained` is the strategy that is best on reward questions.
 3. Controls are trained on as many tokens as what they control, to half an epoch.
 4. The oracle learns every question in other wordings than the one it is asked, and all are asked; without other wordings it is left out, and said.
-5. Adapters of one document and seed begin alike in every arm; other seeds write and train anew.
+5. Adapters of one document and seed begin alike in every row; other seeds write and train anew.
 6. `eval --policy` finds what `train` found. A comparison that is stopped in any cell goes on there, and repeats none.
-7. An unknown arm is refused with the nearest.
-8. The cold start is an arm of its own, between what is untrained and the rounds; the rounds do without its documents, and a run resumes across it.
+7. An unknown row is refused with the nearest.
+8. The cold start is an row of its own, between what is untrained and the rounds; the rounds do without its documents, and a run resumes across it.
 9. What is shown can be the user's: completions or questions; what cannot be understood is refused with its line.
 10. A policy that picks strategies does so in every row of its own; before any update that is `untrained_picks`, while `untrained` is the best
     fixed one; `eval --policy` finds them again.
@@ -24,17 +24,17 @@ from typing import Any
 import pytest
 from tests.unit.cli.house import CORPUS, QUICK, House
 
-from selfedit import stats
 from selfedit.algorithms import rest_em
-from selfedit.config import ARMS
-from selfedit.domains.knowledge import bundled_corpus, divide
+from selfedit.config import BASELINES
 from selfedit.ledger import Reader
-from selfedit.loop import arms, cells, outer
+from selfedit.loop import cells, outer
 from selfedit.policy import Policy
 from selfedit.report import comparison
-from selfedit.types import Kept, Proposal, Question, Result, Task, TrainJob, Turn
+from selfedit.study import statistics as stats
+from selfedit.tasks.knowledge.split import bundled_corpus, divide
+from selfedit.types import Proposal, Question, Result, Selected, Task, TrainJob, Turn
 
-ALL = ("--eval.arms", *ARMS)
+ALL = ("--eval.baselines", *BASELINES)
 
 
 def rows(run: Path) -> dict[str, dict[str, Any]]:
@@ -53,55 +53,55 @@ def compared(house: House, *args: str) -> Path:
 
 def test_every_arm_is_a_row(house: House) -> None:  # promise 1
     run = compared(house, "train", *ALL, "--rounds", "1", "--eval.seeds", "2")
-    assert list(rows(run)) == [*(arm for arm in ARMS if arm not in ("token_matched", "more_edits")), "after_rl", "token_matched", "more_edits"]
+    assert list(rows(run)) == [*(row for row in BASELINES if row not in ("token_matched", "more_edits")), "after_rl", "token_matched", "more_edits"]
     with Reader(run) as reader:
         by_arm: dict[str, dict[str, list[list[float]]]] = defaultdict(lambda: defaultdict(list))
         for result in reader.results():
-            by_arm[result.arm][result.task_id].append([float(a.correct) for a in result.answers])
-    means = {arm: [stats.over_seeds(seeds) for seeds in tasks.values()] for arm, tasks in by_arm.items()}
-    for arm, groups in means.items():
-        want, row = stats.interval(groups), rows(run)["after_rl" if arm == "round-1" else arm]
+            by_arm[result.row][result.task_id].append([float(a.correct) for a in result.answers])
+    means = {row: [stats.over_seeds(seeds) for seeds in tasks.values()] for row, tasks in by_arm.items()}
+    for row, groups in means.items():
+        want, row = stats.interval(groups), rows(run)["after_rl" if row == "round-1" else row]
         assert (row["mean"], row["n"]) == (want.mean, want.n) and row["low"] == max(0, want.low) and row["high"] == min(1, want.high)
-        assert row["seeds"] == (1 if arm == "base" else 2)
+        assert row["seeds"] == (1 if row == "base" else 2)
     differences = {(d["of"], d["over"]): d for d in results(run)["differences"]}
     assert {over for of, over in differences if of == "after_rl"} == set(rows(run)) - {"after_rl"}
     want = stats.paired_difference(means["round-1"], means["best_of_k"])
     assert differences["after_rl", "best_of_k"] == {"of": "after_rl", "over": "best_of_k", "mean": want.mean, "low": want.low, "high": want.high}
     out, page = house.fine("show", run.name), (run / "report.html").read_text(encoding="utf-8")
-    for arm in (*ARMS, "round-1"):
-        label = comparison.EACH.get(arm, comparison.ARMS.get(arm, ("After 1 round", "")))[0]
-        assert label in out and f'data-arm="{arm}"' in page
+    for row in (*BASELINES, "round-1"):
+        label = comparison.EACH.get(row, comparison.BASELINES.get(row, ("After 1 round", "")))[0]
+        assert label in out and f'data-row="{row}"' in page
     assert "“After 1 round” over" in out and "figure-gains" in page
 
 
 def test_what_is_learned_from(house: House) -> None:  # promise 2
     run = compared(house, "eval", *ALL, "--propose.strategies", "self-qa", "span-qa", "--propose.candidates", "3", "--eval.seeds", "2")
     with Reader(run) as reader:
-        candidates, tokens = reader.candidates(), {(r.arm, r.task_id, r.seed): r.tokens for r in reader.results()}
+        candidates, tokens = reader.candidates(), {(r.row, r.task_id, r.seed): r.tokens for r in reader.results()}
         chosen, reported = reader.results(role="reward"), reader.results()
-        assert not reader.kept()
+        assert not reader.selected()
     groups: dict[tuple[str, int], list[Any]] = defaultdict(list)
     for candidate in candidates:
         groups[candidate.proposal.task_id, candidate.proposal.index // cells.STRIDE].append(candidate)
     assert len(groups) == 3 * 2 and {len(group) for group in groups.values()} == {3}
     for (task, seed), group in groups.items():
         [best] = rest_em.select(group, 1)
-        assert best == Kept(task, 0, best.index) and tokens["best_of_k", task, seed] == next(
+        assert best == Selected(task, 0, best.index) and tokens["best_of_k", task, seed] == next(
             c.tokens for c in group if c.proposal.index == best.index
         )
         assert tokens["random_edit", task, seed] in {c.tokens for c in group}
         assert max(c.tokens for c in group) < tokens["all_edits", task, seed] < sum(c.tokens for c in group)
-    right = {arm: [a.correct for r in chosen if r.arm == arm for a in r.answers] for arm in ("self-qa", "span-qa")}
-    best_arm = max(right, key=lambda arm: sum(right[arm]))
-    assert [r.answers for r in reported if r.arm == "untrained"] == [r.answers for r in reported if r.arm == best_arm]
+    right = {row: [a.correct for r in chosen if r.row == row for a in r.answers] for row in ("self-qa", "span-qa")}
+    best_arm = max(right, key=lambda row: sum(right[row]))
+    assert [r.answers for r in reported if r.row == "untrained"] == [r.answers for r in reported if r.row == best_arm]
 
 
 def test_controls_have_as_many_tokens(house: House) -> None:  # promise 3
     run = compared(house, "train", *ALL, "--rounds", "1", "--eval.seeds", "2")
     with Reader(run) as reader:
-        tokens = {(r.arm, r.task_id, r.seed): r.tokens for r in reader.results()}
-    for (arm, task, seed), wanted in tokens.items():
-        if arm == "round-1":
+        tokens = {(r.row, r.task_id, r.seed): r.tokens for r in reader.results()}
+    for (row, task, seed), wanted in tokens.items():
+        if row == "round-1":
             assert abs(tokens["token_matched", task, seed] - wanted) <= tokens["passage_only", task, seed] / 6 / 2
             assert abs(tokens["more_edits", task, seed] - wanted) <= wanted / 6
 
@@ -116,13 +116,13 @@ def test_matched_jobs() -> None:  # promise 3
 def test_the_oracle_learns_other_wordings() -> None:  # promise 4
     for passage in bundled_corpus("heldout"):
         task = divide(passage, 0.5, 0)
-        folds = arms._folds(task)
+        folds = measured_rows._folds(task)
         assert sorted(q.question for _, asked in folds for q in asked) == sorted(q.question for q in task.report_questions)
         for learned, asked in folds:
             assert not {q.question for q in learned} & {q.question for q in asked}
             assert {(q.fact, q.answer) for q in asked} <= {(q.fact, q.answer) for q in learned}
     uneven = [Question(f"{fact}{n}?", fact, fact=fact) for fact, many in (("a", 2), ("b", 3)) for n in range(many)]
-    assert [[q.question for q in asked] for _, asked in arms._folds(Task("t", "T", "C", (), tuple(uneven)))] == [
+    assert [[q.question for q in asked] for _, asked in measured_rows._folds(Task("t", "T", "C", (), tuple(uneven)))] == [
         ["a0?", "b0?"],
         ["a1?", "b1?"],
         ["b2?"],
@@ -142,7 +142,7 @@ def test_what_cannot_be_measured_is_said(house: House) -> None:  # promise 4
     assert "oracle" not in rows(run)
     out, page = house.fine("show", run.name), (run / "report.html").read_text(encoding="utf-8")
     assert "Oracle: left out, 18 of 18" in out and "Oracle: left out, " in page
-    run = compared(house, "eval", "--eval.arms", "base", "token_matched")
+    run = compared(house, "eval", "--eval.baselines", "base", "token_matched")
     assert list(rows(run)) == ["base"] and "name `untrained` too" in house.fine("show", run.name)
 
 
@@ -152,13 +152,13 @@ def test_arms_are_paired_by_seed(house: House, monkeypatch: pytest.MonkeyPatch) 
     jobs: list[TrainJob] = []
     train = Fake.train
     monkeypatch.setattr(Fake, "train", lambda self, given, progress=None: (jobs.extend(given), train(self, given, progress))[1])
-    run = compared(house, "eval", "--eval.arms", "passage_only", "untrained", "all_edits", "oracle", "--eval.seeds", "2")
+    run = compared(house, "eval", "--eval.baselines", "passage_only", "untrained", "all_edits", "oracle", "--eval.seeds", "2")
     with Reader(run) as reader:
         tasks, proposals = reader.tasks(), reader.proposals()
     seeds: dict[int, int] = defaultdict(int)
     for job in jobs:
         seeds[job.seed] += 1
-    assert set(seeds.values()) == {5} and len(seeds) == 2 * len(tasks)  # four arms, one of them with two adapters
+    assert set(seeds.values()) == {5} and len(seeds) == 2 * len(tasks)  # four rows, one of them with two adapters
     written = {(p.task_id, p.index): p for p in proposals}
     assert len(written) == len(tasks) * 2 * 2 and len({p.seed for p in proposals}) == len(written)
     assert any(_text(written[t.id, 0]) != _text(written[t.id, cells.STRIDE]) for t in tasks)
@@ -181,25 +181,25 @@ def test_a_found_strategy_is_measured_alike_later(search: str, house: House) -> 
     found = Path(json.loads(house.fine("eval", "--policy", train.name, "--json", "--quiet"))["folder"])
     assert results(found) == results(train)
     with Reader(found) as reader:
-        assert reader.arms()[-2:] == ["best_strategy", "token_matched"]
+        assert reader.rows()[-2:] == ["best_strategy", "token_matched"]
 
 
 def test_no_cell_is_repeated(house: House, monkeypatch: pytest.MonkeyPatch) -> None:  # promise 6
     args = ("eval", *ALL, "--eval.seeds", "2", "--chunk", "2", *QUICK, "--quiet")
     whole = json.loads(house.fine(*args, "--json"))
     done: list[tuple[str, int, tuple[str, ...]]] = []
-    cell = arms.Arms.cell
+    cell = measured_rows.Rows.cell
     stop_at = 0
 
-    def watched(self: arms.Arms, arm: str, tasks: list[Task], seed: int, *rest: Any) -> list[Result]:
+    def watched(self: measured_rows.Rows, row: str, tasks: list[Task], seed: int, *rest: Any) -> list[Result]:
         nonlocal stop_at
         if len(done) == stop_at:
             stop_at += 3
             raise KeyboardInterrupt
-        done.append((arm, seed, tuple(task.id for task in tasks)))
-        return cell(self, arm, tasks, seed, *rest)
+        done.append((row, seed, tuple(task.id for task in tasks)))
+        return cell(self, row, tasks, seed, *rest)
 
-    monkeypatch.setattr(arms.Arms, "cell", watched)
+    monkeypatch.setattr(measured_rows.Rows, "cell", watched)
     assert house.type(*args, "--runs", "stopped")[0] == 130
     stops = 1
     while (typed := house.type("eval", "--resume", "latest", "--runs", "stopped", "--json", "--quiet"))[0] == 130:
@@ -211,10 +211,10 @@ def test_no_cell_is_repeated(house: House, monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_an_unknown_arm(house: House) -> None:  # promise 7
     Path("r.toml").write_text('[eval]\narms = ["base", "best_of_n"]\n', encoding="utf-8")
-    said = "eval.arms: there is no arm 'best_of_n'; the nearest is 'best_of_k' (there are: base, "
-    assert house.refused("train", "--eval.arms", "base", "best_of_n").startswith(f"2 train: --{said}")
+    said = "eval.baselines: there is no row 'best_of_n'; the nearest is 'best_of_k' (there are: base, "
+    assert house.refused("train", "--eval.baselines", "base", "best_of_n").startswith(f"2 train: --{said}")
     assert house.refused("eval", "r.toml").startswith(f"2 r.toml: {said}")
-    assert set(ARMS) <= set(comparison.ARMS)
+    assert set(BASELINES) <= set(comparison.BASELINES)
 
 
 COLD = ("--cold-start.enabled", "--cold-start.passages", "4")
@@ -275,11 +275,11 @@ def test_a_policy_that_picks(house: House) -> None:  # promise 10
     names = list(rows(run))
     assert pairs < set(names) and names.index("untrained") < names.index("untrained_picks") < names.index("cold_start") < names.index("after_rl")
     with Reader(run) as reader:
-        written = {arm: reader.step(f"evaluate/{arm}/edits/1-0", Proposal) for arm in ("untrained", "untrained_picks", "cold_start", "round-1")}
+        written = {row: reader.step(f"evaluate/{row}/edits/1-0", Proposal) for row in ("untrained", "untrained_picks", "cold_start", "round-1")}
         learned = reader.step("round-0/edits", Proposal)
     assert {p.edit.strategy for p in written["untrained"]} == pairs
-    for arm, some in written.items():
-        assert all(("%" in p.edit.turns[0].prompt.given) == (arm != "untrained") and p.edit.strategy in pairs for p in some)
+    for row, some in written.items():
+        assert all(("%" in p.edit.turns[0].prompt.given) == (row != "untrained") and p.edit.strategy in pairs for p in some)
     page = (run / "report.html").read_text(encoding="utf-8")
     assert "Untrained picks" in page and "+passage-only, picked by the policy · round 1" in page and "%, self-qa+" in page
     one = next(p for p in learned if p.index == 1)

@@ -17,9 +17,9 @@ from typing import Any
 import pytest
 from tests.unit.cli.house import House
 
-from selfedit.dataset import Written, pairs
 from selfedit.models import tiny
-from selfedit.types import Candidate, Kept, Prompt, Proposal, Reward, SelfEdit, Task, Turn
+from selfedit.store.dataset import Written, pairs
+from selfedit.types import Candidate, Prompt, Proposal, Reward, Selected, SelfEdit, Task, Turn
 
 ASK_ONCE = ("--propose.strategies", "self-qa", "implications", "--propose.candidates", "4")
 
@@ -47,7 +47,7 @@ def test_a_row_is_what_was_asked_and_written(house: House, run: str) -> None:  #
     assert f"12 edits of run {run}" in out and "load_dataset('json', data_files='out.jsonl')" in out
     with house.reader(run) as reader:
         candidates = {(c.proposal.task_id, c.proposal.index): c for c in reader.candidates()}
-        kept = {(k.task_id, k.index) for k in reader.kept()}
+        kept = {(k.task_id, k.index) for k in reader.selected()}
     found = rows(house, "--overwrite")
     assert len(found) == len(candidates) == 12
     for row in found:
@@ -74,12 +74,12 @@ def test_limits(house: House, run: str) -> None:  # promise 2
 
 
 def test_nothing_that_only_measures(house: House) -> None:  # promise 2
-    more = ("--eval.arms", "base", "untrained", "best_of_k", "--rounds", "2", "--algorithm", "grpo")
+    more = ("--eval.baselines", "base", "untrained", "best_of_k", "--rounds", "2", "--algorithm", "grpo")
     found = json.loads(house.fine("train", "--engine", "fake", "--limit", "3", *ASK_ONCE, *more, "--json", "--quiet"))
     with house.reader(found["run"]) as reader:
         learned = {task.id for task in reader.step("tasks", Task)}
         held_out = {p.task_id for p in reader.proposals()} - learned
-        against = [k for k in reader.kept() if k.advantage < 0]
+        against = [k for k in reader.selected() if k.advantage < 0]
     written = rows(house)
     assert held_out and against and {row["task"] for row in written} == learned and {row["round"] for row in written} == {0, 1}
     assert not {(k.task_id, k.round, k.index) for k in against} & {(r["task"], r["round"], r["index"]) for r in written if r["kept"]}
@@ -89,7 +89,7 @@ def test_nothing_that_only_measures(house: House) -> None:  # promise 2
 
 
 def test_a_screen_leaves_self_edits_without_a_reward(house: House) -> None:  # promise 2
-    house.learn(*ASK_ONCE, "--screening", "in_context")
+    house.learn(*ASK_ONCE, "--prefilter", "in_context")
     assert sum(row["reward"] is None for row in rows(house)) == 6 and len(rows(house, "--min-reward", "-9")) == 6
 
 
@@ -118,7 +118,7 @@ def test_an_empty_self_edit_is_no_side_of_a_pair() -> None:
 
 def test_examples(house: House, run: str) -> None:  # promise 3
     with house.reader(run) as reader:
-        kept = {(k.task_id, k.index) for k in reader.step("round-0/kept", Kept)}
+        kept = {(k.task_id, k.index) for k in reader.step("round-0/kept", Selected)}
         edits = [p.edit for p in reader.step("round-0/edits", Proposal) if (p.task_id, p.index) in kept]
     found = rows(house, "--examples", "--kept")
     assert len(found) == sum(len(edit.examples) for edit in edits)
@@ -156,7 +156,7 @@ def _text(said: str | list[dict[str, str]]) -> str:
 def picked(house: House, *strategies: str) -> list[Proposal]:
     """The self-edits of a run whose policy picked these strategies itself."""
     writing = ("--propose.pick", "policy", "--propose.strategies", *strategies, "--propose.candidates", "6", "--propose.sampling.temperature", "8")
-    more = ("--engine", "fake", "--limit", "3", "--reward", "likelihood", "--algorithm", "grpo", "--rounds", "1", "--eval.arms", "base")
+    more = ("--engine", "fake", "--limit", "3", "--reward", "likelihood", "--algorithm", "grpo", "--rounds", "1", "--eval.baselines", "base")
     found = json.loads(house.fine("train", *more, *writing, "--json", "--quiet"))
     with house.reader(found["run"]) as reader:
         return reader.step("round-0/edits", Proposal)

@@ -44,13 +44,13 @@ def test_a_whole_run_with_each(house: House, reward: str) -> None:
 
 
 def test_the_best_of_k_is_the_best_by_the_reward(house: House) -> None:
-    arms = ("eval", *QUICK, "--quiet", "--eval.arms", "base", "best_of_k", "--json")
-    found = json.loads(house.fine(*arms, "--reward", "perplexity").splitlines()[-1])
+    rows = ("eval", *QUICK, "--quiet", "--eval.baselines", "base", "best_of_k", "--json")
+    found = json.loads(house.fine(*rows, "--reward", "perplexity").splitlines()[-1])
     with house.reader(found["run"]) as reader:
         assert {c.reward.kind for c in reader.candidates()} == {"perplexity"} and reader.notes()["reward"] == {"type": "perplexity"}
         assert found["best_of_k"]["n"] == found["before"]["n"] > 0
         assert "evaluate/best_of_k/base" not in {step.name for step in reader.steps()}  # it compares with no answers
-    found = json.loads(house.fine(*arms, "--reward", "majority", "--reward.threshold", "1").splitlines()[-1])
+    found = json.loads(house.fine(*rows, "--reward", "majority", "--reward.threshold", "1").splitlines()[-1])
     assert found["best_of_k"]["n"] == found["before"]["n"]  # of documents without a majority, the first self-edit
     with house.reader(found["run"]) as reader:
         scored, all_ = ({c.proposal.task_id for c in reader.candidates() if c.reward.value is not None or anyway} for anyway in (False, True))
@@ -58,11 +58,11 @@ def test_the_best_of_k_is_the_best_by_the_reward(house: House) -> None:
     bare = house.folder / "bare.jsonl"
     asked = [{"question": "When?", "answer": "1847"}, {"question": "Who?", "answer": "Ada"}]
     bare.write_text(json.dumps({"title": "Weir", "context": "It was raised in 1847 by Ada.", "questions": asked}))
-    found = json.loads(house.fine(*arms, "--eval-docs", str(bare), "--reward", "choice").splitlines()[-1])
+    found = json.loads(house.fine(*rows, "--eval-docs", str(bare), "--reward", "choice").splitlines()[-1])
     with house.reader(found["run"]) as reader:
         assert "best_of_k" not in found and "has a reward to choose it by" in reader.notes()["left out: best_of_k"]
-    assert "reward.model" in house.refused("eval", *QUICK, "--eval.arms", "best_of_k", "--reward", "judge")
-    house.fine("eval", *QUICK, "--quiet", "--eval.arms", "base", "--reward", "judge")  # asks for no reward, and for no judge
+    assert "reward.model" in house.refused("eval", *QUICK, "--eval.baselines", "best_of_k", "--reward", "judge")
+    house.fine("eval", *QUICK, "--quiet", "--eval.baselines", "base", "--reward", "judge")  # asks for no reward, and for no judge
 
 
 @pytest.mark.parametrize(

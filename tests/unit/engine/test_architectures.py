@@ -29,7 +29,7 @@ from selfedit.engine.torch.engine import Torch
 from selfedit.engine.torch.plain import Plain, adopt
 from selfedit.errors import EngineError
 from selfedit.models import load
-from selfedit.opening import open_engine
+from selfedit.policy.opening import open_engine
 from selfedit.types import Adapter, LoraShape, Optimizer, SampleRequest, Sampling, ScoreRequest
 
 SIZES = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "max_position_embeddings": 256}

@@ -23,12 +23,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from selfedit.config import FakeEngine
-from selfedit.domains import exam
-from selfedit.domains.knowledge import bundled_corpus
-from selfedit.edits import STRATEGIES, build, prompts_for
 from selfedit.engine.base import Engine
 from selfedit.engine.fake import UNKNOWN, Fake, FakeTokenizer
 from selfedit.errors import ConfigError, EngineError, ModelError
+from selfedit.strategies import STRATEGIES, build, prompts_for
+from selfedit.tasks.knowledge import exam
+from selfedit.tasks.knowledge.split import bundled_corpus
 from selfedit.text import ask, says
 from selfedit.types import Adapter, Datum, Example, Optimizer, Passage, Prompt, SampleRequest, Sampling, ScoreRequest, Tokens, TrainJob, Turn
 
@@ -85,13 +85,13 @@ def test_tokenizer_gives_every_text_back(text: str) -> None:  # promise 1
 @pytest.mark.parametrize("chat", [True, False])
 def test_learns_from_passages_and_more_from_self_edits(chat: bool) -> None:  # promise 2
     engine = Fake(chat=chat)
-    arms = {"base": 0.0, "passage-only": 0.0, "implications": 0.0}
+    rows = {"base": 0.0, "passage-only": 0.0, "implications": 0.0}
     for passage in PASSAGES:
-        arms["base"] += accuracy(engine, passage, None, chat)
+        rows["base"] += accuracy(engine, passage, None, chat)
         examples = write(engine, "implications", passage, chat=chat)
-        arms["passage-only"] += accuracy(engine, passage, learn(engine, examples[-1:], chat), chat)
-        arms["implications"] += accuracy(engine, passage, learn(engine, examples, chat), chat)
-    assert arms["base"] == 0.0 < arms["passage-only"] + 0.5 < arms["implications"] < len(PASSAGES)
+        rows["passage-only"] += accuracy(engine, passage, learn(engine, examples[-1:], chat), chat)
+        rows["implications"] += accuracy(engine, passage, learn(engine, examples, chat), chat)
+    assert rows["base"] == 0.0 < rows["passage-only"] + 0.5 < rows["implications"] < len(PASSAGES)
 
 
 def test_answers_with_the_passage_in_view() -> None:  # promise 3

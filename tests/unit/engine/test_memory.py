@@ -8,7 +8,7 @@ import sys
 import pytest
 
 HOLES = """
-from selfedit.machine import tune
+from selfedit.system.process import tune
 tune()
 from selfedit.engine.torch.memory import Allocator, held
 memory, sparing = Allocator(share=0.0), Allocator(share=1.0)

@@ -15,12 +15,12 @@ from selfedit.types import (
     Artifact,
     Candidate,
     Example,
-    Kept,
     Prompt,
     Proposal,
     Question,
     Result,
     Reward,
+    Selected,
     SelfEdit,
     Task,
     Turn,
@@ -59,8 +59,8 @@ def run(ledger: Ledger, pause: Callable[[], None] = lambda: None) -> list[object
         for t in tasks:
             chosen = [p for p in proposals if p.task_id == t.id]
             step(f"round-{round}/{t.id}", Candidate, lambda t=t, chosen=chosen: [candidate(t, p) for p in chosen])
-        step(f"round-{round}/kept", Kept, lambda r=round: [Kept(t.id, r, 0) for t in tasks])
-    step("results", Result, lambda: [Result(arm, t.id, answers(t.report_questions, arm == "after"), 9) for arm in ("base", "after") for t in tasks])
+        step(f"round-{round}/kept", Selected, lambda r=round: [Selected(t.id, r, 0) for t in tasks])
+    step("results", Result, lambda: [Result(row, t.id, answers(t.report_questions, row == "after"), 9) for row in ("base", "after") for t in tasks])
     step("guards", Verdict, lambda: [Verdict("forgetting", "accept", "lost 0.1 nats of 1.0 allowed")])
     step("artifacts", Artifact, lambda: [Artifact("adapter", "adapter", "0" * 64)])
     ledger.finish("finished")

@@ -31,12 +31,12 @@ from selfedit.types import (
     Dropped,
     Example,
     JudgeReply,
-    Kept,
     Prompt,
     Proposal,
     Question,
     Result,
     Reward,
+    Selected,
     SelfEdit,
     Task,
     Turn,
@@ -77,21 +77,21 @@ def answers_to(questions: tuple[Question, ...]) -> st.SearchStrategy[tuple[Answe
     losses=st.lists(st.floats(allow_nan=False), max_size=4).map(tuple),
     verdicts=verdicts,
     artifact=st.builds(Artifact, text, text, text),
-    arm=text,
+    row=text,
     advantage=st.floats(allow_nan=False),
     metrics=st.dictionaries(text, st.floats(allow_nan=False), max_size=3),
 )
-def test_round_trip_of_every_record(task, edit, round, index, reward, data, losses, verdicts, artifact, arm, advantage, metrics):
+def test_round_trip_of_every_record(task, edit, round, index, reward, data, losses, verdicts, artifact, row, advantage, metrics):
     rewarded, reported = data.draw(answers_to(task.reward_questions)), data.draw(answers_to(task.report_questions))
     proposal = Proposal(task.id, round, index, 3, edit)
     written = {
         Task: [task],
         Proposal: [proposal],
         Candidate: [Candidate(proposal, reward, rewarded, losses, 5, verdicts)],
-        Kept: [Kept(task.id, round, index, advantage)],
-        Variant: [Variant(index, None if round % 2 else round, arm, task.title, "questions", 2, 3, 1e-3, edit.strategy, arm)],
-        Update: [Update(round, arm, index, index, losses, metrics)],
-        Result: [Result(arm, task.id, reported, 7, seed=2), Result(arm, task.id, (), 0), Result(arm, task.id, rewarded, 0, "reward")],
+        Selected: [Selected(task.id, round, index, advantage)],
+        Variant: [Variant(index, None if round % 2 else round, row, task.title, "questions", 2, 3, 1e-3, edit.strategy, row)],
+        Update: [Update(round, row, index, index, losses, metrics)],
+        Result: [Result(row, task.id, reported, 7, seed=2), Result(row, task.id, (), 0), Result(row, task.id, rewarded, 0, "reward")],
         Verdict: list(verdicts),
         Artifact: [artifact],
     }
@@ -102,8 +102,8 @@ def test_round_trip_of_every_record(task, edit, round, index, reward, data, loss
         with Reader(Path(folder) / "run") as reader:
             for kind, records in written.items():
                 assert reader.step(kind.__name__, kind) == records
-            assert [reader.tasks(), reader.proposals(round), reader.candidates(), reader.kept(round)] == list(written.values())[:4]
-            assert reader.results(arm) + reader.results(arm, "reward") == written[Result]
+            assert [reader.tasks(), reader.proposals(round), reader.candidates(), reader.selected(round)] == list(written.values())[:4]
+            assert reader.results(row) + reader.results(row, "reward") == written[Result]
             assert [reader.variants(), reader.updates(), reader.verdicts(), reader.artifacts()] == [
                 written[Variant],
                 written[Update],
@@ -139,10 +139,10 @@ def test_records_that_do_not_fit_are_refused(tmp_path: Path):
         ledger.step("tasks", Task, lambda: [task])
         with pytest.raises(LedgerError, match="'again' holds a Task that is recorded already"):
             ledger.step("again", Task, lambda: [task])
-        with pytest.raises(LedgerError, match="'kept' holds a Kept"):
-            ledger.step("kept", Kept, lambda: [Kept(task.id, 0, 0)])
-        with pytest.raises(TypeError, match="a step of Kept got a Task"):
-            ledger.step("kept", Kept, lambda: [task])
+        with pytest.raises(LedgerError, match="'kept' holds a Selected"):
+            ledger.step("kept", Selected, lambda: [Selected(task.id, 0, 0)])
+        with pytest.raises(TypeError, match="a step of Selected got a Task"):
+            ledger.step("kept", Selected, lambda: [task])
         with pytest.raises(TypeError, match="not int"):
             ledger.step("numbers", int, lambda: [1])
 
@@ -174,14 +174,14 @@ def test_answers_to_reward_questions_are_no_results(tmp_path: Path):
         task = ledger.step("tasks", Task, lambda: [made_up.task(0)])[0]
         ledger.step("round-0/base", Result, lambda: [Result("base", task.id, made_up.answers(task.reward_questions, True), 0, "reward")])
     with Reader(tmp_path / "other") as reader:
-        assert reader.arms() == reader.results() == []
+        assert reader.rows() == reader.results() == []
 
 
 def test_a_researcher_can_ask_in_sql(tmp_path: Path):
     with made_up.begin(tmp_path / "run") as ledger:
         made_up.run(ledger)
     db = sqlite3.connect(tmp_path / "run" / "ledger.db")
-    by_arm = db.execute("SELECT arm, avg(correct), count(*) FROM results JOIN answers ON result_id = results.id WHERE role = 'report' GROUP BY arm")
+    by_arm = db.execute("SELECT row, avg(correct), count(*) FROM results JOIN answers ON result_id = results.id WHERE role = 'report' GROUP BY row")
     assert sorted(by_arm.fetchall()) == [("after", 1.0, 8), ("base", 0.0, 8)]
     first_loss = db.execute("SELECT json_extract(losses, '$[0]'), json_extract(losses, '$[1]') FROM candidates WHERE reward IS NULL LIMIT 1")
     assert first_loss.fetchone() == (1 / 3, "nan")

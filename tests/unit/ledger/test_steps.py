@@ -22,7 +22,7 @@ import pytest
 from tests.unit.ledger import made_up
 
 from selfedit.errors import Interrupted, LedgerError
-from selfedit.ledger import Ledger, Reader, final_arm
+from selfedit.ledger import Ledger, Reader, final_row
 from selfedit.types import Task
 
 ROOT = Path(__file__).parents[3]
@@ -42,8 +42,8 @@ def test_a_finished_step_is_not_computed_again(tmp_path: Path):
     with Ledger.open(tmp_path / "run") as ledger:
         assert repr(made_up.run(ledger, never)) == repr(seen)  # repr: NaN is not equal to itself
         assert ledger.content_hash() == digest
-        with pytest.raises(LedgerError, match="holds Task, not Kept"):
-            ledger.step("tasks", made_up.Kept, list)
+        with pytest.raises(LedgerError, match="holds Task, not Selected"):
+            ledger.step("tasks", made_up.Selected, list)
 
 
 def test_a_failing_step_leaves_nothing(tmp_path: Path):
@@ -146,7 +146,7 @@ def test_the_status_says_how_it_ended(tmp_path: Path, error: BaseException | Non
 
 
 @pytest.mark.parametrize(
-    ("arms", "final"),
+    ("rows", "final"),
     [
         (("base", "passage_only", "after"), "after"),
         (("base", "untrained", "cold_start", "round-1", "round-2", "token_matched"), "round-2"),
@@ -156,5 +156,5 @@ def test_the_status_says_how_it_ended(tmp_path: Path, error: BaseException | Non
         (("base", "passage_only"), None),
     ],
 )
-def test_the_arm_that_a_run_is_about(arms: tuple[str, ...], final: str | None) -> None:
-    assert final_arm(arms) == final
+def test_the_arm_that_a_run_is_about(rows: tuple[str, ...], final: str | None) -> None:
+    assert final_row(rows) == final

@@ -197,7 +197,7 @@ def test_what_a_training_run_came_to(tmp_path: Path):
     task = made_up.task(0)
     with made_up.begin(tmp_path / "run") as ledger:
         ledger.step("held-out", Task, lambda: [task])
-        for arm, correct, after in (("base", False, None), ("untrained", False, 0.0), ("round-1", False, 0.0), ("round-2", True, 1.0)):
-            ledger.step(arm, Result, lambda arm=arm, correct=correct: [Result(arm, task.id, made_up.answers(task.report_questions, correct))])
+        for row, correct, after in (("base", False, None), ("untrained", False, 0.0), ("round-1", False, 0.0), ("round-2", True, 1.0)):
+            ledger.step(row, Result, lambda row=row, correct=correct: [Result(row, task.id, made_up.answers(task.report_questions, correct))])
             [summary] = runs(tmp_path)
             assert (summary.before, summary.after) == (0.0, after)

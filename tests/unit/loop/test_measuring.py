@@ -21,16 +21,16 @@ import pytest
 from tests.unit.ledger.made_up import proposal, task
 
 from selfedit.config import Recipe, parse_recipe
-from selfedit.domains.knowledge import bundled_corpus
-from selfedit.edits import pieces
 from selfedit.engine.base import Progress
 from selfedit.engine.fake import Fake
 from selfedit.errors import DataError
-from selfedit.examiner import examine
 from selfedit.ledger import Ledger, Reader
 from selfedit.loop import Loop
 from selfedit.policy import Policy
 from selfedit.rewards import texts
+from selfedit.strategies import pieces
+from selfedit.tasks.knowledge.split import bundled_corpus
+from selfedit.tasks.knowledge.tasks import examine
 from selfedit.text import contains, holding
 from selfedit.types import Completion, Passage, Question, SampleRequest, Score, ScoreRequest, Task, Trained, TrainJob, Verdict
 
@@ -206,12 +206,12 @@ def test_training_stops_where_votes_collapse(tmp_path: Path, monkeypatch: pytest
     with Reader(tmp_path / "run") as reader:
         assert [v.decision for v in reader.verdicts()] == ["stop"]
         names = [step.name for step in reader.steps()]
-        assert names[-2:] == ["round-1/guards", "evaluate/token_matched/0-0"] and "round-2/edits" not in names and "round-2" not in reader.arms()
+        assert names[-2:] == ["round-1/guards", "evaluate/token_matched/0-0"] and "round-2/edits" not in names and "round-2" not in reader.rows()
         assert dict(reader.candidates()[0].reward.parts).keys() == {"vote_share", "decided", "readable"}
 
 
 def test_every_seed_of_a_comparison_chooses_its_best_of_k_anew(tmp_path: Path) -> None:
-    engine, settings = Watched(), recipe(eval={"arms": ["best_of_k"], "seeds": 2})
+    engine, settings = Watched(), recipe(eval={"baselines": ["best_of_k"], "seeds": 2})
     with Ledger.create(tmp_path / "run", command="test", recipe=settings, environment={}) as ledger:
         Loop(Policy(engine, settings), ledger, silent).measure(bundled_corpus("heldout")[:2])
     choosing, answering = Counter(job.seed for job in engine.jobs), 2 * 2

@@ -24,7 +24,7 @@ from tests.unit.engine.tiny_engine import engine, loud, plain_logprobs, referenc
 from selfedit.config import DPO, GRPO, PPO, AlgorithmSettings, Recipe, RestEM
 from selfedit.loop.outer import _divergence, job
 from selfedit.policy import Policy
-from selfedit.types import Candidate, Kept, Prompt, Proposal, Reward, SelfEdit, TrainJob, Turn, Update
+from selfedit.types import Candidate, Prompt, Proposal, Reward, Selected, SelfEdit, TrainJob, Turn, Update
 
 
 @pytest.fixture(autouse=True)
@@ -42,7 +42,7 @@ def wrote(task: str, index: int, *texts: str, finish: Any = "stop") -> Candidate
 
 
 CANDIDATES = [wrote("a", 0, "one two", "three"), wrote("a", 1, "four five six", finish="length"), wrote("b", 0), wrote("b", 1, "seven")]
-KEPT = [Kept("a", 0, 0, 1.0), Kept("a", 0, 1, -1.0), Kept("b", 0, 0, 1.0), Kept("b", 0, 1, -1.0)]
+KEPT = [Selected("a", 0, 0, 1.0), Selected("a", 0, 1, -1.0), Selected("b", 0, 0, 1.0), Selected("b", 0, 1, -1.0)]
 
 
 def built(machine: Policy, before: Update | None = None) -> TrainJob:

@@ -153,7 +153,7 @@ REFUSED = [
     ({"propose": {"strategies": [f"s{i}" for i in range(12)], "mix": 2}}, "makes 66 combinations of 12 strategies; at most 64"),
     ({"propose": {"strategies": THREE, "pick": "policy"}, "algorithm": {"type": "bandit"}}, "algorithm bandit picks strategies itself"),
     ({"propose": {"strategies": ["self-qa+rewrite"]}, "algorithm": {"type": "archive"}}, "algorithm archive begins with single strategies"),
-    ({"algorithm": {"type": "bandit"}, "screening": {"type": "gradient"}}, "algorithm bandit needs the reward of every self-edit"),
+    ({"algorithm": {"type": "bandit"}, "prefilter": {"type": "gradient"}}, "algorithm bandit needs the reward of every self-edit"),
 ]
 
 

@@ -19,15 +19,15 @@ from typing import Any
 
 import pytest
 
-from selfedit.config import EarlyStop, Gradient, Halving, InContext, Recipe, ScreeningSettings, check_learning, parse_recipe
-from selfedit.domains.knowledge import bundled_corpus
+from selfedit.config import EarlyStop, Gradient, Halving, InContext, PrefilterSettings, Recipe, check_learning, parse_recipe
 from selfedit.engine.base import Progress
 from selfedit.engine.fake import Fake
 from selfedit.errors import ConfigError
 from selfedit.ledger import Ledger, Reader
 from selfedit.loop import Loop
-from selfedit.loop.screening import best, in_view
+from selfedit.loop.prefilter import best, in_view
 from selfedit.policy import Policy
+from selfedit.tasks.knowledge.split import bundled_corpus
 from selfedit.types import Example, Proposal, Rating, SelfEdit, Task, Trained, TrainJob
 
 MIXED = ("passage-only", "self-qa", "key-facts", "span-qa")
@@ -45,12 +45,12 @@ class Watched(Fake):
         return super().train(jobs, progress)
 
 
-def recipe(screen: ScreeningSettings, reward: str = "likelihood") -> Recipe:
-    values = {"screening": screen.model_dump(), "engine": {"type": "fake"}, "reward": {"type": reward}}
+def recipe(screen: PrefilterSettings, reward: str = "likelihood") -> Recipe:
+    values = {"prefilter": screen.model_dump(), "engine": {"type": "fake"}, "reward": {"type": reward}}
     return parse_recipe(values | {"propose": {"candidates": 4, "strategies": MIXED}, "chunk": 5, "inner": {"epochs": 6}})
 
 
-def learn(folder: Path, screen: ScreeningSettings, engine: Fake | None = None, reward: str = "likelihood") -> Fake:
+def learn(folder: Path, screen: PrefilterSettings, engine: Fake | None = None, reward: str = "likelihood") -> Fake:
     settings, engine = recipe(screen, reward), engine or Watched()
     with Ledger.create(folder, command="learn", recipe=settings, environment={}) as ledger:
         Loop(Policy(engine, settings), ledger, lambda title: nullcontext(lambda done, total: None)).learn(bundled_corpus("heldout")[:3])
@@ -63,7 +63,7 @@ def test_successive_halving(tmp_path: Path) -> None:  # promises 1, 2
     assert isinstance(engine, Watched)
     assert engine.epochs[:-3] == [1] * 12 + [3] * 6 + [6] * 3  # 3 tasks of 4, of 2, of 1; then the final three of `compare`
     with Reader(tmp_path / "run") as reader:
-        ratings, candidates, kept = reader.ratings(), reader.candidates(), reader.kept()
+        ratings, candidates, kept = reader.ratings(), reader.candidates(), reader.selected()
         assert [step.name for step in reader.steps() if "halving" in step.name] == [
             f"round-0/halving-{r}" for r in ("0-0", "0-1", "0-2", "1-0", "1-1")
         ]
@@ -77,7 +77,7 @@ def test_successive_halving(tmp_path: Path) -> None:  # promises 1, 2
 
 
 @pytest.mark.parametrize("screen", [Halving(), EarlyStop(), Gradient(), InContext()], ids=lambda s: s.type)
-def test_resumed_is_uninterrupted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, screen: ScreeningSettings) -> None:  # promise 2
+def test_resumed_is_uninterrupted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, screen: PrefilterSettings) -> None:  # promise 2
     learn(tmp_path / "whole", screen)
     monkeypatch.setattr("selfedit.loop.rounds.algorithms.select", lambda *args: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
@@ -115,7 +115,7 @@ def test_in_context_shows_the_edit_alone(tmp_path: Path) -> None:  # promise 4
 
 
 @pytest.mark.parametrize("screen", [Halving(), Gradient(), InContext()], ids=lambda s: s.type)
-def test_a_choice_is_rated_as_a_choice(tmp_path: Path, screen: ScreeningSettings) -> None:
+def test_a_choice_is_rated_as_a_choice(tmp_path: Path, screen: PrefilterSettings) -> None:
     learn(tmp_path / "run", screen, reward="choice")
     with Reader(tmp_path / "run") as reader:
         ratings = [rating.value for rating in reader.ratings()]
@@ -141,20 +141,20 @@ def test_settings_that_do_not_fit() -> None:  # promise 6
         ({"type": "halving", "rungs": [1, 9]}, "trains for 9 epochs, and inner.epochs is 6"),
     ):
         with pytest.raises(ConfigError, match=said):
-            check_learning(parse_recipe({"screening": screen}))
-    with pytest.raises(ConfigError, match=r"screening.rungs: rungs are epochs, at least 1, each more than the one before"):
-        parse_recipe({"screening": {"type": "halving", "rungs": [2, 1]}})
-    with pytest.raises(ConfigError, match=r"screening.rungs is no setting of gradient, which has type, keep, measure"):
-        parse_recipe({"screening": {"type": "gradient", "rungs": [1]}})
-    with pytest.raises(ConfigError, match=r"screening.keep is 1, too few for algorithm rest_em: it learns from at least 2 of a task"):
-        parse_recipe({"screening": {"type": "halving", "keep": 1}, "algorithm": {"type": "rest_em", "keep": 2}})
-    with pytest.raises(ConfigError, match=r"screening\.type gradient rates by right answers, and reward majority goes by none"):
-        parse_recipe({"screening": {"type": "gradient"}, "reward": {"type": "majority"}})
-    with pytest.raises(ConfigError, match=r"screening.keep is 1, too few for algorithm grpo"):
-        parse_recipe({"screening": {"type": "in_context", "keep": 1}, "algorithm": {"type": "grpo"}})
+            check_learning(parse_recipe({"prefilter": screen}))
+    with pytest.raises(ConfigError, match=r"prefilter.rungs: rungs are epochs, at least 1, each more than the one before"):
+        parse_recipe({"prefilter": {"type": "halving", "rungs": [2, 1]}})
+    with pytest.raises(ConfigError, match=r"prefilter.rungs is no setting of gradient, which has type, keep, measure"):
+        parse_recipe({"prefilter": {"type": "gradient", "rungs": [1]}})
+    with pytest.raises(ConfigError, match=r"prefilter.keep is 1, too few for algorithm rest_em: it learns from at least 2 of a task"):
+        parse_recipe({"prefilter": {"type": "halving", "keep": 1}, "algorithm": {"type": "rest_em", "keep": 2}})
+    with pytest.raises(ConfigError, match=r"prefilter\.type gradient rates by right answers, and reward majority goes by none"):
+        parse_recipe({"prefilter": {"type": "gradient"}, "reward": {"type": "majority"}})
+    with pytest.raises(ConfigError, match=r"prefilter.keep is 1, too few for algorithm grpo"):
+        parse_recipe({"prefilter": {"type": "in_context", "keep": 1}, "algorithm": {"type": "grpo"}})
     with pytest.raises(ConfigError, match="algorithm evolve trains whole populations"):
-        parse_recipe({"screening": {"type": "early_stop"}, "algorithm": {"type": "evolve"}})
+        parse_recipe({"prefilter": {"type": "early_stop"}, "algorithm": {"type": "evolve"}})
     with pytest.raises(ConfigError, match="archive tries out numbers of epochs itself"):
-        parse_recipe({"screening": {"type": "early_stop"}, "algorithm": {"type": "archive"}})
+        parse_recipe({"prefilter": {"type": "early_stop"}, "algorithm": {"type": "archive"}})
     with pytest.raises(ConfigError, match="there is no screen 'luck'"):
-        parse_recipe({"trials": {"screens": ["luck"]}})
+        parse_recipe({"reliability": {"screens": ["luck"]}})

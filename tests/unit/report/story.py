@@ -15,12 +15,12 @@ from selfedit.types import (
     Candidate,
     Dropped,
     Example,
-    Kept,
     Prompt,
     Proposal,
     Question,
     Result,
     Reward,
+    Selected,
     SelfEdit,
     Task,
     Turn,
@@ -39,7 +39,7 @@ TITLES = [
     "Bells of Rostov",
 ]
 KINDS = ("given", "written", "cloze")
-ARMS = {"base": 0.08, "passage_only": 0.22, "token_matched": 0.29, "after": 0.52, "best_of_k": 0.58}
+BASELINES = {"base": 0.08, "passage_only": 0.22, "token_matched": 0.29, "after": 0.52, "best_of_k": 0.58}
 TRAINING_ARMS = {"base": 0.08, "passage_only": 0.22, "untrained": 0.3, "round-1": 0.45, "round-2": 0.7}
 ROUNDS, CANDIDATES, QUESTIONS, SEEDS, SENTENCES = 2, 4, 6, 2, 9
 
@@ -57,8 +57,8 @@ def tell(folder: Path, *, only: Sequence[str] = ("tasks", "edits", "results", "g
             for round in range(ROUNDS):
                 edits(ledger, tasks, round, chance)
         if "results" in only:
-            for arm, skill in ARMS.items():
-                ledger.step(f"results/{arm}", Result, lambda arm=arm, skill=skill: [result(arm, t, skill, chance) for t in tasks])
+            for row, skill in BASELINES.items():
+                ledger.step(f"results/{row}", Result, lambda row=row, skill=skill: [result(row, t, skill, chance) for t in tasks])
         if "guards" in only:
             verdicts = [
                 Verdict("forgetting", "accept", "lost 0.12 nats a token on general knowledge, 1.00 allowed"),
@@ -71,17 +71,17 @@ def tell(folder: Path, *, only: Sequence[str] = ("tasks", "edits", "results", "g
             ledger.finish("finished")
 
 
-def tell_training(folder: Path, arms: dict[str, float] = TRAINING_ARMS) -> None:
+def tell_training(folder: Path, rows: dict[str, float] = TRAINING_ARMS) -> None:
     """Write a run that trained a policy, measured on documents of its own."""
     chance = random.Random(6)
     with Ledger.create(folder, command="selfedit train", recipe=Recipe(rounds=ROUNDS), environment={"python": "3.12.1"}) as ledger:
         tasks = ledger.step("tasks", Task, lambda: [task(number, title, chance) for number, title in enumerate(TITLES)])
         held_out = ledger.step("held-out", Task, lambda: [task(100 + number, f"Held out {number}", chance) for number in range(8)])
-        for arm, skill in arms.items():
-            if arm.startswith("round-"):
-                edits(ledger, tasks, int(arm[-1]) - 1, chance)
-            step = {"base": "base", "passage_only": "passage-only"}.get(arm, f"evaluate/{arm}")
-            ledger.step(step, Result, lambda arm=arm, skill=skill: [result(arm, t, skill, chance) for t in held_out])
+        for row, skill in rows.items():
+            if row.startswith("round-"):
+                edits(ledger, tasks, int(row[-1]) - 1, chance)
+            step = {"base": "base", "passage_only": "passage-only"}.get(row, f"evaluate/{row}")
+            ledger.step(step, Result, lambda row=row, skill=skill: [result(row, t, skill, chance) for t in held_out])
         ledger.finish("finished")
 
 
@@ -113,7 +113,7 @@ def edits(ledger: Ledger, tasks: list[Task], round: int, chance: random.Random) 
 
         groups += ledger.step(f"round-{round}/candidates-{chunk}", Candidate, train)
     best = [max((c for c in groups if c.proposal.task_id == t.id and c.reward.value is not None), key=lambda c: c.reward.value or 0.0) for t in tasks]
-    ledger.step(f"round-{round}/kept", Kept, lambda: [Kept(c.proposal.task_id, round, c.proposal.index) for c in best])
+    ledger.step(f"round-{round}/kept", Selected, lambda: [Selected(c.proposal.task_id, round, c.proposal.index) for c in best])
 
 
 def proposal(task: Task, round: int, index: int) -> Proposal:
@@ -155,11 +155,11 @@ def answers(questions: tuple[Question, ...], skill: float, chance: random.Random
     return tuple(answer(question) for question in questions)
 
 
-def result(arm: str, task: Task, skill: float, chance: random.Random) -> Result:
-    tokens = {"base": 0, "passage_only": 18_400, "best_of_k": chance.randint(2500, 3300)}.get(arm, 92_300)
+def result(row: str, task: Task, skill: float, chance: random.Random) -> Result:
+    tokens = {"base": 0, "passage_only": 18_400, "best_of_k": chance.randint(2500, 3300)}.get(row, 92_300)
     if task.title.startswith("Held out") and tokens:
-        tokens = chance.randint(400, 700) if arm == "passage_only" else chance.randint(2500, 3300)
-    return Result(arm, task.id, answers(task.report_questions, skill, chance), tokens)
+        tokens = chance.randint(400, 700) if row == "passage_only" else chance.randint(2500, 3300)
+    return Result(row, task.id, answers(task.report_questions, skill, chance), tokens)
 
 
 if __name__ == "__main__":

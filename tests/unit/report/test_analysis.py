@@ -1,7 +1,7 @@
 """What the page and the files say of the self-edits is what the ledger holds.
 
-1. Columns are the rounds and the arms in their order; a document counts once; changes are paired by document; novelty is against earlier columns.
-2. Of the arm `untrained` only the self-edits are looked at that it answers with. Where the policy picks, changes begin with its own first picks.
+1. Columns are the rounds and the rows in their order; a document counts once; changes are paired by document; novelty is against earlier columns.
+2. Of the row `untrained` only the self-edits are looked at that it answers with. Where the policy picks, changes begin with its own first picks.
 3. Where longer self-edits were made to have higher rewards, that is said, first in words; where nothing differs, that is.
    In an evaluation that is asked of what `best_of_k` chose from, never across seeds.
 4. Edge cases read well: nothing written, one candidate, one document, no reward, no results yet, runs without self-edits.
@@ -20,12 +20,12 @@ import pytest
 from tests.unit.report.story import HOSTILE
 from tests.unit.report.test_report import Page
 
-from selfedit import stats
 from selfedit.config import AlgorithmSettings, Archive, Bandit, Recipe, RestEM
 from selfedit.ledger import Ledger, Reader
 from selfedit.report import write, write_analysis
 from selfedit.report.analysis import Analysis, review
 from selfedit.report.findings import as_analysis, change, figure, sentences
+from selfedit.study import statistics as stats
 from selfedit.types import Answer, Candidate, Dropped, Example, Interval, Prompt, Proposal, Question, Result, Reward, SelfEdit, Task, Turn
 
 WORDS = [f"word{number}" for number in range(20)]
@@ -45,7 +45,7 @@ def longer(column: int, task: int, k: int) -> SelfEdit:
     return edit(5 + 4 * column + k + task % 2, start=task)
 
 
-def told(
+def max_t_pvalues(
     folder: Path,
     write: Write = longer,
     score: Score = lambda column, task, k: 0.1 * k,
@@ -54,16 +54,16 @@ def told(
     K: int = 3,
     rounds: int = 2,
     held: bool = True,
-    arms: Sequence[str] = (),
+    rows: Sequence[str] = (),
     algorithm: AlgorithmSettings | None = None,
 ) -> Analysis:
-    arms = arms or (["untrained", *(f"round-{number + 1}" for number in range(rounds))] if held else [])
+    rows = rows or (["untrained", *(f"round-{number + 1}" for number in range(rounds))] if held else [])
     tasks = [Task(f"{part}-{t}", HOSTILE, "Passage.", (), (Question(f"{part} {t}?", "yes"),)) for part in ("learn", "held") for t in range(T)]
     with Ledger.create(folder, command="train", recipe=Recipe(algorithm=algorithm or RestEM()), environment={}) as ledger:
         ledger.step("tasks", Task, lambda: tasks[:T])
         ledger.step("held-out", Task, lambda: tasks[T:])
-        for n, arm in enumerate(arms):
-            ledger.step(f"evaluate/{arm}/edits/0-0", Proposal, lambda n=n: [Proposal(f"held-{t}", n, 0, 0, write(n, t, 0)) for t in range(T)])
+        for n, row in enumerate(rows):
+            ledger.step(f"evaluate/{row}/edits/0-0", Proposal, lambda n=n: [Proposal(f"held-{t}", n, 0, 0, write(n, t, 0)) for t in range(T)])
         for r in range(rounds):
             proposals = [Proposal(f"learn-{t}", r, k, 0, write(r, t, k)) for t in range(T) for k in range(K)]
             ledger.step(f"round-{r}/edits", Proposal, lambda proposals=proposals: proposals)
@@ -78,7 +78,7 @@ def told(
 
 
 def test_columns_are_those_of_the_ledger(tmp_path: Path) -> None:  # promise 1
-    found = told(tmp_path / "run")
+    found = max_t_pvalues(tmp_path / "run")
     assert found.held_out and found.rounds and found.view is found.held_out and found.changing
     assert [c.name for c in found.held_out.columns] == ["untrained", "round-1", "round-2"]
     assert [c.tick for c in found.held_out.columns] == ["0", "1", "2"] and [c.tick for c in found.rounds.columns] == ["0", "1"]
@@ -86,7 +86,7 @@ def test_columns_are_those_of_the_ledger(tmp_path: Path) -> None:  # promise 1
     lengths = [[5 + 4 + 1 + t % 2] for t in range(7)]  # the mean of three candidates in the second round
     assert found.rounds.columns[1].values["words"] == stats.interval(lengths, shares=False)
     change = found.held_out.changes["words"]
-    assert change.interval == Interval(8, 8, 8, 7) and change.sure and change.p == pytest.approx(2 / 128)
+    assert change.interval == Interval(8, 8, 8, 7) and change.significant and change.p == pytest.approx(2 / 128)
     novelty = [c.values["novelty"] for c in found.held_out.columns]
     assert novelty[0] is None and novelty[1] is not None
     # of 5 + t % 2 words, then 4 more at the end: 3 + t % 2 trigrams of 7 + t % 2
@@ -103,8 +103,8 @@ def test_the_untrained_arm_is_the_strategy_it_answers_with(tmp_path: Path) -> No
         ledger.step("evaluate/untrained/edits/0-0", Proposal, lambda: edits)
         with Reader(tmp_path / "run") as reader:  # not answered yet: the first
             before = review(reader)
-        for arm, said in (*answers.items(), ("untrained", "this")):
-            ledger.step(f"evaluate/{arm}/0-0", Result, lambda arm=arm, said=said: [Result(arm, "t", (Answer(task.report_questions[0], said, True),))])
+        for row, said in (*answers.items(), ("untrained", "this")):
+            ledger.step(f"evaluate/{row}/0-0", Result, lambda row=row, said=said: [Result(row, "t", (Answer(task.report_questions[0], said, True),))])
     with Reader(tmp_path / "run") as reader:
         after = review(reader)
     assert before and after and before.view.columns[0].strategies == {"self-qa": 1} and after.view.columns[0].strategies == {"key-facts": 1}
@@ -115,14 +115,14 @@ def test_changes_begin_with_what_the_policy_picked(tmp_path: Path) -> None:  # p
     def picked(column: int, task: int, k: int) -> SelfEdit:
         return edit((30, 5, 9)[column] + k + task % 2, start=task)  # the best strategy's are long
 
-    found = told(tmp_path / "run", picked, rounds=1, arms=("untrained", "untrained_picks", "round-1"))
+    found = max_t_pvalues(tmp_path / "run", picked, rounds=1, rows=("untrained", "untrained_picks", "round-1"))
     assert found.held_out and found.rounds and found.view.start == 1
     assert [(c.label, c.tick) for c in found.held_out.columns] == [("Untrained", "0"), ("Untrained picks", "picks"), ("After round 1", "1")]
     assert found.held_out.changes["words"].interval == Interval(4, 4, 4, 7) and found.rounds.columns[0].tick == "picks"
     assert sentences(found)[0].startswith("From “untrained picks” to “after round 1”") and "longer (words 5 → 9)" in sentences(found)[0]
     page = Page(write(tmp_path / "run").read_text(encoding="utf-8")).text
     assert "Last less “untrained picks”" in page and "by strategies that it picked" in page
-    only = told(tmp_path / "only", picked, rounds=0, arms=("untrained", "untrained_picks"))
+    only = max_t_pvalues(tmp_path / "only", picked, rounds=0, rows=("untrained", "untrained_picks"))
     assert only.view.start == 0 and only.view.changes["words"].interval == Interval(-25, -25, -25, 7)
 
 
@@ -154,7 +154,7 @@ def test_an_evaluation_goes_by_what_was_chosen_from(tmp_path: Path) -> None:  # 
 
 @pytest.mark.parametrize(("algorithm", "first"), [(Bandit(), "Round 1"), (Archive(), "Strategy 1")])
 def test_of_a_search(tmp_path: Path, algorithm: Bandit | Archive, first: str) -> None:  # promise 6
-    found = told(tmp_path / "run", arms=("untrained", "best_strategy"), algorithm=algorithm)
+    found = max_t_pvalues(tmp_path / "run", rows=("untrained", "best_strategy"), algorithm=algorithm)
     assert found.search == algorithm.type and found.rounds and found.rounds.columns[0].label == first
     assert [c.tick for c in found.rounds.columns] == ["#1", "#2"] and [c.tick for c in found.view.columns] == ["0", "best"]
     page = Page(write(tmp_path / "run").read_text(encoding="utf-8")).text
@@ -178,26 +178,26 @@ def test_learning_documents_searches_nothing(tmp_path: Path) -> None:  # promise
 
 
 def test_what_goes_with_reward(tmp_path: Path) -> None:  # promise 3
-    found = told(tmp_path / "run")
-    assert found.rewards["words"].interval == Interval(1, 1, 1, 14) and found.rewards["words"].sure and found.groups == 14
+    found = max_t_pvalues(tmp_path / "run")
+    assert found.rewards["words"].interval == Interval(1, 1, 1, 14) and found.rewards["words"].significant and found.groups == 14
     changed, rewarded = sentences(found)
     assert changed.startswith(
         "From “untrained” to “after round 2”, self-edits about held-out documents became longer as written (words written 5 → 13)"
     )
     assert rewarded.startswith("Among the self-edits of a document, higher rewards went to those that are ") and "longer (words +1.00)" in rewarded
-    found = told(tmp_path / "other", score=lambda column, task, k: -0.1 * k)
+    found = max_t_pvalues(tmp_path / "other", score=lambda column, task, k: -0.1 * k)
     assert "shorter (words −1.00)" in sentences(found)[1]
 
 
 def test_nothing_that_can_be_told(tmp_path: Path) -> None:  # promise 3
-    same = told(tmp_path / "same", lambda column, task, k: edit(6 + k), lambda column, task, k: ((k + task) % 3) * 0.1)
+    same = max_t_pvalues(tmp_path / "same", lambda column, task, k: edit(6 + k), lambda column, task, k: ((k + task) % 3) * 0.1)
     assert sentences(same) == [
         "From “untrained” to “after round 2”, self-edits about held-out documents changed in no property that can be told from chance.",
         "No property of a self-edit goes with its reward so that it can be told from chance (14 groups of self-edits).",
     ]
-    assert "No two rewards of a document differ" in sentences(told(tmp_path / "tied", score=lambda column, task, k: 0.5))[1]
-    few = told(tmp_path / "few", T=2)
-    assert "from 2 documents nothing can, it takes six" in sentences(few)[0] and not any(t.sure for t in few.rewards.values())
+    assert "No two rewards of a document differ" in sentences(max_t_pvalues(tmp_path / "tied", score=lambda column, task, k: 0.5))[1]
+    few = max_t_pvalues(tmp_path / "few", T=2)
+    assert "from 2 documents nothing can, it takes six" in sentences(few)[0] and not any(t.significant for t in few.rewards.values())
 
 
 @pytest.mark.parametrize(
@@ -214,7 +214,7 @@ def test_nothing_that_can_be_told(tmp_path: Path) -> None:  # promise 3
     ],
 )
 def test_edge_cases_read_well(tmp_path: Path, write_one: Write, score: Score, shape: dict[str, int], said: str) -> None:  # promise 4
-    found = told(tmp_path / "run", write_one, score, **shape)
+    found = max_t_pvalues(tmp_path / "run", write_one, score, **shape)
     page = Page(write(tmp_path / "run").read_text(encoding="utf-8"))
     assert said in page.text
     assert ("What changed in the self-edits" in page.text) == found.changing
@@ -230,7 +230,7 @@ def test_runs_without_self_edits(tmp_path: Path) -> None:  # promise 4
 
 
 def test_the_page(tmp_path: Path) -> None:  # promise 5
-    found = told(
+    found = max_t_pvalues(
         tmp_path / "run", lambda column, task, k: edit(5 + 4 * column + k, HOSTILE if k else "key-facts", [f"the passage has no {HOSTILE!r}"])
     )
     page = Page(write(tmp_path / "run").read_text(encoding="utf-8"))
@@ -250,7 +250,7 @@ def test_the_page(tmp_path: Path) -> None:  # promise 5
 
 
 def test_the_highest_and_the_lowest(tmp_path: Path) -> None:  # promise 5
-    found = told(tmp_path / "run", score=lambda column, task, k: None if k == 1 else 0.1 * k * (1 + (task == 4)) - column)
+    found = max_t_pvalues(tmp_path / "run", score=lambda column, task, k: None if k == 1 else 0.1 * k * (1 + (task == 4)) - column)
     assert found.extremes and found.extremes[0].id == "learn-4"
     assert [(s.label, s.reward) for s in found.extremes[1]] == [
         ("Round 1, lowest reward", 0),

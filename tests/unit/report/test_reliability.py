@@ -21,15 +21,15 @@ import numpy as np
 import pytest
 
 from selfedit.config import Recipe, parse_recipe
-from selfedit.domains.knowledge import bundled_corpus
 from selfedit.engine.base import Progress
 from selfedit.engine.fake import Fake
 from selfedit.ledger import Ledger, Reader
 from selfedit.loop import Loop
 from selfedit.policy import Policy
-from selfedit.reliability import best_of, icc, spearman
 from selfedit.report import write
 from selfedit.report.reliability import Trust, as_json, review, sentence, verdict
+from selfedit.study.reliability import best_of, icc, spearman
+from selfedit.tasks.knowledge.split import bundled_corpus
 from selfedit.types import Answer, Candidate, Interval, Proposal, Question, Rating, Result, Reward, SelfEdit, Task, Trained, TrainJob
 
 T, K, S, Q = 4, 3, 2, 2
@@ -49,7 +49,9 @@ def tell(folder: Path, failed: Sequence[int] = (), logprobs: bool = True, before
         answers = tuple(Answer(asked[t][q], "said", bool(marks[s, q]), -1.0 + marks[s, q] if logprobs else None) for s in range(S) for q in range(Q))
         return Candidate(p, Reward(float(marks.mean()), "correctness"), answers, tokens=600)
 
-    with Ledger.create(folder, command="eval", recipe=parse_recipe({"trials": {"seeds": S}, "reward": {"type": reward}}), environment={}) as ledger:
+    with Ledger.create(
+        folder, command="eval", recipe=parse_recipe({"reliability": {"seeds": S}, "reward": {"type": reward}}), environment={}
+    ) as ledger:
         ledger.step("tasks", Task, lambda: tasks)
         known = before if logprobs else None
         ledger.step(
@@ -169,7 +171,7 @@ def test_a_whole_run(tmp_path: Path) -> None:  # promise 5
         {
             "engine": {"type": "fake"},
             "propose": {"candidates": 4, "strategies": ["self-qa", "key-facts"]},
-            "trials": {"seeds": 3},
+            "reliability": {"seeds": 3},
             "reward": {"type": "likelihood"},
         }
     )

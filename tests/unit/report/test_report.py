@@ -25,13 +25,13 @@ from pathlib import Path
 import pytest
 from tests.unit.report import story
 
-from selfedit import stats
 from selfedit.config import Propose, Recipe
 from selfedit.errors import LedgerError
 from selfedit.ledger import Ledger, Reader
 from selfedit.report import write
 from selfedit.report.comparison import compare
 from selfedit.report.words import percent, percent_range, points, points_range, signed
+from selfedit.study import statistics as stats
 from selfedit.types import Candidate, Example, Prompt, Proposal, Reward, SelfEdit, Task, Turn
 
 VOID = {"meta", "wbr", "br", "img", "link", "input", "hr"}
@@ -56,7 +56,7 @@ class Page(HTMLParser):
         if tag not in VOID:
             self._open.append(tag)
         if tag == "tr":
-            self._arm = dict(attrs).get("data-arm") or ""
+            self._arm = dict(attrs).get("data-row") or ""
         if tag == "script":
             self.scripts.append((dict(attrs), ""))
 
@@ -93,22 +93,22 @@ def page(run: Path) -> Page:
     return Page(write(run).read_text(encoding="utf-8"))
 
 
-def marks(folder: Path, arm: str) -> list[list[float]]:
+def marks(folder: Path, row: str) -> list[list[float]]:
     db = sqlite3.connect(folder / "ledger.db")
-    query = "SELECT task_id, correct FROM results JOIN answers ON result_id = results.id WHERE arm = ? AND role = 'report' ORDER BY answers.id"
+    query = "SELECT task_id, correct FROM results JOIN answers ON result_id = results.id WHERE row = ? AND role = 'report' ORDER BY answers.id"
     groups: dict[str, list[float]] = {}
-    for task_id, correct in db.execute(query, (arm,)):
+    for task_id, correct in db.execute(query, (row,)):
         groups.setdefault(task_id, []).append(correct)
     db.close()
     return list(groups.values())
 
 
 def test_numbers_are_those_of_the_ledger(run: Path, page: Page):
-    for arm in story.ARMS:
-        found = stats.interval(marks(run, arm))
-        assert percent(found.mean) in page.rows[arm]
-        assert percent_range(found) in page.rows[arm]
-        assert str(found.n) in page.rows[arm]
+    for row in story.BASELINES:
+        found = stats.interval(marks(run, row))
+        assert percent(found.mean) in page.rows[row]
+        assert percent_range(found) in page.rows[row]
+        assert str(found.n) in page.rows[row]
     for baseline in ("base", "passage_only", "token_matched"):
         difference = stats.paired_difference(marks(run, "after"), marks(run, baseline))
         assert points(difference.mean) in page.rows["after"]
@@ -127,8 +127,8 @@ def test_numbers_are_those_of_the_ledger(run: Path, page: Page):
 def test_figures_hold_the_numbers(run: Path, page: Page):
     drawn = {attrs["data-figure"]: json.loads(text) for attrs, text in page.scripts if "data-figure" in attrs}
     told = {name for name in drawn if not name.startswith("figure-property-")}
-    assert told == {"figure-arms", "figure-gains", "figure-documents", "figure-rewards", "figure-rounds", "figure-with-reward"}
-    assert drawn["figure-arms"]["data"][0]["x"] == [100 * stats.interval(marks(run, arm)).mean for arm in story.ARMS]
+    assert told == {"figure-rows", "figure-gains", "figure-documents", "figure-rewards", "figure-rounds", "figure-with-reward"}
+    assert drawn["figure-rows"]["data"][0]["x"] == [100 * stats.interval(marks(run, row)).mean for row in story.BASELINES]
     db = sqlite3.connect(run / "ledger.db")
     recorded = sorted(value for (value,) in db.execute("SELECT reward FROM candidates WHERE reward IS NOT NULL"))
     db.close()
@@ -200,15 +200,15 @@ def test_a_training_run(training: Path):
     assert "the policy after 2 rounds of training" in page.rows["round-2"]
     assert "on the passage alone" in page.rows["passage_only"]
     assert "for each document" in page.rows["untrained"]
-    assert [attrs["data-arm"] for tag, attrs in page.tags if tag == "tr" and attrs.get("class") == "final"] == ["round-2"]
-    for arm in story.TRAINING_ARMS:
-        assert percent(stats.interval(marks(training, arm)).mean) in page.rows[arm]
+    assert [attrs["data-row"] for tag, attrs in page.tags if tag == "tr" and attrs.get("class") == "final"] == ["round-2"]
+    for row in story.TRAINING_ARMS:
+        assert percent(stats.interval(marks(training, row)).mean) in page.rows[row]
     for baseline in ("base", "passage_only", "untrained"):
         assert points(stats.paired_difference(marks(training, "round-2"), marks(training, baseline)).mean) in page.rows["round-2"]
     headline = page.text[: page.text.index("The comparison")]
     assert "The model learned to write better self-edits." in headline
     assert "On 48 held-out questions about 8 documents that the policy never learned from" in headline
-    stages = [percent(stats.interval(marks(training, arm)).mean) for arm in ("base", "passage_only", "untrained", "round-2")]
+    stages = [percent(stats.interval(marks(training, row)).mean) for row in ("base", "passage_only", "untrained", "round-2")]
     places = [headline.index(stage) for stage in stages]
     assert places == sorted(places)
     difference = stats.paired_difference(marks(training, "round-2"), marks(training, "untrained"))
@@ -219,7 +219,7 @@ def test_a_training_run(training: Path):
 
 
 @pytest.mark.parametrize(
-    ("arms", "verdict"),
+    ("rows", "verdict"),
     [
         ({"base": 0.1, "passage_only": 0.2, "untrained": 0.3, "round-1": 0.3}, "No change of its self-edits that can be told from chance."),
         ({"base": 0.1, "passage_only": 0.2, "untrained": 0.9, "round-1": 0.2}, "Its self-edits got worse."),
@@ -231,8 +231,8 @@ def test_a_training_run(training: Path):
         ({"base": 0.1, "untrained": 0.2, "best_strategy": 0.9}, "A better way to write self-edits was found."),
     ],
 )
-def test_what_training_came_to(tmp_path: Path, arms: dict[str, float], verdict: str):
-    story.tell_training(tmp_path / "run", arms)
+def test_what_training_came_to(tmp_path: Path, rows: dict[str, float], verdict: str):
+    story.tell_training(tmp_path / "run", rows)
     assert verdict in Page(write(tmp_path / "run").read_text(encoding="utf-8")).text
 
 
@@ -249,7 +249,7 @@ def test_a_policy_that_picks(tmp_path: Path):
     assert percent(stats.interval(marks(folder, "untrained")).mean) not in headline
     cold = stats.paired_difference(marks(folder, "cold_start"), marks(folder, "untrained_picks"))
     with Reader(folder) as reader:
-        found = compare(reader.tasks(), [result for result in reader.results() if result.arm in ("untrained", "untrained_picks")])
+        found = compare(reader.tasks(), [result for result in reader.results() if result.row in ("untrained", "untrained_picks")])
     assert found.final == "untrained" and [gain.over.name for gain in found.gains] == ["untrained_picks"]
     assert "Against “untrained picks”" in page.text and points(cold.mean) in page.rows["cold_start"]
 

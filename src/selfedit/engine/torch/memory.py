@@ -1,6 +1,6 @@
 """Freed memory goes back to the system when too much of it has gathered.
 
-`selfedit.machine` has the allocator keep what is freed, because fetching it again is slow. But ragged batches ask for blocks of ever other sizes, and
+`selfedit.system.process` has the allocator keep what is freed, because fetching it again is slow. But ragged batches ask for blocks of ever other sizes, and
 leave holes that the next ones do not fit: in a long run what is kept grows without end, to many times what is in use.
 """
 

@@ -1,0 +1,1 @@
+"""selfedit inside other trainers and harnesses."""

@@ -1,0 +1,1 @@
+"""The process and the machine: settings, interrupts, environment, console, doctor."""
