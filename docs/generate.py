@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import difflib
 import inspect
@@ -13,17 +14,15 @@ import re
 import sys
 from collections.abc import Iterator
 from contextlib import redirect_stdout
+from importlib import import_module
 from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from pydantic import BaseModel
 
-from selfedit import config, errors, models
+from selfedit import config, errors, models, parts
 from selfedit.config.toml import words_of
-from selfedit.report import comparison
-from selfedit.rewards import REWARDS
-from selfedit.strategies import STRATEGIES
 
 PAGE = Path(__file__).with_name("reference.md")
 
@@ -36,8 +35,8 @@ Written from the code by `make docs`; `make check` fails when it is out of date.
 
 
 def page() -> str:
-    parts = (HEAD, commands(), recipe(), strategies(), rewards(), rows(), packaged_models(), exit_codes())
-    return "\n".join(part.strip() + "\n" for part in parts)
+    sections = (HEAD, commands(), recipe(), all_parts(), packaged_models(), exit_codes())
+    return "\n".join(section.strip() + "\n" for section in sections)
 
 
 # ------------------------------------------------------------ commands
@@ -50,43 +49,42 @@ def commands() -> str:
 
 
 def command(name: str) -> str:
-    """A command's help as a section: its words, its arguments as a table. Flags that are keys of the recipe are left to the recipe."""
-    head, *panels = re.split(r"^╭─ (.+?) ─+╮\n", help_of(name, "--help"), flags=re.MULTILINE)
-    usage, _, about = head.strip().partition("\n\n")
-    lines = [
-        f"### selfedit {name}",
-        "",
-        "```text",
-        usage.removeprefix("usage: "),
-        "",
-        about.strip(),
-        "```",
-        "",
-        "| argument | meaning |",
-        "|---|---|",
+    """A command as a section: its words, its arguments as a table. Flags that are keys of the recipe are left to the recipe."""
+    import tyro
+
+    from selfedit.cli import COMMANDS
+    from selfedit.cli.flags import with_flags
+    from selfedit.cli.parse import CONFIG
+
+    module, kind = COMMANDS[name]
+    made = with_flags(getattr(import_module(f"selfedit.cli.{module}"), kind), [])
+    parser = tyro.extras.get_parser(made, prog=f"selfedit {name}", config=CONFIG)
+    lines = [f"### selfedit {name}", "", "```text", inspect.getdoc(made) or "", "```", "", "| argument | meaning |", "|---|---|"]
+    own = [action for action in parser._actions if action.dest != "help" and flag_of(action).split(".")[0] not in config.Recipe.model_fields]
+    lines += [
+        f"| `{argument(action)}` | {one_line(re.sub(chr(27) + '.*?m', '', action.help or '')).replace(' (default: False)', '')} |" for action in own
     ]
-    settings = False
-    for title, panel in zip(panels[::2], panels[1::2], strict=True):
-        if title.split(".")[0].removesuffix(" options").replace("-", "_") in config.Recipe.model_fields:
-            settings = True
-        else:
-            lines += [f"| `{argument}` | {meaning} |" for argument, meaning in arguments(panel)]
-    if settings:
+    if hasattr(made, "flags"):
         lines += ["", "Every key of the [recipe](#recipe) is a flag too: `--inner.lora.rank 8`, `--propose.strategies span-qa key-facts`."]
     return "\n".join([*lines, ""])
 
 
-def arguments(panel: str) -> Iterator[tuple[str, str]]:
-    """(argument, meaning) of each entry of a panel: an argument begins at the margin, its meaning follows after two blanks or on the next lines."""
-    entries: list[list[str]] = []
-    for line in re.findall(r"^│ (.*?) *│$", panel, flags=re.MULTILINE):
-        if not line.startswith(" "):
-            entries.append(re.split(r"  +", line, maxsplit=1))
-        else:
-            entries[-1].append(line)
-    for argument, *meaning in entries:
-        if argument != "-h, --help":
-            yield argument.replace("|", "\\|"), one_line(" ".join(meaning)).replace(" (default: False)", "")
+def flag_of(action: argparse.Action) -> str:
+    """The recipe key that a flag would be of."""
+    flag = next((one for one in action.option_strings if one.startswith("--")), "")
+    return flag.removeprefix("--").replace("-", "_")
+
+
+def argument(action: argparse.Action) -> str:
+    """How an argument is written."""
+    shown = action.metavar if isinstance(action.metavar, str) else action.dest
+    flags = ", ".join(action.option_strings)
+    return f"{flags} {'' if flags and action.nargs == 0 else shown}".strip().replace("|", "\\|")
+
+
+def meaning(action: argparse.Action) -> str:
+    """Its help, without colour."""
+    return one_line(re.sub(r"\x1b\[[\d;]*m", "", action.help or "")).replace(" (default: False)", "")
 
 
 def help_of(*args: str) -> str:
@@ -123,17 +121,21 @@ def keys(model: type, default: Any = None, prefix: str = "") -> Iterator[tuple[s
     default = model() if default is None else default
     for name, annotation, metadata in fields(model):
         value, key = getattr(default, name), prefix + name
-        variants = [arg for arg in get_args(annotation) if inspect.isclass(arg) and issubclass(arg, BaseModel)]
-        if variants:
-            meaning = " ".join(f'`"{kind(v)}"`: {summary(v)}' for v in variants)
-            yield f"{key}.type", " or ".join(f'`"{kind(v)}"`' for v in variants), f'`"{kind(type(value))}"`', meaning
+        if name == "type" or value is None:
+            continue
+        if model is config.Recipe and name in config.CHOSEN:
+            entries = list(parts.KINDS[config.CHOSEN[name][0]])
+            meaning = f"{one_line(meanings.get(name, ''))} See [{entries[0].kind}](#parts)."
+            yield f"{key}.type", " or ".join(f'`"{e.name}"`' for e in entries), f'`"{value.part}"`', meaning
             whose: dict[tuple[str, str, str, str], list[str]] = {}
-            for variant in variants:
-                for row in keys(variant, value if isinstance(value, variant) else None, f"{key}."):
-                    if row[0] != f"{key}.type":
-                        whose.setdefault(row, []).append(kind(variant))
+            for entry in entries:
+                for row in keys(entry.settings, None, f"{key}."):
+                    whose.setdefault(row, []).append(entry.name)
             for (below, of, standard, meaning), names in whose.items():
-                yield below, of, standard, f"({', '.join(names)}) {meaning}".strip()
+                yield below, of, standard, f"({', '.join(names)}) {meaning}".strip() if len(entries) > 1 else meaning
+        elif model is config.Recipe and name in config.TABLES:
+            for entry in parts.KINDS[config.TABLES[name]]:
+                yield from keys(entry.settings, None, f"{key}.{entry.name}.")
         elif is_record(annotation):
             yield f"{key}", "section", "", one_line(meanings.get(name, "")) or summary(annotation)
             yield from keys(annotation, value, f"{key}.")
@@ -151,10 +153,6 @@ def fields(model: type) -> list[tuple[str, Any, list[Any]]]:
 
 def is_record(annotation: Any) -> bool:
     return inspect.isclass(annotation) and (dataclasses.is_dataclass(annotation) or issubclass(annotation, BaseModel))
-
-
-def kind(variant: type[BaseModel]) -> str:
-    return str(variant.model_fields["type"].default)
 
 
 def words(annotation: Any, metadata: list[Any]) -> str:
@@ -184,20 +182,13 @@ def one_line(text: str) -> str:
 # ------------------------------------------------------------ the small tables
 
 
-def strategies() -> str:
-    lines = ["## Strategies", "", "`propose.strategies` of a recipe; see [strategies.md](strategies.md).", "", "| name | writes |", "|---|---|"]
-    return "\n".join(lines + [f"| `{s.name}` | {s.description} |" for s in STRATEGIES.values()])
-
-
-def rewards() -> str:
-    lines = ["## Rewards", "", "`reward.type` of a recipe; see [rewards.md](rewards.md).", "", "| name | is |", "|---|---|"]
-    return "\n".join(lines + [f"| `{name}` | {one_line(what)} |" for name, what in REWARDS.items()])
-
-
-def rows() -> str:
-    lines = ["## Rows of a table", "", "| row | in the report | what it is |", "|---|---|---|"]
-    rows = [f"| `{name}` | {label} | {meaning} |" for name, (label, meaning) in comparison.WORDS.items()]
-    return "\n".join([*lines, *rows, "| `round-1`, `round-2`, ... | After 1 round, ... | the policy after so many rounds of training |"])
+def all_parts() -> str:
+    """Every kind of part, from the registries."""
+    lines = ["## Parts", "", "`selfedit show rewards` and so on list them, those of your own too: [extending](extending.md)."]
+    for kind_, registry in sorted(parts.KINDS.items()):
+        lines += ["", f"### {kind_}", "", "| name | in the report | what it means |", "|---|---|---|"]
+        lines += [f"| `{entry.name}` | {entry.label} | {one_line(entry.means)} |" for entry in registry]
+    return "\n".join(lines)
 
 
 def packaged_models() -> str:

@@ -14,7 +14,7 @@ import random
 
 import pytest
 
-from selfedit.strategies import build
+from selfedit.strategies import find
 from selfedit.study.properties import (
     PROPERTIES,
     Values,
@@ -43,10 +43,10 @@ def stated(*texts: str, dropped: tuple[Dropped, ...] = (), completion: str = "")
 
 
 def test_the_passage_and_titles_are_not_measured() -> None:  # promise 1
-    asked = build("self-qa", TASK.title, TASK.context, [Turn(Prompt("Ask."), "Question: Who built the mill?\nAnswer: Edda Stannis")])
+    asked = find("self-qa").build(TASK.title, TASK.context, [Turn(Prompt("Ask."), "Question: Who built the mill?\nAnswer: Edda Stannis")])
     assert taught(TASK, asked) == [Example("Edda Stannis", "Who built the mill?")]
     assert read(TASK, asked).pieces == (("who", "built", "the", "mill"), ("edda", "stannis"))
-    assert taught(TASK, build("passage-only", TASK.title, TASK.context, ())) == []
+    assert taught(TASK, find("passage-only").build(TASK.title, TASK.context, ())) == []
     assert taught(TASK, stated("The wheel is of larch.")) == [Example("The wheel is of larch.")]
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import tomllib
 from pathlib import Path
 
-from selfedit.config import Correctness, FakeEngine, Recipe, parse_recipe
+from selfedit import parts
+from selfedit.config import Recipe, parse_recipe
 from selfedit.config.toml import recipe_toml
 from selfedit.types import Drawing
 
@@ -14,15 +15,23 @@ def test_round_trip() -> None:
     hard = Recipe(
         model='a "quoted" \\ model\n',
         docs=(Path("a b/ü.md"),),
-        reward=Correctness(),
-        engine=FakeEngine(),
+        reward=parts.KINDS["reward"].get("correctness").settings(),
+        engine=parts.KINDS["engine"].get("fake").settings(),
         propose=Recipe().propose.model_copy(update={"sampling": Drawing(stop=("\n\n", "\t#"), top_p=1e-7)}),
     )
-    for recipe in (Recipe(), hard):
+    parted = parse_recipe(
+        {
+            "prefilter": {"type": "halving", "keep": 1},
+            "sampler": {"type": "fake"},
+            "strategy": {"self-qa": {}},
+            "guard": {"forgetting": {"max_nats": 0.5}},
+        }
+    )
+    for recipe in (Recipe(), hard, parted):
         assert parse_recipe(tomllib.loads(recipe_toml(recipe))) == recipe
 
 
 def test_every_documented_key_carries_its_words() -> None:
     text = recipe_toml()
     assert "# Self-edits a task (K).\ncandidates = " in text
-    assert "# The inner loop: one adapter trained on one self-edit.\n[inner]" in text
+    assert "# The inner loop: how a self-edit becomes an adapter.\n[inner]" in text

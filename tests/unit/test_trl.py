@@ -3,7 +3,8 @@
 1. A completion gets exactly the reward that `selfedit train` gives it: cut off or not, beyond a stop string or not, of a chat model or a base one.
 2. Seeds are paired in a group, and are others at the next step; the same call gives the same rewards.
 3. What TRL's contract asks: plain or conversational, None for what was not scored or is another reward's row, a value a completion for the log.
-4. What one completion cannot be is refused in one line: strategies that ask more than once, mixed or picked ones, screens, rows of another data set.
+4. What one completion cannot be is refused in one line: strategies that ask more than once, mixed or picked ones, prefilters, rows of another data
+   set; and questions without an answer, where the reward needs one.
 5. `follow` puts adapters on the trainer's LoRA, and on nothing else.
 6. Nothing of TRL is loaded; without datasets the error says what to install.
 7. examples/trl_grpo.py runs, and so does the Python in docs/other-trainers.md.
@@ -12,11 +13,12 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import re
 import subprocess
 import sys
 from collections.abc import Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -25,17 +27,18 @@ from typing import Any
 import pytest
 
 from selfedit.config import Recipe, parse_recipe
+from selfedit.engine.base import Progress
 from selfedit.engine.fake import Fake
-from selfedit.errors import ConfigError, ModelError
+from selfedit.errors import ConfigError, DataError, ModelError
 from selfedit.integrations.trl import InnerLoopReward
 from selfedit.ledger import Ledger, Reader
-from selfedit.loop import Loop
+from selfedit.loop import Run
+from selfedit.loop.round import one_round
 from selfedit.models import tiny
 from selfedit.policy import Policy
 from selfedit.policy.opening import open_policy
 from selfedit.tasks.knowledge.split import bundled_corpus
-from selfedit.tasks.knowledge.tasks import training_exams
-from selfedit.types import Candidate, Task, TrainJob
+from selfedit.types import Candidate, SelfEdit, Task, TrainJob
 
 QUICK = {"limit": 2, "inner": {"epochs": 2}, "questions": {"max_tokens": 4}}
 
@@ -45,18 +48,23 @@ def recipe(**more: Any) -> Recipe:
     return parse_recipe({"engine": {"type": "fake"}, "propose": propose, "limit": 2} | more)
 
 
-@contextmanager
-def silent(title: str) -> Any:
-    yield lambda done, total: None
+class Silent:
+    """Nobody is told how the work goes on."""
+
+    def stage(self, title: str) -> AbstractContextManager[Progress]:
+        return nullcontext(lambda done, total: None)
+
+    def say(self, text: str) -> None:
+        pass
 
 
 def trained(folder: Path, policy: Policy) -> list[Candidate]:
     """A round as `selfedit train` goes through it."""
     settings = policy.recipe
     with Ledger.create(folder, command="train", recipe=settings, environment={}) as ledger:
-        loop = Loop(policy, ledger, silent)
-        tasks = loop.step("tasks", Task, "", lambda _: training_exams(policy, bundled_corpus("train")[: settings.limit]))
-        loop.improve(tasks, 0, settings.algorithm)
+        run, passages = Run(policy, ledger, Silent()), bundled_corpus("train")[: settings.limit]
+        tasks = run.step("tasks", Task, "", lambda progress: policy.domain.tasks(policy, passages, "train", progress))
+        one_round(run, tasks, 0, settings.open("algorithm"))
     with Reader(folder) as reader:
         return reader.candidates()
 
@@ -77,6 +85,11 @@ def asked(reward: InnerLoopReward, candidates: Sequence[Candidate], **more: Any)
     )
 
 
+def told(edit: SelfEdit) -> SelfEdit:
+    """A self-edit as text alone: a trainer keeps the tokens to itself."""
+    return replace(edit, turns=tuple(replace(turn, tokens=()) for turn in edit.turns))
+
+
 def values(candidates: Sequence[Candidate]) -> list[float | None]:
     return [c.reward.value for c in candidates]
 
@@ -93,7 +106,7 @@ def test_the_loops_own_rewards(tmp_path: Path, kind: str | dict[str, str], chat:
     reward = InnerLoopReward(settings, Policy(Fake(chat=chat), settings))
     assert asked(reward, before) == values(before)
     for c, again in zip(before, reward.candidates, strict=True):
-        assert replace(again, proposal=c.proposal) == c and again.proposal.edit == c.proposal.edit
+        assert replace(again, proposal=c.proposal) == c and told(again.proposal.edit) == told(c.proposal.edit)
     assert {turn.finish_reason for c in before for turn in c.proposal.edit.turns} >= ({"length"} if max_tokens == 40 else {"stop"})
 
 
@@ -193,6 +206,16 @@ def test_rows_are_what_trl_reads() -> None:  # promise 3
 def test_what_cannot_be_a_reward(more: dict[str, Any], message: str) -> None:  # promise 4
     with pytest.raises(ConfigError, match=message):
         InnerLoopReward(recipe(**more))
+
+
+def test_answers_that_nobody_knows(tmp_path: Path) -> None:  # promise 4
+    unknown = {"question": "Who built it?", "answer": None}
+    row = {"title": "Corve Mill", "context": "It was built in 1688. Its wheel is of larch.", "questions": [unknown]}
+    (tmp_path / "docs.jsonl").write_text(json.dumps(row), encoding="utf-8")
+    docs = [str(tmp_path / "docs.jsonl")]
+    assert len(InnerLoopReward(recipe(docs=docs, reward={"type": "majority"})).tasks) == 1
+    with pytest.raises(DataError, match="1 questions have no answer"):
+        InnerLoopReward(recipe(docs=docs))
 
 
 def test_rows_of_another_data_set() -> None:  # promise 4

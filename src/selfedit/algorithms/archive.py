@@ -8,18 +8,103 @@ are no part of it: a strategy cannot touch what it is measured by.
 from __future__ import annotations
 
 import math
+import random
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from statistics import fmean
 from typing import Any
 
-from selfedit.types import Prompt, Turn, Variant
+from pydantic import Field
+
+from selfedit.algorithms.base import Algorithm, Search, algorithm
+from selfedit.algorithms.groups import groups
+from selfedit.errors import EngineError
+from selfedit.parts import Settings
+from selfedit.types import Candidate, Prompt, Task, Turn, Variant
 
 PROMPT_CHARACTERS = (10, 600)
 SAMPLES, EPOCHS, LR = (1, 4), (1, 20), (1e-5, 1e-2)
 """Least and most of what a strategy may ask for."""
 
 _LINE = re.compile(r"(Prompt|Format|Samples|Epochs|Learning rate): *(\S.*)")
+
+
+class ArchiveSettings(Settings):
+    """Settings of `archive`."""
+
+    steepness: float = Field(10.0, gt=0)
+    """How much more likely a higher mean reward is to be a parent: λ of the sigmoid."""
+    midpoint: float = 0.5
+    """Mean reward at which the sigmoid is one half."""
+
+
+@algorithm(
+    "archive",
+    label="Archive",
+    means="a search over strategies: the model mutates them, all stay, `rounds` is how many it writes (the Darwin Gödel Machine's)",
+    settings=ArchiveSettings,
+)
+class Archive(Algorithm):
+    """The recipe's strategies first, then as many children as it has rounds."""
+
+    trains = False
+
+    def check(self, recipe: Any) -> None:
+        """Strategies are compared by themselves, on the same passages, with the epochs that they ask for."""
+        refuse_for_search(self, recipe)
+        if recipe.open("prefilter").epochs:
+            raise ValueError("algorithm archive tries out numbers of epochs itself: prefilter.type early_stop would overrule them")
+        if any("+" in name for name in recipe.propose.choices):
+            raise ValueError("algorithm archive begins with single strategies: leave out propose.mix and names with +")
+
+    def search(self, run: Search, tasks: Sequence[Task]) -> Variant:
+        """The best of all variants. Raises EngineError where none could be scored."""
+        recipe, found = run.policy.recipe, list[tuple[Variant, dict[str, float]]]()
+        for number in range(len(recipe.propose.strategies) + recipe.rounds):
+            variant = run.variant(number, lambda progress, number=number: self._next(run, entries(found), number, progress))
+            found.append((variant, {} if variant.problem else task_means(run.collect(number, variant=variant))))
+        known = [entry for entry in entries(found) if entry.score is not None]
+        if not known:
+            raise EngineError(UNSCORED)
+        return max(known, key=lambda entry: entry.score or 0.0).variant
+
+    def _next(self, run: Search, archive: Sequence[Entry], number: int, progress: Any) -> Variant:
+        """One of the recipe's strategies, or a child of one that was drawn."""
+        policy = run.policy
+        if number < len(policy.recipe.propose.strategies):
+            return policy.known_variant(policy.recipe.propose.strategies[number], number)
+        if all(entry.score is None for entry in archive):
+            raise EngineError(UNSCORED)
+        seed = policy.seed("mutation", number)
+        [parent] = random.Random(seed).choices(archive, chances(archive, self.settings.steepness, self.settings.midpoint))
+        return read(policy.write(ask(parent), seed, progress), number, parent.variant)
+
+
+UNSCORED = "no self-edit could be scored; `selfedit report` shows why (is inner.optimizer.lr too high?)"
+
+
+def refuse_for_search(searching: Algorithm, recipe: Any) -> None:
+    """What no search over strategies goes with. Raises ValueError."""
+    name = searching.settings.part
+    if recipe.round_passages:
+        raise ValueError(f"algorithm {name} compares strategies on the same passages: round_passages has to be 0")
+    if recipe.propose.policy_picks:
+        raise ValueError(f"algorithm {name} picks strategies itself: propose.pick has to be turns")
+
+
+def task_means(candidates: Sequence[Candidate]) -> dict[str, float]:
+    """The mean reward of the self-edits of each task that has a scored one."""
+    return {task: fmean(value for _, value in group) for (_, task), group in groups(candidates).items()}
+
+
+def entries(found: Sequence[tuple[Variant, Mapping[str, float]]]) -> list[Entry]:
+    """Variants with their scores, the mean over tasks of the mean reward.
+
+    A variant that failed on a task that another was scored on has none: its mean would be over easier tasks.
+    """
+    tasks = {task for _, means in found for task in means}
+    return [Entry(variant, fmean(means.values()) if means and means.keys() == tasks else None) for variant, means in found]
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,9 +11,53 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean, pstdev
-from typing import Literal
+from typing import Any, Literal
 
-from selfedit.types import Candidate
+from selfedit.algorithms.archive import UNSCORED, refuse_for_search
+from selfedit.algorithms.base import Algorithm, Search, algorithm
+from selfedit.errors import EngineError
+from selfedit.parts import Settings
+from selfedit.types import Candidate, Task, Variant
+
+
+class BanditSettings(Settings):
+    """Settings of `bandit`."""
+
+    rule: Literal["thompson", "ucb1"] = "thompson"
+    """Thompson sampling (Thompson 1933) from normal posteriors, or the upper confidence bounds of UCB1 (Auer et al. 2002)."""
+
+
+@algorithm(
+    "bandit",
+    label="Bandit",
+    means="a search over the strategies: the better are drawn more often, the best is measured; the policy is not updated, a simple baseline",
+    settings=BanditSettings,
+)
+class Bandit(Algorithm):
+    """K self-edits of every task a round, of the strategies that the bandit draws."""
+
+    trains = False
+    compares = True
+
+    def check(self, recipe: Any) -> None:
+        """Every pull has to be paid."""
+        super().check(recipe)
+        refuse_for_search(self, recipe)
+        if recipe.open("prefilter").selective:
+            name = recipe.prefilter.part
+            raise ValueError(f"algorithm bandit needs the reward of every self-edit: prefilter.type {name} leaves some out; take early_stop or none")
+
+    def search(self, run: Search, tasks: Sequence[Task]) -> Variant:
+        """The strategy with the highest posterior mean. Raises EngineError where none was scored."""
+        policy, candidates = run.policy, list[Candidate]()
+        strategies, K = tuple(dict.fromkeys(policy.recipe.propose.choices)), policy.recipe.propose.candidates
+        for number in range(policy.recipe.rounds):
+            drawn = draw(self.settings.rule, strategies, candidates, len(tasks), K, policy.seed("bandit", number))
+            candidates += run.collect(number, drawn)
+        found = best(strategies, candidates)
+        if found is None:
+            raise EngineError(UNSCORED)
+        return policy.known_variant(found, strategies.index(found))
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,7 +29,7 @@ def varied(candidates: Sequence[Candidate]) -> dict[tuple[int, str], Group]:
     return {key: group for key, group in groups(candidates).items() if len({value for _, value in group}) > 1}
 
 
-def compared(candidates: Sequence[Candidate], advantages: Callable[[list[float]], list[float]]) -> list[Selected]:
+def with_advantages(candidates: Sequence[Candidate], advantages: Callable[[list[float]], list[float]]) -> list[Selected]:
     """Every member of the varied groups, with its advantage: a function of the rewards of its group."""
     return [
         Selected(task_id, round_, index, advantage)

@@ -10,18 +10,56 @@ from collections.abc import Sequence
 from dataclasses import replace
 from statistics import fmean
 
-from selfedit.algorithms.groups import compared
+from pydantic import Field
+
+from selfedit.algorithms.base import Outer, PolicyGradient, algorithm
+from selfedit.algorithms.groups import with_advantages
 from selfedit.algorithms.reinforce import leave_one_out
-from selfedit.types import Candidate, Selected
+from selfedit.types import Candidate, Selected, Update
 
 EPSILON = 1e-8
 
 
-def select(candidates: Sequence[Candidate]) -> list[Selected]:
-    """Every scored self-edit of a group whose rewards differ. Advantages of a group add up to zero, so there is no mean to take off."""
-    kept = compared(candidates, leave_one_out)
-    scale = fmean(one.advantage**2 for one in kept) ** 0.5 + EPSILON if kept else 1.0
-    return [replace(one, advantage=one.advantage / scale) for one in kept]
+class PPOSettings(Outer):
+    """Settings of `ppo`."""
+
+    epochs: int = Field(4, ge=1)
+    """Passes over the self-edits of a round."""
+    clip: float = Field(0.2, gt=0, lt=1)
+    """The ratio of new to old probability counts between 1 - clip and 1 + clip."""
+    kl: float = Field(0.05, ge=0)
+    """Weight of the divergence from the starting policy in the first round."""
+    kl_target: float = Field(0.05, ge=0)
+    """Divergence wanted, nats a token: before each later update the weight is doubled or halved where it was missed by half; 0 keeps the weight."""
+
+
+@algorithm(
+    "ppo",
+    label="PPO",
+    means="several epochs under a clipped ratio, the divergence kept near a target; the group is the baseline",
+    settings=PPOSettings,
+)
+class PPO(PolicyGradient):
+    """PPO without a value network."""
+
+    loss = "ppo"
+
+    def select(self, candidates: Sequence[Candidate]) -> list[Selected]:
+        """Every scored self-edit of a group whose rewards differ. Advantages of a group add up to zero, so there is no mean to take off."""
+        selected = with_advantages(candidates, leave_one_out)
+        scale = fmean(one.advantage**2 for one in selected) ** 0.5 + EPSILON if selected else 1.0
+        return [replace(one, advantage=one.advantage / scale) for one in selected]
+
+    def options(self, kl: float, longest: int) -> dict[str, float]:
+        """One clip for both sides."""
+        return {"clip": self.settings.clip, "clip_high": self.settings.clip, "kl": kl}
+
+    def kl(self, before: Update | None, divergence: float | None) -> float:
+        """The weight in the first update; afterwards controlled by what the update `before` led to."""
+        if before is None:
+            return float(self.settings.kl)
+        coefficient = before.metrics.get("kl_coefficient", self.settings.kl)
+        return control(coefficient, divergence, self.settings.kl_target) if before.losses and divergence is not None else coefficient
 
 
 def control(coefficient: float, kl: float, target: float) -> float:

@@ -94,10 +94,11 @@ def _run(args: list[str]) -> int:
     if name not in COMMANDS:
         near = difflib.get_close_matches(name, COMMANDS, n=1, cutoff=0.0)[0]
         raise ConfigError(f"no command '{name}'; the nearest is '{near}' (selfedit --help lists them)")
+    from selfedit.cli.flags import with_flags
     from selfedit.cli.parse import parse
 
     module, kind = COMMANDS[name]
-    command = getattr(import_module(f"selfedit.cli.{module}"), kind)
+    command = with_flags(getattr(import_module(f"selfedit.cli.{module}"), kind), rest)
     code: int = parse(command, name, rest).run(rest)
     sys.stdout.flush()
     return code

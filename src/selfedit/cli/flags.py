@@ -1,165 +1,136 @@
-"""The recipe as flags of the command line: `--inner.lora.rank 8`, `--engine fake`. Unions become one set of flags whose `type` chooses."""
+"""The recipe as flags of the command line: `--inner.lora.rank 8`, `--reward likelihood --reward.of sentence`.
+
+A section that chooses a part has the flags of the part that is chosen. So the choices are read from the arguments first, and a record of the recipe
+with just those settings is made for tyro. It checks types alone; the recipe checks values.
+"""
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from dataclasses import field, fields, is_dataclass, make_dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, model_validator
+from pydantic import BaseModel
 from tyro.conf import Suppress, arg
 
-from selfedit.config import (
-    UNIONS,
-    ColdStart,
-    EarlyStop,
-    Evaluation,
-    Gradient,
-    Halving,
-    Judge,
-    Majority,
-    Mix,
-    Outer,
-    Perplexity,
-    PythonFunction,
-    Recipe,
-    ReliabilityStudy,
-    TorchEngine,
-    parse_recipe,
-)
-from selfedit.errors import ConfigError
+from selfedit import parts
+from selfedit.config import CHOSEN, TABLES, Recipe, parse_recipe
 
-Whole = Annotated[int | None, arg(metavar="INT", help_behavior_hint="")]
-Number = Annotated[float | None, arg(metavar="FLOAT", help_behavior_hint="")]
-Truth = Annotated[bool | None, arg(metavar="{True,False}", help_behavior_hint="")]
-AlgorithmName = Literal["rest_em", "reinforce", "ppo", "grpo", "dpo", "evolve", "archive", "bandit"]
+SUPPRESSED: Mapping[str, tuple[str, ...]] = {
+    "learn": ("docs", "eval_docs", "rounds", "round_passages", "cold_start", "reliability", "sampler"),
+    "eval": ("rounds", "round_passages", "cold_start", "sampler"),
+    "train": ("sampler",),
+}
+"""Keys of the recipe that a command has no flags for."""
 
 
-class EngineFlags(TorchEngine):
-    """What the model runs in."""
-
-    type: Annotated[Literal["torch", "fake"], arg(aliases=["--engine"])] = "torch"  # type: ignore[assignment]
-    """`fake` needs no model: for tests, and to learn the tool. It has no further settings."""
+SUPPRESSED_TYPE: Any = Annotated[Any, Suppress]
 
 
-RewardType = Literal["correctness", "likelihood", "choice", "mix", "perplexity", "majority", "judge", "python"]
+def named(args: Sequence[str], key: str) -> list[str]:
+    """The values that the arguments give for `--key` or `--key.type`, up to the next flag."""
+    found: list[str] = []
+    for place, argument in enumerate(args):
+        flag, _, value = argument.partition("=")
+        if flag in (f"--{key}", f"--{key}.type"):
+            rest = [value] if value else list(args[place + 1 :])
+            found = rest[: next((i for i, one in enumerate(rest) if one.startswith("--")), len(rest))]
+    return found
 
 
-class RewardFlags(PythonFunction, Judge, Majority, Perplexity, Mix):
-    """What a self-edit is worth: `selfedit show rewards`, docs/rewards.md."""
+def flags_for(command: str, args: Sequence[str], before: Recipe | None = None) -> type[Any]:
+    """The record of a command's flags, given the choices in its arguments; defaults are those of the recipe `before`, where there is one.
 
-    type: Annotated[RewardType, arg(aliases=["--reward"])] = "correctness"  # type: ignore[assignment]
-    """The share of questions answered correctly, the gain in the log-likelihood of the right answers, or another one."""
-
-
-class PrefilterFlags(Gradient, EarlyStop, Halving):
-    """What rates self-edits before they are trained in full: docs/reliability.md."""
-
-    type: Annotated[Literal["none", "halving", "early_stop", "gradient", "in_context"], arg(aliases=["--prefilter"])] = "none"  # type: ignore[assignment]
-    """Successive halving, a reward after fewer epochs, one-step gradient alignment, the self-edit in the prompt, or nothing."""
-
-
-class AlgorithmFlags(Outer):
-    """How the policy learns from rewards. `selfedit show algorithms` lists the algorithms; a setting that is left out is the algorithm's own."""
-
-    type: Annotated[AlgorithmName, arg(aliases=["--algorithm"])] = "rest_em"
-    """Which one."""
-    epochs: Whole = None  # type: ignore[assignment]
-    """Passes over the self-edits of a round."""
-    select: Annotated[Literal["best", "above"] | None, arg(metavar="{best,above}", help_behavior_hint="")] = None
-    """rest_em: learn from the best self-edits of each task, or from all whose reward is above `threshold`."""
-    keep: Whole = None
-    """rest_em: best self-edits of each task that are learned from."""
-    threshold: Number = None
-    """rest_em, with `above`: the reward a self-edit has to exceed."""
-    restart: Truth = None
-    """rest_em: teach the starting policy anew after every round, so that it cannot drift."""
-    kl: Number = None
-    """reinforce, ppo, grpo: weight of the divergence from the starting policy."""
-    kl_target: Number = None
-    """ppo: divergence wanted, nats a token; 0 keeps the weight as it is."""
-    clip: Number = None
-    """ppo, grpo: the ratio of new to old probability counts down to 1 - clip."""
-    clip_high: Number = None
-    """grpo: and up to 1 + clip_high."""
-    scale: Truth = None
-    """grpo: divide advantages by the standard deviation of the group."""
-    normalise: Annotated[Literal["sequence", "tokens", "constant"] | None, arg(metavar="{sequence,tokens,constant}", help_behavior_hint="")] = None
-    """grpo: a mean over self-edits, over all tokens, or sums over a constant length."""
-    beta: Number = None
-    """dpo: how strongly the policy is held to the starting policy."""
-    steepness: Number = None
-    """archive: how much more likely a higher mean reward is to be a parent."""
-    midpoint: Number = None
-    """archive: mean reward at which the sigmoid is one half."""
-    rule: Annotated[Literal["thompson", "ucb1"] | None, arg(metavar="{thompson,ucb1}", help_behavior_hint="")] = None
-    """bandit: Thompson sampling, or upper confidence bounds."""
+    Raises ConfigError for a plug-in that does not exist.
+    """
+    parts.load([*(before.plugins if before else ()), *named(args, "plugins")])
+    recipe = before or Recipe()
+    found = []
+    for key, info in Recipe.model_fields.items():
+        value, words = getattr(recipe, key), _line(info.description)
+        if key in SUPPRESSED[command]:
+            found.append(_field(key, SUPPRESSED_TYPE, value))
+        elif key in CHOSEN:
+            found.append(_chosen(key, value, named(args, key)[:1], words))
+        elif key in TABLES:
+            found.append(_table(key, value))
+        else:
+            found.append(_of(key, info.annotation, value, words))
+    return make_dataclass("Settings", found, frozen=True, namespace={"__doc__": "Settings of a run."})
 
 
-class AnyRecipe(Recipe):
-    """Settings of a run."""
-
-    algorithm: AlgorithmFlags = AlgorithmFlags()  # type: ignore[assignment]
-    """How the policy learns from rewards. `selfedit show algorithms` lists the algorithms; a setting that is left out is the algorithm's own."""
-    engine: EngineFlags = EngineFlags()
-    reward: RewardFlags = RewardFlags()
-    """What a self-edit is worth."""
-    prefilter: PrefilterFlags = PrefilterFlags()
-    """What rates self-edits before they are trained in full."""
-
-    @model_validator(mode="after")
-    def _prefilter_fits(self) -> AnyRecipe:
-        return self  # flags stand for every variant at once: as_recipe checks those that were chosen
-
-    @model_validator(mode="after")
-    def _picking_fits(self) -> AnyRecipe:
-        return self
+def with_flags(command: type[Any], args: Sequence[str], before: Recipe | None = None) -> type[Any]:
+    """A command with the flags of the recipe as its field `settings`, where it takes any: its class says so in `flags`."""
+    if not hasattr(command, "flags"):
+        return command
+    flags = flags_for(command.flags, args, before or command.begins_with())
+    settings = ("settings", Annotated[flags, arg(name="")], field(default_factory=flags))
+    return make_dataclass(command.__name__, [settings], bases=(command,), frozen=True, namespace={"__doc__": command.__doc__})
 
 
-class LearnRecipe(AnyRecipe):
-    """Settings of a run that learns documents."""
-
-    docs: Suppress[tuple[Path, ...]] = ()
-    eval_docs: Suppress[tuple[Path, ...]] = ()
-    rounds: Suppress[int] = 2
-    round_passages: Suppress[int] = 0
-    cold_start: Suppress[ColdStart] = ColdStart()
-    eval: Suppress[Evaluation] = Evaluation()
-    reliability: Suppress[ReliabilityStudy] = ReliabilityStudy()
+def _field(key: str, kind: Any, value: Any, words: str = "") -> tuple[str, Any, Any]:
+    return key, Annotated[kind, arg(help=words)] if words else kind, field(default_factory=lambda: value)
 
 
-class EvalRecipe(AnyRecipe):
-    """Settings of a run that measures."""
-
-    rounds: Suppress[int] = 2
-    round_passages: Suppress[int] = 0
-    cold_start: Suppress[ColdStart] = ColdStart()
+def _line(words: str | None) -> str:
+    return " ".join((words or "").split())
 
 
-def as_flags(kind: type[AnyRecipe], recipe: Recipe) -> Any:
-    """A recipe as the defaults of flags."""
-    return kind.model_construct(**{name: _part(kind, name, getattr(recipe, name)) for name in Recipe.model_fields})
+def _of(key: str, kind: Any, value: Any, words: str) -> tuple[str, Any, Any]:
+    """One key: a section as a record of its own, anything else as it is."""
+    return _field(key, type(section := _section(value, words)), section) if isinstance(value, BaseModel) else _field(key, kind, value, words)
 
 
-def _part(kind: type[AnyRecipe], name: str, value: Any) -> Any:
-    flags = kind.model_fields[name].annotation
-    if isinstance(value, BaseModel) and isinstance(flags, type) and not isinstance(value, flags):
-        return flags.model_validate(value.model_dump(include={"type"}) | value.model_dump(exclude_defaults=True))
+def _section(settings: BaseModel, words: str, more: Sequence[tuple[str, Any, Any]] = ()) -> Any:
+    """A section as a record with the same keys, and its values as defaults."""
+    own = [_of(key, i.annotation, getattr(settings, key), _line(i.description)) for key, i in type(settings).model_fields.items() if key != "type"]
+    doc = words or (type(settings).__doc__ or "")
+    return make_dataclass(type(settings).__name__, [*more, *own], frozen=True, namespace={"__doc__": doc})()
+
+
+def _chosen(key: str, value: parts.Settings, wanted: Sequence[str], words: str) -> tuple[str, Any, Any]:
+    """The settings of the chosen part, whose name is a flag too."""
+    registry = parts.KINDS[CHOSEN[key][0]]
+    name = wanted[0] if wanted and wanted[0] in registry else value.part
+    settings = value if name == value.part else registry.get(name).settings()
+    kind = Annotated[Literal[tuple(registry.names())], arg(aliases=[f"--{key}"], help=words)]  # type: ignore[valid-type]
+    section = _section(settings, registry.get(name).means, [("type", kind, field(default=name))])
+    return _field(key, type(section), section)
+
+
+def _table(key: str, held: Mapping[str, parts.Settings]) -> tuple[str, Any, Any]:
+    """The settings of every part of the kind that has any."""
+    having = {e.name.replace("-", "_"): held.get(e.name) or e.settings() for e in parts.KINDS[TABLES[key]] if e.settings.model_fields}
+    if not having:
+        return _field(key, SUPPRESSED_TYPE, dict(held))
+    found = [_of(name, type(own), own, "") for name, own in having.items()]
+    section = make_dataclass(f"{key.capitalize()}Settings", found, frozen=True, namespace={"__doc__": f"Settings of {key}s, by name."})()
+    return _field(key, type(section), section)
+
+
+def as_recipe(flags: Any) -> Recipe:
+    """The recipe that flags say. Raises ConfigError for what does not fit."""
+    values: dict[str, Any] = {one.name: _plain(getattr(flags, one.name)) for one in fields(flags)}
+    for key, kind in TABLES.items():
+        entries = {e.name.replace("-", "_"): e for e in parts.KINDS[kind]}
+        held = {entries[name].name: own for name, own in values[key].items()} if is_dataclass(getattr(flags, key)) else values[key]
+        values[key] = {name: own for name, own in held.items() if own != _plain(parts.KINDS[kind].get(name).settings())}
+    return parse_recipe(values, source="recipe")
+
+
+def _plain(value: Any) -> Any:
+    """Sections as dictionaries; records such as LoraShape, which pydantic knows, stay what they are."""
+    if isinstance(value, BaseModel):
+        return {key: _plain(getattr(value, key)) for key in type(value).model_fields}
+    if is_dataclass(value) and not isinstance(value, type) and not hasattr(value, "__pydantic_config__"):
+        return {one.name: _plain(getattr(value, one.name)) for one in fields(value)}
     return value
 
 
-def as_recipe(flags: AnyRecipe) -> Recipe:
-    """The recipe that flags say. Raises ConfigError for settings of a variant that was not chosen."""
-    chosen = {name: _chosen(name, getattr(flags, name)) for name in UNIONS}
-    return parse_recipe(flags.model_dump(exclude=set(chosen)) | chosen, source="recipe")
-
-
-def _chosen(name: str, flags: Any) -> dict[str, Any]:
-    """The settings of the chosen variant of a union; those that are None are left to its defaults."""
-    kinds = {kind: variant.model_fields for kind, variant in UNIONS[name].items()}
-    own = kinds[flags.type]
-    for key in flags.model_dump(exclude_defaults=True):
-        if key not in own:
-            whose = next(kind for kind, keys in kinds.items() if key in keys)
-            raise ConfigError(f"--{name}.{key.replace('_', '-')} is a setting of the {whose} {name}, not of the {flags.type} one; leave it out")
-    values: dict[str, Any] = flags.model_dump(include=set(own), exclude_none=True)
-    return values
+def owners(flag: str) -> str:
+    """Whose setting a flag is that the chosen parts do not have, in words; empty where no part has it."""
+    key, _, name = flag.removeprefix("--").replace("-", "_").partition(".")
+    if key not in CHOSEN or not name:
+        return ""
+    having = [entry.name for entry in parts.KINDS[CHOSEN[key][0]] if name.split(".")[0] in entry.settings.model_fields]
+    return f"{flag} is a setting of the {key} {' or '.join(having)}; choose it with --{key}, or leave it out" if having else ""

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import difflib
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 from tyro.conf import Positional, arg
 
+from selfedit import parts
 from selfedit.cli.options import Where
 from selfedit.errors import ConfigError, LedgerError
 from selfedit.ledger import Heads, Reader
@@ -18,6 +21,19 @@ from selfedit.store import runs
 from selfedit.system.console import Show as Printer
 from selfedit.system.console import share
 from selfedit.types import Candidate, Proposal
+
+KINDS = {
+    "domains": "domain",
+    "strategies": "strategy",
+    "inners": "inner",
+    "rewards": "reward",
+    "prefilters": "prefilter",
+    "algorithms": "algorithm",
+    "guards": "guard",
+    "baselines": "baseline",
+    "engines": "engine",
+}
+"""The kinds of parts that can be listed."""
 
 
 @dataclass(frozen=True)
@@ -91,52 +107,50 @@ class Show:
       selfedit show latest --candidate corpus-0003:0:1
       selfedit show strategies                 how self-edits can be written
       selfedit show rewards                    what a self-edit can be worth
-      selfedit show algorithms                 how the policy can learn from rewards
+      selfedit show algorithms                 how the policy can learn from rewards; likewise guards, baselines, prefilters, ...
       selfedit show models                     packaged models
       selfedit show recipe > recipe.toml       a recipe with all its settings
     """
 
-    what: Positional[Annotated[str, arg(metavar="RUN|strategies|rewards|algorithms|models|recipe")]]
-    """A run, or one of the lists."""
+    what: Positional[Annotated[str, arg(metavar="RUN|LIST")]]
+    """A run, or a list: domains, strategies, inners, rewards, prefilters, algorithms, guards, baselines, engines, models, recipe."""
+    plugins: Annotated[tuple[str, ...], arg(metavar="MODULE", help_behavior_hint="")] = ()
+    """Modules with parts of your own, which are listed too."""
     candidate: Annotated[str | None, arg(metavar="TASK:ROUND:INDEX", help_behavior_hint="")] = None
     """Print this self-edit of the run in full: what was asked, what came back, what was learned from it, how it was scored."""
+    json: bool = False
+    """A run as one object for scripts: tasks, candidates, results, verdicts."""
     where: Annotated[Where, arg(name="")] = field(default_factory=Where)
 
     def run(self, args: Sequence[str]) -> int:
         """Print it."""
-        lists = {"strategies": _strategies, "rewards": _rewards, "algorithms": _algorithms, "models": _models, "recipe": _recipe}
+        lists = {"models": _models, "recipe": _recipe} | {plural: partial(_kind, kind=kind) for plural, kind in KINDS.items()}
         printer = Printer()
         if self.what in lists:
             if self.candidate:
                 raise ConfigError(f"--candidate needs a run, as in `selfedit show latest --candidate {self.candidate}`")
+            parts.load(self.plugins)
             lists[self.what](printer)
         elif self.candidate:
             _candidate(printer, runs.find(self.where.root, self.what), self.candidate)
         else:
             near = difflib.get_close_matches(self.what, lists, n=1)
             try:
-                _run(printer, runs.find(self.where.root, self.what))
+                folder = runs.find(self.where.root, self.what)
+                _object(folder) if self.json else _run(printer, folder)
             except LedgerError as error:
                 raise LedgerError(f"{error}; or do you mean `selfedit show {near[0]}`?" if near else str(error)) from error
         return 0
 
 
-def _strategies(printer: Printer) -> None:
-    from selfedit.strategies.strategies import STRATEGIES
-
-    printer.table(["strategy", "what is written"], [[s.name, s.description] for s in STRATEGIES.values()], words=(0, 1))
-
-
-def _rewards(printer: Printer) -> None:
-    from selfedit.rewards import REWARDS
-
-    printer.table(["reward", "what it is"], [[name, what] for name, what in REWARDS.items()], words=(0, 1))
-
-
-def _algorithms(printer: Printer) -> None:
-    from selfedit.config import UNIONS
-
-    printer.table(["algorithm", "how the policy learns"], [[name, kind.__doc__ or ""] for name, kind in UNIONS["algorithm"].items()], words=(0, 1))
+def _kind(printer: Printer, kind: str) -> None:
+    """The parts of a kind, with their settings; where one of yours comes from."""
+    rows = []
+    for entry in parts.KINDS[kind]:
+        settings = ", ".join(name for name in entry.settings.model_fields if name != "type")
+        rows.append([entry.name, entry.means, settings, entry.module if entry.sha256 else ""])
+    columns = [kind, "what it means", "settings", *(["from"] if any(row[3] for row in rows) else [])]
+    printer.table(columns, [row[: len(columns)] for row in rows], words=range(4))
 
 
 def _models(printer: Printer) -> None:
@@ -189,6 +203,13 @@ def _run(printer: Printer, folder: Path) -> None:
         first = candidates[0].proposal
         printer.line()
         printer.line(f"One self-edit: selfedit show {info.run_id} --candidate {first.task_id}:{first.round}:{first.index}", "dim")
+
+
+def _object(folder: Path) -> None:
+    from selfedit.report.dump import as_object
+
+    with Reader(folder) as reader, reader.snapshot():
+        print(json.dumps(as_object(reader), ensure_ascii=False, allow_nan=False))
 
 
 def _candidate(printer: Printer, folder: Path, name: str) -> None:

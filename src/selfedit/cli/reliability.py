@@ -10,7 +10,7 @@ from selfedit.errors import LedgerError
 from selfedit.ledger import Reader
 from selfedit.report import write
 from selfedit.report.reliability import FILE, TARGET, RewardTrust, ScreenTrust, Trust, as_json, review, sentence, verdict
-from selfedit.report.words import LABELS, points, signed, signed_range
+from selfedit.report.words import points, signed, signed_range
 from selfedit.system.console import Show, share
 from selfedit.types import Interval
 
@@ -82,7 +82,7 @@ def _best(reward: RewardTrust) -> list[str]:
 
 
 def _screen(screen: ScreenTrust) -> list[list[str]]:
-    first = [LABELS[screen.name], mean(screen.found.within)]
+    first = [screen.label, mean(screen.found.within)]
     rows: list[list[str]] = []
     for survivors, saved in zip(screen.found.survivors, screen.saved, strict=True):
         same = [share(survivors.same_winner.mean), share(survivors.chance), share(survivors.gain_kept), share(saved)]

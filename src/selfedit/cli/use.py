@@ -11,9 +11,10 @@ from typing import Annotated, Literal
 
 from tyro.conf import Positional, arg
 
+from selfedit import api
 from selfedit.cli.options import Where
-from selfedit.errors import ConfigError, DataError, ModelError
-from selfedit.ledger import Heads, Reader
+from selfedit.errors import ConfigError, ModelError
+from selfedit.ledger import Heads
 from selfedit.store import runs
 from selfedit.system.console import Show
 
@@ -46,34 +47,15 @@ class Ask:
 
     def run(self, args: Sequence[str]) -> int:
         """Two answers."""
-        from selfedit.store.ask import ask
-
-        if not self.question.strip():
-            raise ConfigError("there is no question")
         show = Show(quiet=self.quiet, json=self.json)
-        folder, adapter = self.learned()
-        answers = ask(folder, adapter, self.question, self.topic, show)
+        answers = api.ask(self.question, topic=self.topic, run=self.run_, folder=self.where.root, watcher=show)
         show.fact("topic", answers.topic or "none fits; asked without one")
         show.fact("learned", answers.learned)
         show.fact("before", answers.before)
         if self.json:
-            found = {"run": folder.name, "topic": answers.topic, "learned": answers.learned, "before": answers.before}
+            found = {"run": answers.run, "topic": answers.topic, "learned": answers.learned, "before": answers.before}
             print(json.dumps(found, ensure_ascii=False))
         return 0
-
-    def learned(self) -> tuple[Path, Path]:
-        """The run folder and the adapter to ask."""
-        root = self.where.root
-        if self.run_:
-            folder = runs.find(root, self.run_, ("learn", "demo"))
-            return folder, adapter_of(folder)
-        head = Heads(root).current()
-        if head is None:
-            raise DataError(f"nothing is learned yet, or it was rolled back (in {root}): begin with `selfedit learn DOCS`, or name a run with --run")
-        adapter = root / head.adapter
-        if not adapter.is_dir():
-            raise ModelError(f"the adapter in force, {adapter}, is gone: restore it, or take it back with `selfedit rollback`")
-        return adapter.parent, adapter
 
 
 @dataclass(frozen=True)
@@ -94,7 +76,7 @@ class Export:
         if len(self.names) not in (1, 2):
             raise ConfigError("export takes a run and a folder, or a folder alone: selfedit export [RUN] OUT")
         folder = runs.find(self.where.root, self.names[0] if len(self.names) == 2 else "latest", ("learn", "demo"))
-        adapter, out = adapter_of(folder), Path(self.names[-1]).expanduser()
+        adapter, out = api.adapter_of(folder), Path(self.names[-1]).expanduser()
         config = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8"))
         if config.get("peft_type") != "LORA":
             raise ModelError(f"the adapter of run {folder.name} was made by the fake engine and has no weights: learn with a real model")
@@ -184,12 +166,3 @@ class Rollback:
         show.line(f"taken back: {taken.run_id if taken else 'nothing'}")
         show.line(f"in force now: {f'{now.run_id} ({now.adapter})' if now else 'the model as it came'}")
         return 0
-
-
-def adapter_of(folder: Path) -> Path:
-    """The adapter of a finished run. Raises DataError where there is none."""
-    with Reader(folder) as reader:
-        sealed = any(artifact.path == "adapter" for artifact in reader.artifacts())
-    if not sealed or not (folder / "adapter").is_dir():
-        raise DataError(f"run {folder.name} has no adapter: it is not finished (selfedit learn --resume {folder.name}), or not a run of learn")
-    return folder / "adapter"

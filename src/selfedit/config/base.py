@@ -1,19 +1,25 @@
-"""What every part of a recipe is made of."""
+"""Fields of a recipe that hold the settings of a part: one chosen by `type`, or those of parts that a list names."""
 
 from __future__ import annotations
 
-from typing import Any, get_args
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import Field
 
-
-class Settings(BaseModel):
-    """Base of every part of a recipe: frozen, and unknown keys are errors."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
+from selfedit import parts
 
 
-def by_type(union: Any) -> dict[str, type[Settings]]:
-    """The variants of a union by their `type`."""
-    kinds = get_args(get_args(union)[0]) or get_args(union)
-    return {str(kind.model_fields["type"].default): kind for kind in kinds}
+def chosen(kind: str, standard: str) -> Any:
+    """A section that chooses a part of this kind by `type`; without one it is the `standard` part, and so it is by default."""
+
+    def default() -> parts.Settings:
+        parts.load()
+        settings: parts.Settings = parts.KINDS[kind].get(standard).settings()
+        return settings
+
+    return Field(default_factory=default, json_schema_extra={"chooses": kind, "standard": standard})
+
+
+def table(kind: str) -> Any:
+    """A section that holds settings of parts of this kind by their names: `[guard.forgetting]`."""
+    return Field(default_factory=dict, json_schema_extra={"holds": kind})

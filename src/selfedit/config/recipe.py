@@ -4,27 +4,18 @@ from __future__ import annotations
 
 import difflib
 import tomllib
-from itertools import pairwise
+from collections.abc import Iterator, Mapping
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, SerializeAsAny, ValidationError, ValidationInfo, field_validator, model_validator
 
-from selfedit.config.algorithms import DPO, GRPO, PPO, AlgorithmSettings, Archive, Bandit, ColdStart, Evolve, Reinforce, RestEM, Searching
-from selfedit.config.base import Settings, by_type
-from selfedit.config.engine import EngineSettings, TorchEngine
-from selfedit.config.inner import MIXED, MOST_CHOICES, Inner, Propose
-from selfedit.config.prefilter import EarlyStop, Halving, NoPrefilter, PrefilterSettings, ReliabilityStudy, Selective
-from selfedit.config.questions import Documents, Evaluation, Questions
-from selfedit.config.rewards import Correctness, Majority, Perplexity, RewardSettings
+from selfedit import parts
+from selfedit.config.base import chosen, table
+from selfedit.config.sections import MIXED, MOST_CHOICES, ColdStart, Documents, Evaluation, Propose, Questions, ReliabilityStudy, known
 from selfedit.errors import ConfigError
-
-
-class GuardSettings(Settings):
-    """Limits an adapter has to respect to be kept."""
-
-    max_forgetting: float = Field(2.0, gt=0)
-    """Largest loss in mean log-likelihood a token, in nats, on general knowledge that no document is about."""
+from selfedit.parts import Settings
 
 
 class Recipe(Settings):
@@ -34,6 +25,8 @@ class Recipe(Settings):
     """A packaged name, a Hugging Face hub name or a folder."""
     seed: int = Field(0, ge=0)
     """Every choice left to chance follows from it."""
+    plugins: tuple[str, ...] = ()
+    """Python modules that register parts of your own: docs/extending.md."""
     docs: tuple[Path, ...] = ()
     """Documents or JSONL files with questions; paths count from the current folder. Empty: `train` and `eval --reliability` take their part of the
     bundled corpus."""
@@ -47,53 +40,81 @@ class Recipe(Settings):
     """Passages of a round, so that each round has others until all were used; then they are shuffled anew. 0: all of them in every round."""
     chunk: int = Field(16, ge=1)
     """Candidates trained in one call and committed together, rounded to whole passages; in a comparison, documents."""
+    guards: tuple[str, ...] = ("training", "worse", "forgetting", "collapse")
+    """What has to accept a candidate, the final adapter, or a round; `selfedit show guards` lists them. `training` always stands."""
+    domain: SerializeAsAny[Settings] = chosen("domain", "knowledge")
+    """Where tasks come from, how they are asked, and how answers are judged."""
     documents: Documents = Documents()
     questions: Questions = Questions()
     propose: Propose = Propose()
-    inner: Inner = Inner()
-    reward: RewardSettings = Correctness()
-    prefilter: PrefilterSettings = NoPrefilter()
-    reliability: ReliabilityStudy = ReliabilityStudy()
-    algorithm: AlgorithmSettings = RestEM()
+    inner: SerializeAsAny[Settings] = chosen("inner", "lora")
+    """The inner loop: how a self-edit becomes an adapter."""
+    reward: SerializeAsAny[Settings] = chosen("reward", "correctness")
+    """What a self-edit is worth."""
+    prefilter: SerializeAsAny[Settings] = chosen("prefilter", "none")
+    """What rates self-edits before they are trained in full."""
+    algorithm: SerializeAsAny[Settings] = chosen("algorithm", "rest_em")
+    """How the policy learns from rewards."""
     cold_start: ColdStart = ColdStart()
     eval: Evaluation = Evaluation()
-    guards: GuardSettings = GuardSettings()
-    engine: EngineSettings = TorchEngine()
+    reliability: ReliabilityStudy = ReliabilityStudy()
+    engine: SerializeAsAny[Settings] = chosen("engine", "torch")
+    """What the model runs in."""
+    sampler: SerializeAsAny[Settings] | None = Field(None, json_schema_extra={"chooses": "engine", "standard": "torch"})
+    """Another engine for sampling alone, as [engine]; without it the engine samples too."""
+    strategy: dict[str, SerializeAsAny[Settings]] = table("strategy")
+    """Settings of strategies by their names, where they have any."""
+    guard: dict[str, SerializeAsAny[Settings]] = table("guard")
+    """Settings of guards by their names."""
+    baseline: dict[str, SerializeAsAny[Settings]] = table("baseline")
+    """Settings of baselines by their names, where they have any."""
+
+    def open(self, key: str) -> Any:
+        """The part that the section `key` chooses, bound to its settings."""
+        settings: Settings = getattr(self, key)
+        return parts.KINDS[CHOSEN[key][0]].open(settings)
+
+    def open_all(self, kind: str, names: tuple[str, ...]) -> list[Any]:
+        """The named parts of a kind, bound to their settings in the table of that kind."""
+        own: Mapping[str, Settings] = getattr(self, kind)
+        return [(entry := parts.KINDS[kind].get(name)).build(own.get(name) or entry.settings()) for name in names]
+
+    @field_validator("domain", "inner", "reward", "prefilter", "algorithm", "engine", "sampler", mode="before")
+    @classmethod
+    def _chosen(cls, value: Any, info: ValidationInfo) -> Any:
+        """The settings of the part that `type` names."""
+        if not isinstance(value, Mapping):
+            return value
+        kind, standard = CHOSEN[str(info.field_name)]
+        return parts.KINDS[kind].get(str(value.get("type", standard))).settings.model_validate(value)
+
+    @field_validator("strategy", "guard", "baseline", mode="before")
+    @classmethod
+    def _held(cls, value: Any, info: ValidationInfo) -> Any:
+        """The settings of the parts that are named."""
+        registry = parts.KINDS[TABLES[str(info.field_name)]]
+        return {name: registry.get(name).settings.model_validate(own) if isinstance(own, Mapping) else own for name, own in dict(value).items()}
+
+    @property
+    def inner_seeds(self) -> int:
+        """Adapters made of each self-edit with different seeds."""
+        return int(getattr(self.inner, "seeds", 1))
+
+    @field_validator("guards")
+    @classmethod
+    def _known_guards(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        return known("guard", names)
 
     @model_validator(mode="after")
-    def _algorithm_fits(self) -> Recipe:
-        algorithm, K = self.algorithm, self.propose.candidates
-        if isinstance(algorithm, Reinforce | PPO | GRPO | DPO | Bandit) and K < 2:
-            raise ValueError(
-                f"propose.candidates is {K}: algorithm {algorithm.type} learns from how the self-edits of a task compare, so from at least 2"
-            )
-        if isinstance(algorithm, Searching) and self.round_passages:
-            raise ValueError(f"algorithm {algorithm.type} compares strategies on the same passages: round_passages has to be 0")
-        if isinstance(algorithm, Evolve) and self.inner.seeds > 1:
-            raise ValueError("algorithm evolve trains one LoRA for each of its population: inner.seeds has to be 1")
-        return self
-
-    @model_validator(mode="after")
-    def _prefilter_fits(self) -> Recipe:
-        screen, reward, algorithm = self.prefilter, self.reward, self.algorithm
-        least = algorithm.keep if isinstance(algorithm, RestEM) else 1 if isinstance(algorithm, Searching) else 2  # the others compare
-        if isinstance(algorithm, Evolve) and not isinstance(screen, NoPrefilter):
-            raise ValueError("algorithm evolve trains whole populations: prefilter.type has to be none")
-        if isinstance(algorithm, Archive) and isinstance(screen, EarlyStop):
-            raise ValueError("algorithm archive tries out numbers of epochs itself: prefilter.type early_stop would overrule them")
-        if isinstance(algorithm, Bandit) and isinstance(screen, Selective):
-            raise ValueError(
-                f"algorithm bandit needs the reward of every self-edit: prefilter.type {screen.type} leaves some out; take early_stop or none"
-            )
-        if isinstance(screen, Selective) and screen.keep < least:
-            raise ValueError(f"prefilter.keep is {screen.keep}, too few for algorithm {algorithm.type}: it learns from at least {least} of a task")
-        if isinstance(screen, Selective) and isinstance(reward, Perplexity | Majority):
-            raise ValueError(f"prefilter.type {screen.type} rates by right answers, and reward {reward.type} goes by none: take early_stop or none")
+    def _parts_fit(self) -> Recipe:
+        for key in CHOSEN:
+            if getattr(self, key) is not None:
+                self.open(key).check(self)
         return self
 
     @model_validator(mode="after")
     def _picking_fits(self) -> Recipe:
-        propose, algorithm = self.propose, self.algorithm
+        propose = self.propose
         single = len(set(propose.strategies)) == len(propose.strategies) and not any(MIXED in name for name in propose.strategies)
         if propose.mix > 1 and not (single and propose.mix <= len(propose.strategies)):
             raise ValueError(
@@ -101,84 +122,113 @@ class Recipe(Settings):
             )
         if len(propose.choices) > MOST_CHOICES:
             raise ValueError(f"propose.mix makes {len(propose.choices)} combinations of {len(propose.strategies)} strategies; at most {MOST_CHOICES}")
-        if propose.pick == "policy" and len(set(propose.choices)) < 2:
+        if propose.policy_picks and len(set(propose.choices)) < 2:
             raise ValueError("propose.pick is policy, and there is nothing to pick from: name several in propose.strategies")
-        if propose.pick == "policy" and isinstance(algorithm, Searching):
-            raise ValueError(f"algorithm {algorithm.type} picks strategies itself: propose.pick has to be turns")
-        if isinstance(algorithm, Archive) and any(MIXED in name for name in propose.choices):
-            raise ValueError(f"algorithm archive begins with single strategies: leave out propose.mix and names with {MIXED}")
         return self
+
+
+CHOSEN: dict[str, tuple[str, str]] = {
+    name: (str(extra["chooses"]), str(extra["standard"]))
+    for name, field in Recipe.model_fields.items()
+    if isinstance(extra := field.json_schema_extra, dict) and "chooses" in extra
+}
+"""The sections that choose a part by `type`: its kind, and the part that stands without a word."""
+TABLES: dict[str, str] = {
+    name: str(extra["holds"])
+    for name, field in Recipe.model_fields.items()
+    if isinstance(extra := field.json_schema_extra, dict) and "holds" in extra
+}
+"""The sections that hold settings of several parts by their names, with their kind."""
 
 
 def check_learning(recipe: Recipe) -> None:
     """Refuses what would switch itself off in a run that learns; what only measures, or was begun before, is free to have it. Raises ConfigError."""
-    algorithm, screen, K, epochs = recipe.algorithm, recipe.prefilter, recipe.propose.candidates, recipe.inner.epochs
-    if isinstance(algorithm, RestEM) and algorithm.select == "best" and algorithm.keep > K:
-        raise ConfigError(f"algorithm.keep is {algorithm.keep}, and propose.candidates {K}: of {K} self-edits no more can be kept")
-    if isinstance(algorithm, DPO) and recipe.propose.pick == "turns" and len(set(recipe.propose.choices)) >= K:
-        why = "algorithm dpo pairs self-edits of one strategy, so it needs more of them than strategies; or let the policy pick (propose.pick)"
-        raise ConfigError(f"propose.candidates is {K}: {why}")
-    if isinstance(screen, Selective) and screen.keep >= K:
-        raise ConfigError(f"prefilter.keep is {screen.keep}, and propose.candidates {K}: nothing would be left out")
-    if isinstance(screen, EarlyStop | Halving) and screen.longest >= epochs:
-        raise ConfigError(f"prefilter.type {screen.type} trains for {screen.longest} epochs, and inner.epochs is {epochs}: that is no shorter")
+    for key in CHOSEN:
+        if getattr(recipe, key) is not None:
+            recipe.open(key).check_run(recipe)
 
 
-UNIONS = {name: by_type(field.annotation) for name, field in Recipe.model_fields.items() if field.discriminator}
-"""The keys of which one variant is chosen, with their variants by `type`."""
+# ---------------------------------------------------------------- reading
 
 
 def load_recipe(path: Path) -> Recipe:
     """Read a TOML recipe. Raises ConfigError naming the key, and the nearest valid one where it is misspelt."""
+    return parse_recipe(read_toml(path), source=str(path))
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """The values of a TOML file. Raises ConfigError where it is missing or broken."""
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise ConfigError(f"no recipe at {path}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not valid TOML: {error}") from error
-    return parse_recipe(values, source=str(path))
 
 
-def parse_recipe(values: dict[str, Any], source: str = "recipe") -> Recipe:
-    """Check the values of a recipe. Raises ConfigError, one line, for the first thing that is wrong."""
+def parse_recipe(values: Mapping[str, Any], source: str = "recipe") -> Recipe:
+    """Check the values of a recipe; its plug-ins are imported first. Raises ConfigError, one line, for the first thing that is wrong."""
+    plugins = values.get("plugins", ())
+    parts.load(plugins if isinstance(plugins, list | tuple) and all(isinstance(name, str) for name in plugins) else ())
+    whole = dict(values)
+    for key, (kind, standard) in CHOSEN.items():
+        if isinstance(whole.get(key), Mapping):
+            whole[key] = _settings(kind, str(whole[key].get("type", standard)), whole[key], key, source)
+    for key, kind in TABLES.items():
+        if isinstance(whole.get(key), Mapping):
+            whole[key] = {name: _settings(kind, name, own, f"{key}.{name}", source) for name, own in whole[key].items()}
     try:
-        return Recipe.model_validate(values)
+        return Recipe.model_validate(whole)
     except ValidationError as error:
         raise ConfigError(_explain(error, source)) from error
 
 
-def _explain(error: ValidationError, source: str) -> str:
+def _settings(kind: str, name: str, values: Any, key: str, source: str) -> Any:
+    """The settings of a part. Raises ConfigError that names the key."""
+    try:
+        entry = parts.KINDS[kind].get(name)
+    except ConfigError as error:
+        raise ConfigError(f"{source}: {key}: {error}") from error
+    if isinstance(values, Settings):
+        return values
+    try:
+        return entry.settings.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError(_explain(error, source, key, entry)) from error
+
+
+def _explain(error: ValidationError, source: str, section: str = "", entry: parts.Entry[Any] | None = None) -> str:
+    """The first thing that is wrong, in one line."""
     first = error.errors()[0]
-    where = [str(part) for part in first["loc"]]
-    key = ".".join(part for above, part in pairwise(("", *where)) if above not in UNIONS)  # the chosen variant is no part of a key
+    key = ".".join(part for part in (section, *map(str, first["loc"])) if part)
     if first["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
-        if len(where) == 3 and (kinds := UNIONS.get(where[0])):
-            return f"{source}: {key} is no setting of {where[1]}, which has {', '.join(kinds[where[1]].model_fields)}"
-        near = difflib.get_close_matches(key, list(_known_keys(Recipe)), n=1, cutoff=0.0)
+        if entry and len(first["loc"]) == 1:
+            return f"{source}: {key} is no setting of {entry.name}, which has {', '.join(entry.settings.model_fields)}"
+        near = difflib.get_close_matches(key, list(keys_of(Recipe)), n=1, cutoff=0.0)
         return f"{source}: unknown key '{key}'; the nearest valid one is '{near[0]}'"
-    if first["type"] == "union_tag_not_found":
-        return f"{source}: {key}: say which with 'type'; there are {', '.join(UNIONS[key])}"
     if first["type"] == "model_type":
         return f"{source}: {key} is a section, [{key}], with keys of its own (got {first['input']!r})"
     got = "" if first["type"] == "value_error" else f" (got {first['input']!r})"  # our own messages say enough, and an address may hold a password
     return ": ".join(part for part in (source, key, first["msg"].removeprefix("Value error, ")) if part) + got
 
 
-def _known_keys(model: type[BaseModel], prefix: str = "") -> list[str]:
-    """Dotted names of every key below a model."""
-    from pydantic import TypeAdapter
+def keys_of(model: type[Any], prefix: str = "") -> Iterator[str]:
+    """Dotted names of every key below a section; of a section that chooses a part, those of all parts."""
+    parts.load()
+    for name, kind in _fields(model):
+        key = f"{prefix}{name}"
+        yield key
+        if model is Recipe and name in CHOSEN:
+            for entry in parts.KINDS[CHOSEN[name][0]]:
+                yield from keys_of(entry.settings, f"{key}.")
+        elif model is Recipe and name in TABLES:
+            for entry in parts.KINDS[TABLES[name]]:
+                yield from keys_of(entry.settings, f"{key}.{entry.name}.")
+        elif isinstance(kind, type) and (issubclass(kind, BaseModel) or is_dataclass(kind)):
+            yield from keys_of(kind, f"{key}.")
 
-    schema = TypeAdapter(model).json_schema()
-    definitions = schema.get("$defs", {})
 
-    def walk(node: dict[str, Any], prefix: str) -> list[str]:
-        names: list[str] = []
-        for branch in [node, *node.get("oneOf", []), *node.get("anyOf", []), *node.get("allOf", [])]:
-            target = definitions[branch["$ref"].rsplit("/", 1)[1]] if "$ref" in branch else branch
-            for key, value in target.get("properties", {}).items():
-                names += [prefix + key, *walk(value, f"{prefix}{key}.")]
-            if "oneOf" in target and target is not node:
-                names += walk(target, prefix)
-        return names
-
-    return walk(schema, prefix)
+def _fields(model: type[Any]) -> list[tuple[str, Any]]:
+    if issubclass(model, BaseModel):
+        return [(name, field.annotation) for name, field in model.model_fields.items()]
+    return [(field.name, field.type) for field in fields(model) if not field.name.startswith("__")]

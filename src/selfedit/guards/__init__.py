@@ -1,7 +1,5 @@
-"""Guards return a verdict on an adapter, with the reason. One that cannot decide rejects."""
+"""Guards: a file a guard. One that cannot decide rejects."""
 
-from selfedit.guards.collapse import collapse
-from selfedit.guards.forgetting import ANCHORS, forgetting
-from selfedit.guards.training import training
+from selfedit.guards.base import AdapterSeen, CandidateSeen, Guard, RoundSeen, accept, guard, judge, reject, stop
 
-__all__ = ["ANCHORS", "collapse", "forgetting", "training"]
+__all__ = ["AdapterSeen", "CandidateSeen", "Guard", "RoundSeen", "accept", "guard", "judge", "reject", "stop"]

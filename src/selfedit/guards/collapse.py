@@ -6,18 +6,29 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 
-from selfedit.study import statistics as stats
+from selfedit.guards.base import Guard, RoundSeen, accept, guard, reject, stop
 from selfedit.types import Candidate, Result, Verdict
+
+
+@guard("collapse", means="a policy that agrees more with itself while it is right less often is rejected; beyond chance, the run stops")
+class Collapse(Guard):
+    """Compares a round with the one before: the vote share among its candidates, and the accuracy of the weights it began with."""
+
+    stage = "round"
+
+    def verdict(self, seen: RoundSeen) -> Verdict | None:
+        """None where the reward is no vote."""
+        return collapse(seen.before.candidates, seen.after.candidates, seen.results_before, seen.results)
 
 
 def collapse(
     candidates_before: Sequence[Candidate], candidates: Sequence[Candidate], results_before: Sequence[Result], results: Sequence[Result]
 ) -> Verdict | None:
-    """Compares a round with the one before: the vote share among its candidates, and the accuracy of the weights it began with on held-out questions.
-
-    Rejects where the share rose and the accuracy fell, and stops where the fall is beyond chance: the 95 % interval of the paired difference excludes
-    zero. None where the reward is no vote; where accuracy was not measured, it cannot decide and rejects.
+    """Rejects where the vote share rose and the accuracy on validation questions fell; stops where that fall is beyond chance: the 95 % interval of
+    the paired difference excludes zero. None where there was no vote; where accuracy was not measured, it cannot decide and rejects.
     """
+    from selfedit.study import statistics
+
     before, after = _share(candidates_before), _share(candidates)
     if before is None or after is None:
         return None
@@ -25,12 +36,14 @@ def collapse(
     then, now = _marks(results_before), _marks(results)
     shared = [task for task in now if len(then.get(task, ())) == len(now[task]) > 0]
     if not shared:
-        return Verdict("collapse", "reject", f"{shares}, and no held-out accuracy was measured to compare it with")
-    change = stats.paired_difference([now[task] for task in shared], [then[task] for task in shared])
-    reason = f"{shares}, held-out accuracy changed by {100 * change.mean:+.1f} points ({100 * change.low:+.1f} to {100 * change.high:+.1f})"
+        return reject(f"{shares}, and no accuracy on validation questions was measured to compare it with")
+    change = statistics.paired_difference([now[task] for task in shared], [then[task] for task in shared])
+    reason = (
+        f"{shares}, accuracy on validation questions changed by {100 * change.mean:+.1f} points ({100 * change.low:+.1f} to {100 * change.high:+.1f})"
+    )
     if after <= before or change.mean >= 0:
-        return Verdict("collapse", "accept", reason)
-    return Verdict("collapse", "stop" if change.high < 0 else "reject", f"{reason}: the model agrees more with itself and is right less often")
+        return accept(reason)
+    return (stop if change.high < 0 else reject)(f"{reason}: the model agrees more with itself and is right less often")
 
 
 def _share(candidates: Sequence[Candidate]) -> float | None:
@@ -40,9 +53,11 @@ def _share(candidates: Sequence[Candidate]) -> float | None:
 
 
 def _marks(results: Sequence[Result]) -> dict[str, list[float]]:
-    """By task, how often each report question was answered correctly."""
+    """By task, how often each validation question was answered correctly."""
+    from selfedit.study import statistics
+
     seeds: dict[str, list[list[float]]] = defaultdict(list)
     for result in results:
-        if result.role == "report":
+        if result.role == "reward":
             seeds[result.task_id].append([float(answer.correct) for answer in result.answers if answer.correct is not None])
-    return {task: stats.over_seeds(marks) for task, marks in seeds.items()}
+    return {task: statistics.over_seeds(marks) for task, marks in seeds.items()}

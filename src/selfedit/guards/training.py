@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from selfedit.guards.base import CandidateSeen, Guard, accept, guard, reject
+from selfedit.types import Verdict
 
-from selfedit.types import Trained, Verdict
 
-
-def training(trained: Sequence[Trained]) -> Verdict:
+@guard("training", means="a candidate any of whose adapters failed to train is rejected")
+class Training(Guard):
     """Rejects where any of a candidate's adapters failed to train."""
-    failures = [t.failure for t in trained if t.failure is not None]
-    return Verdict("training", "reject", failures[0]) if failures else Verdict("training", "accept", "every adapter was trained to its last step")
+
+    stage = "candidate"
+
+    def verdict(self, seen: CandidateSeen) -> Verdict:
+        """The first failure, if there is one."""
+        failures = [t.failure for t in seen.trained if t.failure is not None]
+        return reject(failures[0]) if failures else accept("every adapter was trained to its last step")

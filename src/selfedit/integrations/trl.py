@@ -9,12 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from selfedit.config import MIXED, Recipe
 from selfedit.errors import ConfigError, JudgeError
-from selfedit.loop.measuring import adapt, before
+from selfedit.loop.round import adapt_and_score, base_answers
 from selfedit.policy import Policy
 from selfedit.policy.opening import open_policy
-from selfedit.rewards import check, needs
-from selfedit.strategies import at_once, build, prompts_for
-from selfedit.tasks.knowledge.tasks import read, training_exams
+from selfedit.strategies import Source, find
 from selfedit.types import Answer, Candidate, JudgeReply, Prompt, Proposal, Reward, Task, Turn
 
 if TYPE_CHECKING:
@@ -35,24 +33,27 @@ class InnerLoopReward:
         """Opens the model and prepares the questions of every passage. `policy` is one that is open already.
 
         Raises ConfigError for a strategy that does not ask once for the whole passage, for a mix of strategies or a policy that picks them, and for
-        a screen, which leaves self-edits without a reward.
+        a prefilter, which leaves self-edits without a reward.
         """
-        if recipe.propose.pick == "policy":
+        if recipe.propose.policy_picks:
             raise ConfigError("a row names its strategy, so the trainer's policy cannot pick it: set propose.pick to turns")
         if mixed := next((name for name in recipe.propose.choices if MIXED in name), None):
             raise ConfigError(f"one completion is a self-edit of one strategy, not of '{mixed}': set propose.mix to 1 and name strategies apart")
-        passages = read(recipe, recipe.docs, "train")
+        passages = recipe.open("domain").read(recipe, recipe.docs, "train", lambda text: None)
         for name in recipe.propose.strategies:
-            if not at_once(prompts_for(name, passages[0].title, passages[0].context, chat=True, seed=0)):
+            if not find(name, recipe.strategy).at_once:
                 raise ConfigError(f"strategy '{name}' does not ask once for the whole passage, so one completion is no self-edit; take self-qa")
-        if recipe.prefilter.type != "none":
-            raise ConfigError(f"prefilter {recipe.prefilter.type} leaves self-edits without their full reward; set prefilter.type to none")
-        check(recipe.reward)
+        if recipe.open("prefilter").cheaper:
+            raise ConfigError(f"prefilter {recipe.prefilter.part} leaves self-edits without their full reward; set prefilter.type to none")
+        recipe.open("reward").depends_on()
         self.recipe, self.policy = recipe, policy or open_policy(recipe)
-        self.tasks = {task.id: task for task in training_exams(self.policy, passages)}
+        self.tasks = {
+            task.id: task
+            for task in self.policy.domain.tasks(self.policy, passages, "train", lambda done, total: None, gold=self.policy.reward.needs().gold)
+        }
         self.candidates: list[Candidate] = []
         """The self-edits of the last call, with rewards, answers and the reason where there is no reward."""
-        self.__name__ = f"inner_loop_{recipe.reward.type}"
+        self.__name__ = f"inner_loop_{recipe.reward.part}"
         self._followed: Any = None
         self._base: dict[str, tuple[Answer, ...]] = {}
         self._replies = _Replies()
@@ -111,15 +112,15 @@ class InnerLoopReward:
                 continue
             prompt = self._prompt(name, how)
             turn = self._turn(prompt, _text(completion), completion_ids[i] if completion_ids else ())
-            edit = build(how, self.tasks[name].title, self.tasks[name].context, [turn])
+            edit = self.policy.strategy(how).build(self.tasks[name].title, self.tasks[name].context, [turn])
             proposals.append(Proposal(name, round_, i, 0, edit))
             places.append(i)
         if self._followed is not None:
             self._take_over(self._followed)
         tasks = [self.tasks[name] for name in dict.fromkeys(p.task_id for p in proposals)]
-        base = self._before(tasks) if needs(self.recipe.reward).answers else {}
+        base = self._before(tasks) if self.policy.reward.needs().answers else {}
         try:
-            self.candidates = adapt(self.policy, tasks, proposals, base, self._replies, range(self.recipe.inner.seeds))
+            self.candidates = adapt_and_score(self.policy, tasks, proposals, base, self._replies, range(self.recipe.inner_seeds))
         except JudgeError as error:  # a trainer is not resumed from here: it leaves the completions out
             self.candidates = [Candidate(p, Reward(None, "judge", str(error))) for p in proposals]
         found = dict(zip(places, self.candidates, strict=True))
@@ -133,18 +134,19 @@ class InnerLoopReward:
     def _before(self, tasks: Sequence[Task]) -> dict[str, tuple[Answer, ...]]:
         """The current weights' own answers, asked once for as long as they are the same."""
         new = [task for task in tasks if task.id not in self._base]
-        self._base |= {task.id: given for task, given in zip(new, before(self.policy, new), strict=True)}
+        self._base |= {task.id: given for task, given in zip(new, base_answers(self.policy, new), strict=True)}
         return self._base
 
     def _prompt(self, task: str, strategy: str) -> Prompt:
         if task not in self.tasks or strategy not in self.recipe.propose.strategies:
             raise ConfigError(f"the reward knows no task '{task}' with strategy '{strategy}': train on its dataset()")
-        [prompt] = prompts_for(strategy, self.tasks[task].title, self.tasks[task].context, self.policy.chat, seed=0)
+        source = Source(self.tasks[task].title, self.tasks[task].context, self.policy.chat)
+        [prompt] = self.policy.strategy(strategy).ask(source)
         return prompt
 
     def _turn(self, prompt: Prompt, text: str, tokens: Sequence[int]) -> Turn:
         """What was written, up to where the loop would have stopped. It came to an end unless its last token stands for text."""
-        stops = [text.find(stop) for stop in self.policy.writing(self.recipe.propose, prompt, seed=0).stop if stop in text]
+        stops = [text.find(stop) for stop in self.policy.sampling(self.recipe.propose, prompt, seed=0).stop if stop in text]
         if stops:
             return Turn(prompt, text[: min(stops)])
         return Turn(prompt, text, "length" if self.policy.engine.tokenizer.decode(tokens[-1:]) else "stop")

@@ -1,5 +1,9 @@
-"""The loop: tasks → propose → adapt → score → guard → keep → learn; and what is compared and tried with the same parts."""
+"""The loop: tasks → propose → adapt → score → select → learn, every arrow written to the ledger. Begin with `round.py`."""
 
-from selfedit.loop.loop import Loop
+from selfedit.loop.evaluate import evaluate
+from selfedit.loop.learn import learn_documents
+from selfedit.loop.reliability import study_reliability
+from selfedit.loop.run import Run, Watch
+from selfedit.loop.train import train_policy
 
-__all__ = ["Loop"]
+__all__ = ["Run", "Watch", "evaluate", "learn_documents", "study_reliability", "train_policy"]

@@ -1,97 +1,47 @@
-"""Searches for a better strategy that leave the weights alone; what they find is measured on held-out documents.
-
-The archive: strategies are evaluated, the model mutates them, and all of them stay. The bandit: the better of the recipe's own are drawn more often.
-"""
+"""Searches for a better strategy that leave the weights alone; what they find is measured on held-out documents."""
 
 from __future__ import annotations
 
-import random
-from collections.abc import Sequence
-from dataclasses import asdict, replace
-from functools import partial
-from statistics import fmean
-from typing import Literal, Self
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 
-from selfedit.algorithms import archive, bandit
-from selfedit.algorithms.archive import Entry
-from selfedit.algorithms.groups import groups
-from selfedit.config import Archive, Bandit, Recipe, RestEM, Searching
+from selfedit.algorithms import Algorithm
 from selfedit.engine.base import Progress
-from selfedit.errors import EngineError
-from selfedit.loop.rounds import Rounds
-from selfedit.policy import Policy, derive
-from selfedit.strategies import find, parts
-from selfedit.strategies.written import strategy
-from selfedit.types import Candidate, SampleRequest, Task, Turn, Variant
-
-UNSCORED = "no self-edit could be scored; `selfedit report` shows why (is inner.optimizer.lr too high?)"
+from selfedit.loop.round import answers_before, collect
+from selfedit.loop.run import Run
+from selfedit.policy import Policy
+from selfedit.prefilters import Base
+from selfedit.types import Candidate, Task, Variant
 
 
-class Search(Rounds):
-    """Rounds that look for a better strategy, and leave the weights alone."""
-
-    def search(self, settings: Searching, tasks: Sequence[Task]) -> Variant:
-        """The best strategy that was found; noted, for who measures it again."""
-        best = self.pull(settings, tasks) if isinstance(settings, Bandit) else self.grow(settings, tasks)
-        self.ledger.note("found", asdict(best))
-        return best
-
-    def pull(self, settings: Bandit, tasks: Sequence[Task]) -> Variant:
-        """K self-edits of every task a round, of the strategies that the bandit draws; returns the best of these."""
-        recipe, candidates = self.policy.recipe, list[Candidate]()
-        strategies = tuple(dict.fromkeys(recipe.propose.choices))
-        base = self.reward_base("round-0/base", tasks)
-        for number in range(recipe.rounds):
-            drawn = bandit.draw(settings.rule, strategies, candidates, len(tasks), recipe.propose.candidates, derive(recipe.seed, "bandit", number))
-            candidates += self.explore(tasks, number, base, RestEM(), drawn)
-        best = bandit.best(strategies, candidates)
-        if best is None:
-            raise EngineError(UNSCORED)
-        return _known(recipe, best, strategies.index(best))
-
-    def grow(self, settings: Archive, tasks: Sequence[Task]) -> Variant:
-        """The recipe's strategies first, then as many children as it has rounds; returns the best of all."""
-        base = self.reward_base("round-0/base", tasks)
-        entries: list[Entry] = []
-        for number in range(len(self.policy.recipe.propose.strategies) + self.policy.recipe.rounds):
-            title, work = f"Finding strategy {number + 1}", partial(_next, self.policy, settings, tuple(entries), number)
-            [variant] = self.step(f"round-{number}/variant", Variant, title, work)
-            scored = () if variant.problem else self.using(variant).explore(tasks, number, base, RestEM())
-            entries.append(Entry(variant, _score(scored)))
-        known = [entry for entry in entries if entry.score is not None]
-        return max(known, key=lambda entry: entry.score or 0.0).variant
-
-    def using(self, variant: Variant) -> Self:
-        """The same run, writing and training as a strategy wants it: all that a strategy can change is changed here."""
-        recipe = self.policy.recipe
-        propose = recipe.propose.model_copy(update={"strategies": (variant.strategy,), "mix": 1})
-        inner = recipe.inner.model_copy(update={"epochs": variant.epochs, "optimizer": replace(recipe.inner.optimizer, lr=variant.lr)})
-        written = {} if variant.parent is None else {variant.strategy: strategy(variant)}
-        return replace(self, policy=self.policy.like(recipe.model_copy(update={"propose": propose, "inner": inner}), written))
+def search(run: Run, algorithm: Algorithm, tasks: Sequence[Task]) -> Variant:
+    """The best strategy that the algorithm finds; noted, for who measures it again."""
+    base = answers_before(run, "round-0/base", tasks)
+    best = algorithm.search(SearchRun(run, algorithm, tasks, base), tasks)
+    run.ledger.note("found", asdict(best))
+    return best
 
 
-def _next(policy: Policy, settings: Archive, entries: Sequence[Entry], number: int, progress: Progress) -> list[Variant]:
-    """One of the recipe's strategies, or a child of one that was drawn."""
-    recipe = policy.recipe
-    if number < len(recipe.propose.strategies):
-        return [_known(recipe, recipe.propose.strategies[number], number)]
-    if all(entry.score is None for entry in entries):
-        raise EngineError(UNSCORED)
-    seed = derive(recipe.seed, "mutation", number)
-    [parent] = random.Random(seed).choices(entries, archive.chances(entries, settings.steepness, settings.midpoint))
-    prompt = archive.ask(parent)
-    [completion] = policy.sample([SampleRequest(policy.prompt(prompt), policy.writing(recipe.propose, prompt, seed))], progress)
-    return [archive.read(Turn(prompt, completion.text, completion.finish_reason), number, parent.variant)]
+@dataclass(frozen=True)
+class SearchRun:
+    """What a search asks of the run: `selfedit.algorithms.base.Search`."""
 
+    run: Run
+    algorithm: Algorithm
+    tasks: Sequence[Task]
+    base: Base
 
-def _known(recipe: Recipe, name: str, number: int) -> Variant:
-    """One of the recipe's strategies, or several mixed, with the recipe's inner loop."""
-    form: Literal["questions", "statements"] = "questions" if name.endswith("-qa") else "statements"
-    described = " ".join(find(part).description for part in parts(name))
-    return Variant(number, None, name, described, form, 1, recipe.inner.epochs, recipe.inner.optimizer.lr)
+    @property
+    def policy(self) -> Policy:
+        """The run's."""
+        return self.run.policy
 
+    def collect(self, number: int, strategies: Sequence[str] = (), variant: Variant | None = None) -> list[Candidate]:
+        """Self-edits of every task in round `number` with their rewards."""
+        run = self.run.writing_as(variant) if variant else self.run
+        return collect(run, self.tasks, number, self.base, self.algorithm, strategies)
 
-def _score(candidates: Sequence[Candidate]) -> float | None:
-    """The mean over tasks of the mean reward of their self-edits."""
-    found = groups(candidates)
-    return fmean(fmean(value for _, value in group) for group in found.values()) if found else None
+    def variant(self, number: int, write: Callable[[Progress], Variant]) -> Variant:
+        """A step of its own."""
+        [found] = self.run.step(f"round-{number}/variant", Variant, f"Finding strategy {number + 1}", lambda progress: [write(progress)])
+        return found

@@ -1,5 +1,6 @@
 """The policy: the model that writes self-edits, learns from them, and answers."""
 
-from selfedit.policy.policy import Policy, derive
+from selfedit.policy.policy import Asked, Policy, derive
+from selfedit.policy.render import Renderer
 
-__all__ = ["Policy", "derive"]
+__all__ = ["Asked", "Policy", "Renderer", "derive"]

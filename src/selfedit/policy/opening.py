@@ -5,36 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from selfedit.config import FakeEngine, Recipe
+from selfedit.config import Recipe
 from selfedit.engine.base import Engine
-from selfedit.policy import Policy
+from selfedit.policy.policy import Policy
 
 
 def open_engine(recipe: Recipe, say: Callable[[str], None] = lambda text: None) -> Engine:
-    """The engine with its model. The default model is fetched where it is missing. Raises ModelError, EngineError or ConfigError."""
-    if isinstance(recipe.engine, FakeEngine):
-        from selfedit.engine.fake import Fake
+    """The engine with its model; another one for sampling, where the recipe names it. Raises ModelError, EngineError or ConfigError."""
+    engine: Engine = recipe.open("engine").open(recipe.model, say)
+    if recipe.sampler is None:
+        return engine
+    from selfedit.engine.split import SplitEngine
 
-        return Fake()
-    from selfedit.system.process import tune
-
-    tune()
-    import torch
-
-    from selfedit.engine.torch.engine import Torch, pick_device, pick_dtype
-    from selfedit.models import load, resolve
-    from selfedit.models.libraries import quiet
-
-    folder = resolve(recipe.model, pull=True, say=say)
-    device = pick_device(recipe.engine.device)
-    if recipe.engine.threads:
-        torch.set_num_threads(recipe.engine.threads)
-    model, tokenizer = load(folder, pick_dtype(recipe.engine.dtype, device), device)
-    with quiet():
-        engine = Torch(model, tokenizer, recipe.engine, name=recipe.model)
-    if engine.slow:
-        say(f"{recipe.model} runs the slow way, its own forward pass on one sequence at a time: {engine.slow}")
-    return engine
+    split: Engine = SplitEngine(engine, recipe.open("sampler").open(recipe.model, say))
+    return split
 
 
 def open_policy(recipe: Recipe, adapter: Path | None = None, say: Callable[[str], None] = lambda text: None) -> Policy:

@@ -1,26 +1,27 @@
-"""The policy: the model that writes self-edits, learns from them, and answers. It turns words into the engine's tokens and back."""
+"""The policy: the model that writes self-edits, learns from them, and answers."""
 
 from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from copy import copy
 from dataclasses import asdict, dataclass
 from itertools import product
 from pathlib import Path
+from typing import TypeVar
 
-from selfedit.config import Expectation, Propose, Recipe
+from selfedit.config import Propose, Recipe
 from selfedit.engine.base import Engine, Progress
-from selfedit.rewards import correct
-from selfedit.strategies import Strategy, build, chances, choosing, drawn, joined, parts, pieces, prompts_for
-from selfedit.text import ask, contains, cue, holding
+from selfedit.policy.render import Renderer
+from selfedit.rewards import Expectation
+from selfedit.strategies import Source, Strategy, chances, choosing, drawn, find, joined, parts
+from selfedit.strategies.written import Written
 from selfedit.types import (
     Adapter,
     Answer,
     Completion,
-    Datum,
     Example,
     Prompt,
     Proposal,
@@ -30,11 +31,13 @@ from selfedit.types import (
     Score,
     ScoreRequest,
     Task,
-    Tokens,
     Trained,
     TrainJob,
     Turn,
+    Variant,
 )
+
+T = TypeVar("T")
 
 
 def derive(seed: int, *parts: object) -> int:
@@ -44,142 +47,147 @@ def derive(seed: int, *parts: object) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class _Plan:
-    """Self-edit number `index` of a task before it is written: a `choice` of strategies, `chosen` in these turns, and what will be asked for each."""
+class Asked:
+    """Questions about a task that are put to an adapter (None: the current weights) without the passage; `seed` is for drawn answers."""
+
+    adapter: Adapter | None
+    task: Task
+    questions: Sequence[Question]
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Self-edit number `index` of a task before it is written: a `choice` of strategies, and what will be asked for each.
+
+    `chosen` is the turn in which the policy picked the choice, if it did.
+    """
 
     task: Task
     index: int
     seed: int
     choice: str
     chosen: tuple[Turn, ...]
-    asked: list[tuple[Strategy | str, tuple[Prompt, ...]]]
+    strategies: tuple[tuple[Strategy, tuple[Prompt, ...]], ...]
 
 
 class Policy:
     """A model's current weights with everything the loop asks of them. Tokens are counted by `count`.
 
-    `written` are strategies beside the known ones; `merged` is what was added to the model as it came, `start` those of it that were there when
-    learning from rewards began.
+    `variant` is a strategy of a search that is written with in place of the recipe's. `merged` is what was added to the model as it came, `start`
+    those of it that were there when learning from rewards began.
     """
 
     def __init__(self, engine: Engine, recipe: Recipe, count: Callable[[int, int], None] = lambda train, sample: None) -> None:
         self.engine, self.recipe, self.count = engine, recipe, count
+        self.domain, self.inner, self.reward = recipe.open("domain"), recipe.open("inner"), recipe.open("reward")
         self.chat = engine.tokenizer.has_chat_template
-        self.written: Mapping[str, Strategy] = {}
+        self.render = Renderer(engine.tokenizer, plain=self.inner.plain)
+        self.variant: Variant | None = None
         self.merged: list[Path] = []
         self.start: tuple[Path, ...] = ()
 
-    def like(self, recipe: Recipe, written: Mapping[str, Strategy]) -> Policy:
-        """The same weights under another recipe, with strategies of its own."""
+    def writing_as(self, variant: Variant) -> Policy:
+        """The same weights, writing as a variant of a search does."""
         other = copy(self)
-        other.recipe, other.written = recipe, written
+        other.variant = None if variant.parent is None else variant
+        propose = self.recipe.propose.model_copy(update={"strategies": (variant.strategy,), "mix": 1})
+        other.recipe = self.recipe.model_copy(update={"propose": propose})
         return other
 
-    # ------------------------------------------------------------ words to tokens
-
-    def prompt(self, prompt: Prompt) -> Tokens:
-        """A user's turn in the chat template, or a text to continue."""
-        return self.engine.tokenizer.encode(prompt.text) if prompt.continued else self.engine.tokenizer.chat(prompt.text)
-
-    def question(self, title: str, question: str, shown: str = "") -> Tokens:
-        """How a question is put: without the passage (SEAL section 4.1), or after a text. An empty title leaves the topic out."""
-        tokenizer, text = self.engine.tokenizer, ask(title, question) if title else question
-        text = f"{shown}\n\n{text}" if shown else text
-        return tokenizer.chat(text) if self.in_chat else tokenizer.encode(cue(text))
-
-    @property
-    def in_chat(self) -> bool:
-        """Whether questions are put in the chat template."""
-        return self.chat and self.recipe.inner.format == "chat"
-
-    def _reply(self, text: str) -> Tokens:
-        """What the model is to write after a prompt, with the token that ends its turn."""
-        tokenizer = self.engine.tokenizer
-        return tokenizer.encode_more(text if self.in_chat else f" {text}") + tokenizer.end
-
-    def datum(self, example: Example) -> Datum:
-        """An example as tokens: a text is learned whole, of an exchange the reply alone."""
-        tokenizer = self.engine.tokenizer
-        if not example.prompt:
-            tokens = tokenizer.encode(example.text) + tokenizer.end
-            return Datum(tokens, (1.0,) * len(tokens))
-        prompt = tokenizer.chat(example.prompt) if self.in_chat else tokenizer.encode(cue(example.prompt))
-        reply = self._reply(example.text)
-        return Datum(prompt + reply, (0.0,) * len(prompt) + (1.0,) * len(reply))
+    def seed(self, *parts: object) -> int:
+        """The seed of a piece of work of this run."""
+        return derive(self.recipe.seed, *parts)
 
     # ------------------------------------------------------------ write
 
     def propose(
-        self, tasks: Sequence[Task], round_: int, settings: Propose, progress: Progress | None = None, first: int = 0, given: Sequence[str] = ()
+        self, tasks: Sequence[Task], number: int, settings: Propose, progress: Progress | None = None, first: int = 0, given: Sequence[str] = ()
     ) -> list[Proposal]:
-        """K self-edits of every task, numbered from `first`, all in one call. The strategies are those `given`, one for each self-edit, or else taken
-        in turn or picked by the policy, as the settings say."""
-        plans = self._plans(tasks, round_, settings, first, given)
+        """K self-edits of every task in round `number`, (P·K,) task by task, numbered from `first`, all in one call.
+
+        The strategies are those `given`, one for each self-edit, or else taken in turn or picked by the policy, as the settings say.
+        """
+        plans = self._plans(tasks, number, settings, first, given)
+        asked = [(i, place, prompt) for i, plan in enumerate(plans) for place, (_, prompts) in enumerate(plan.strategies) for prompt in prompts]
+        numbers = _numbered([i for i, _, _ in asked])
         requests = [
-            SampleRequest(self.prompt(prompt), self.writing(settings, prompt, derive(plan.seed, i)))
-            for plan in plans
-            for i, prompt in enumerate(prompt for _, prompts in plan.asked for prompt in prompts)
+            SampleRequest(self.render.prompt(prompt), self.sampling(settings, prompt, derive(plans[i].seed, n)))
+            for (i, _, prompt), n in zip(asked, numbers, strict=True)
         ]
-        written = iter(self.sample(requests, progress))
+        turns: dict[tuple[int, int], list[Turn]] = {}
+        for (i, place, prompt), completion in zip(asked, self.sample(requests, progress), strict=True):
+            turns.setdefault((i, place), []).append(Turn(prompt, completion.text, completion.finish_reason, completion.tokens))
         proposals = []
-        for plan in plans:
-            title, context = plan.task.title, plan.task.context
-            turns = [(strategy, [Turn(prompt, (c := next(written)).text, c.finish_reason) for prompt in prompts]) for strategy, prompts in plan.asked]
-            edit = joined(plan.choice, plan.chosen, [build(strategy, title, context, own) for strategy, own in turns])
-            proposals.append(Proposal(plan.task.id, round_, plan.index, plan.seed, edit))
+        for i, plan in enumerate(plans):
+            edits = [s.build(plan.task.title, plan.task.context, turns.get((i, place), [])) for place, (s, _) in enumerate(plan.strategies)]
+            proposals.append(Proposal(plan.task.id, number, plan.index, plan.seed, joined(plan.choice, plan.chosen, edits)))
         return proposals
 
-    def _plans(self, tasks: Sequence[Task], round_: int, settings: Propose, first: int, given: Sequence[str]) -> list[_Plan]:
-        choices, numbers, K = settings.choices, range(settings.candidates), self.recipe.propose.candidates
-        preferred = self.preferences(tasks, settings) if settings.pick == "policy" and not given else {}
-        begin = {task.id: derive(self.recipe.seed, "turn", round_, task.id, first) if len(choices) > K else 0 for task in tasks}  # all get their turn
-        named = given or [choices[(begin[task.id] + number) % len(choices)] for task in tasks for number in numbers]
+    def _plans(self, tasks: Sequence[Task], number: int, settings: Propose, first: int, given: Sequence[str]) -> list[Plan]:
+        """One for each self-edit. Where there are more choices than candidates, tasks begin with different ones, so that all get their turn."""
+        choices, indices, K = settings.choices, range(settings.candidates), self.recipe.propose.candidates
+        preferred = self.preferences(tasks, settings) if settings.policy_picks and not given else {}
+        begin = {task.id: self.seed("turn", number, task.id, first) if len(choices) > K else 0 for task in tasks}
+        named = given or [choices[(begin[task.id] + index) % len(choices)] for task in tasks for index in indices]
+        same = self.recipe.open("algorithm").same_prompts
         plans = []
-        for (task, number), name in zip(product(tasks, numbers), named, strict=True):
-            seed = derive(self.recipe.seed, "edit", round_, task.id, first + number)
+        for (task, index), name in zip(product(tasks, indices), named, strict=True):
+            seed = self.seed("edit", number, task.id, first + index)
             chosen = (drawn(preferred[task.id], derive(seed, "pick")),) if preferred else ()
             choice = chosen[0].completion.strip() if chosen else name
-            known = [self.written.get(part, part) for part in parts(choice)]
-            asked = [(strategy, prompts_for(strategy, task.title, task.context, self.chat, seed, settings.spans)) for strategy in known]
-            plans.append(_Plan(task, first + number, seed, choice, chosen, asked))
+            source = Source(task.title, task.context, self.chat, self.seed("prompts", number, task.id) if same else seed, settings.spans)
+            asked = tuple((strategy, strategy.ask(source)) for strategy in map(self.strategy, parts(choice)))
+            plans.append(Plan(task, first + index, seed, choice, chosen, asked))
         return plans
+
+    def strategy(self, name: str) -> Strategy:
+        """The strategy of this name; a variant of a search is known here alone."""
+        if self.variant and self.variant.strategy == name:
+            return Written(self.variant)
+        return find(name, self.recipe.strategy)
+
+    def known_variant(self, choice: str, number: int) -> Variant:
+        """One of the recipe's strategies, or several mixed, as variant `number` of a search: with the recipe's inner loop."""
+        strategies, directives = [self.strategy(part) for part in parts(choice)], self.inner.directives()
+        means = " ".join(strategy.means for strategy in strategies)
+        return Variant(number, None, choice, means, strategies[-1].form, 1, int(directives.get("epochs", 1)), float(directives.get("lr", 0.0)))
 
     def preferences(self, tasks: Sequence[Task], settings: Propose) -> dict[str, list[tuple[Turn, float]]]:
         """By task, every choice of strategies as the turn that makes it, with its chance: how likely its name is as the policy's answer to which is
         best, normalised over the names, at the temperature of sampling."""
         asked = {task.id: choosing(tuple(dict.fromkeys(settings.choices)), task.title, task.context, self.chat) for task in tasks}
-        scores = iter(self.engine.score([ScoreRequest(*self.wrote(turn)) for turns in asked.values() for turn in turns]))
-        return {
-            name: list(zip(turns, chances([sum(next(scores).logprobs) for _ in turns], settings.sampling.temperature), strict=True))
-            for name, turns in asked.items()
-        }
+        flat = [(name, turn) for name, turns in asked.items() for turn in turns]
+        scores = self.engine.score([ScoreRequest(*self.render.written(turn)) for _, turn in flat])
+        likely: dict[str, list[float]] = {}
+        for (name, _), score in zip(flat, scores, strict=True):
+            likely.setdefault(name, []).append(sum(score.logprobs))
+        return {name: list(zip(turns, chances(likely[name], settings.sampling.temperature), strict=True)) for name, turns in asked.items()}
 
-    def writing(self, settings: Propose, prompt: Prompt, seed: int) -> Sampling:
+    def sampling(self, settings: Propose, prompt: Prompt, seed: int) -> Sampling:
         """A text that is continued ends at the first empty line: after that a weak model invents the next passage."""
         s = asdict(settings.sampling)
         return Sampling(**(s | {"stop": (*s["stop"], "\n\n") if prompt.continued else s["stop"]}), seed=seed)
 
+    def write(self, prompt: Prompt, seed: int, progress: Progress | None = None) -> Turn:
+        """One completion, drawn as self-edits are."""
+        [completion] = self.sample([SampleRequest(self.render.prompt(prompt), self.sampling(self.recipe.propose, prompt, seed))], progress)
+        return Turn(prompt, completion.text, completion.finish_reason, completion.tokens)
+
     # ------------------------------------------------------------ learn
 
-    def job(self, examples: Sequence[Example], seed: int, epochs: int | None = None) -> TrainJob:
+    def job(self, examples: Sequence[Example], seed: int, directives: Sequence[tuple[str, float]] = (), epochs: int | None = None) -> TrainJob:
         """The inner loop on some examples."""
-        inner = self.recipe.inner
-        data = tuple(self.datum(e) for e in examples)
-        return TrainJob(data, inner.lora, inner.optimizer, epochs or inner.epochs, inner.batch_size, seed)
+        found: TrainJob = self.inner.job(self.render, examples, seed, directives, epochs)
+        return found
 
     def inner_seed(self, proposal: Proposal, number: int) -> int:
         """Seed `number` of the inner loop (from 0): the same for all candidates of a group, so that chance does not tell them apart."""
-        return derive(self.recipe.seed, "inner", proposal.round, proposal.task_id, number)
+        return self.seed("inner", proposal.round, proposal.task_id, number)
 
-    def wrote(self, turn: Turn, drawn: bool = False) -> tuple[Tokens, Tokens]:
-        """What the policy was asked and what it wrote; a completion that was cut off is not taught to end there.
-
-        `drawn`: without an end that may not be what was drawn, since a text that was continued ends at an empty line too. Its lack costs a little of
-        the gradient; an end that was not drawn would be most unlikely, and outweigh all that was.
-        """
-        tokenizer = self.engine.tokenizer
-        ends = turn.finish_reason == "stop" and not (drawn and turn.prompt.continued)
-        return self.prompt(turn.prompt), tokenizer.encode_more(turn.completion) + (tokenizer.end if ends else ())
+    def member_job(self, member: Sequence[Proposal], examples: Sequence[Example]) -> TrainJob:
+        """One adapter on the data of several tasks' self-edits; all of a round have one seed, so that their data alone tell them apart."""
+        return self.job(examples, self.seed("member", member[0].round))
 
     def train(self, jobs: Sequence[TrainJob], progress: Progress | None = None) -> list[Trained]:
         """Train many adapters in one call."""
@@ -197,6 +205,8 @@ class Policy:
             for t in trained:
                 if t.adapter:
                     self.engine.drop(t.adapter)
+
+    # ------------------------------------------------------------ weights
 
     def merge(self, folder: Path) -> None:
         """Add an exported adapter to the current weights."""
@@ -238,86 +248,108 @@ class Policy:
         self.count(0, sum(len(c.tokens) for c in completions))
         return completions
 
-    def answer(
-        self, exams: Sequence[tuple[Adapter | None, Task, Sequence[Question]]], progress: Progress | None = None, form: Expectation = "answer"
-    ) -> list[tuple[Answer, ...]]:
-        """Put questions to adapters without the passage: a greedy answer, judged, and the log-likelihood of the gold one. One call for all."""
-        asked = [(adapter, task, question) for adapter, task, questions in exams for question in questions]
-        completions = self.sample([self._asking(t, q, a) for a, t, q in asked], progress)
-        golds = [value for values in self.gold(exams, progress=progress, form=form) for value in values]
-        answers = iter(_answer(q, c, gold) for (_, _, q), c, gold in zip(asked, completions, golds, strict=True))
-        return [tuple(next(answers) for _ in questions) for _, _, questions in exams]
+    def answer(self, sets: Sequence[Asked], progress: Progress | None = None, form: Expectation = "answer") -> list[tuple[Answer, ...]]:
+        """A greedy answer to each question, judged, with the log-likelihood of the gold one; (Q,) for each set. One call for all."""
+        flat = [(i, one, question) for i, one in enumerate(sets) for question in one.questions]
+        completions = self.sample([self._request(one, question) for _, one, question in flat], progress)
+        golds = [value for values in self.gold(sets, progress=progress, form=form) for value in values]
+        answers = [self._answer(q, c, gold) for (_, _, q), c, gold in zip(flat, completions, golds, strict=True)]
+        return _grouped([i for i, _, _ in flat], answers, len(sets))
 
-    def draw(
-        self, exams: Sequence[tuple[Adapter, Task, Sequence[Question], int]], n: int, temperature: float, progress: Progress | None = None
-    ) -> list[tuple[Answer, ...]]:
-        """As `answer`, but `n` answers to each question, drawn with the exam's seed."""
-        asked = [(adapter, task, q, derive(seed, "draw", q.question, i)) for adapter, task, qs, seed in exams for q in qs for i in range(n)]
-        completions = self.sample([self._asking(t, q, a, temperature, seed) for a, t, q, seed in asked], progress)
-        answers = iter(_answer(q, c) for (_, _, q, _), c in zip(asked, completions, strict=True))
-        return [tuple(next(answers) for _ in range(n * len(questions))) for _, _, questions, _ in exams]
+    def draw(self, sets: Sequence[Asked], n: int, temperature: float, progress: Progress | None = None) -> list[tuple[Answer, ...]]:
+        """As `answer`, but `n` answers to each question, drawn with the set's seed: (Q·n,) for each set."""
+        flat = [(i, one, question, sample) for i, one in enumerate(sets) for question in one.questions for sample in range(n)]
+        requests = [self._request(one, q, temperature, derive(one.seed, "draw", q.question, sample)) for _, one, q, sample in flat]
+        answers = [self._answer(q, c) for (_, _, q, _), c in zip(flat, self.sample(requests, progress), strict=True)]
+        return _grouped([i for i, _, _, _ in flat], answers, len(sets))
 
-    def _asking(self, task: Task, question: Question, adapter: Adapter | None, temperature: float = 0.0, seed: int = 0) -> SampleRequest:
-        sampling = Sampling(self.recipe.questions.max_tokens, temperature, stop=() if self.in_chat else ("\n",), seed=seed)
-        return SampleRequest(self.question(task.title, question.question), sampling, adapter)
+    def _request(self, one: Asked, question: Question, temperature: float = 0.0, seed: int = 0) -> SampleRequest:
+        sampling = Sampling(self.recipe.questions.max_tokens, temperature, stop=self.render.answer_stop, seed=seed)
+        return SampleRequest(self.question(one.task.title, question.question), sampling, one.adapter)
+
+    def question(self, title: str, question: str, shown: str = "") -> tuple[int, ...]:
+        """How a question is put: without the passage (SEAL section 4.1), or after a text that is `shown`."""
+        text = self.domain.question(title, question)
+        return self.render.ask(f"{shown}\n\n{text}" if shown else text)
+
+    def _answer(self, question: Question, completion: Completion, gold_logprob: float | None = None) -> Answer:
+        said = completion.text.strip()
+        return Answer(question, said, self.domain.correct(said, question), gold_logprob)
 
     def gold(
-        self,
-        exams: Sequence[tuple[Adapter | None, Task, Sequence[Question]]],
-        shown: Sequence[str] = (),
-        progress: Progress | None = None,
-        form: Expectation = "answer",
+        self, sets: Sequence[Asked], shown: Sequence[str] = (), progress: Progress | None = None, form: Expectation = "answer"
     ) -> list[tuple[float | None, ...]]:
-        """The log-likelihood of the gold answers, nats, None where nobody knows one. Nothing is written: cheaper than answers.
+        """The log-likelihood of the gold answers, nats, (Q,) for each set; None where nobody knows one, or it is not a finite number.
 
-        `shown` is a text in view for each exam. `form` answer: a token of the answer itself. Sentence: a token of the passage's sentence that holds
-        it, where one does. Choice: of the sentences that hold it, if one of the passage's is said; None where all do, or none.
+        Nothing is written: cheaper than answers. `shown` is a text in view for each set. What `form` means is said in `rewards.base.Expectation`.
         """
-        asked = [
-            (self.question(task.title, question.question, text), *_sayable(task, question, form), adapter)
-            for (adapter, task, questions), text in zip(exams, shown or [""] * len(exams), strict=True)
-            for question in questions
-            if question.answer
-        ]
-        requests = [ScoreRequest(prompt, self._reply(said), who) for prompt, right, wrong, who in asked for said in (*right, *wrong)]
-        scores = iter(self.engine.score(requests, progress))
-        values = iter([_expected([next(scores) for _ in right], [next(scores) for _ in wrong]) for _, right, wrong, _ in asked])
-        return [tuple(next(values) if question.answer else None for question in questions) for _, _, questions in exams]
+        flat = [(i, one, q, text) for i, (one, text) in enumerate(zip(sets, shown or [""] * len(sets), strict=True)) for q in one.questions]
+        said: list[tuple[int, bool, str]] = []
+        for n, (_, one, question, _) in enumerate(flat):
+            right, wrong = self.domain.expected(one.task, question, form) if question.answer else ([], [])
+            said += [(n, True, text) for text in right] + [(n, False, text) for text in wrong]
+        prompts = [self.question(one.task.title, q.question, text) for _, one, q, text in flat]
+        requests = [ScoreRequest(prompts[n], self.render.reply(text), flat[n][1].adapter) for n, _, text in said]
+        scores: dict[tuple[int, bool], list[Score]] = {}
+        for (n, is_right, _), score in zip(said, self.engine.score(requests, progress), strict=True):
+            scores.setdefault((n, is_right), []).append(score)
+        values = [_expected(scores.get((n, True), []), scores.get((n, False), [])) for n in range(len(flat))]
+        return _grouped([i for i, _, _, _ in flat], values, len(sets))
+
+    def gold_of_jobs(self, jobs: Sequence[TrainJob], tasks: Sequence[Task], progress: Progress) -> list[tuple[float | None, ...]]:
+        """Train an adapter for each job, score the gold answers to its task's reward questions in the reward's form, forget; () where it failed."""
+        with self.adapters(jobs, progress) as trained:
+            sets = [Asked(t.adapter, task, task.reward_questions if t.adapter else ()) for t, task in zip(trained, tasks, strict=True)]
+            return self.gold(sets, progress=progress, form=self.reward.needs().form)
+
+    def gold_in_view(self, shown: Sequence[tuple[Task, str]], progress: Progress) -> list[tuple[float | None, ...]]:
+        """As `gold` for the tasks' reward questions, with a text in view, under the current weights."""
+        sets = [Asked(None, task, task.reward_questions) for task, _ in shown]
+        return self.gold(sets, [text for _, text in shown], progress, self.reward.needs().form)
+
+    def reward_of_likelihood(self, answers: Sequence[Answer], base: Sequence[Answer]) -> float | None:
+        """What gold answers' likelihoods alone come to: the probability of choosing right, where the reward is that, otherwise the gain."""
+        from selfedit.rewards.choice import choice
+        from selfedit.rewards.likelihood import likelihood
+
+        form = self.reward.needs().form
+        return (choice(answers) if form == "choice" else likelihood(answers, base)).value
 
     def expect(self, texts: Sequence[tuple[Adapter | None, Task, Sequence[str]]], progress: Progress | None = None) -> list[tuple[Score, ...]]:
         """The log-likelihood of texts about tasks, each after its task's title. One call for all."""
         tokenizer = self.engine.tokenizer
-        requests = [
-            ScoreRequest(tokenizer.encode(f"{task.title}\n"), tokenizer.encode_more(text), adapter) for adapter, task, some in texts for text in some
-        ]
-        scores = iter(self.engine.score(requests, progress))
-        return [tuple(next(scores) for _ in some) for _, _, some in texts]
+        flat = [(i, adapter, task, text) for i, (adapter, task, some) in enumerate(texts) for text in some]
+        requests = [ScoreRequest(tokenizer.encode(f"{task.title}\n"), tokenizer.encode_more(text), adapter) for _, adapter, task, text in flat]
+        return _grouped([i for i, _, _, _ in flat], self.engine.score(requests, progress), len(texts))
 
 
-def _sayable(task: Task, question: Question, form: Expectation) -> tuple[Sequence[str], Sequence[str]]:
-    """The texts that give the gold answer in its form, and those that could be chosen instead; neither where there is no choice."""
-    if form == "answer":
-        return [question.answer], []
-    sentences = list(dict.fromkeys(pieces(task.context)))
-    if form == "sentence":
-        return [holding(sentences, question.question, question.answer)], []
-    right = [sentence for sentence in sentences if contains(sentence, question.answer)]
-    return (right, [sentence for sentence in sentences if sentence not in right]) if 0 < len(right) < len(sentences) else ([], [])
+def _grouped(places: Sequence[int], values: Sequence[T], groups: int) -> list[tuple[T, ...]]:
+    """Values by the place that each belongs to."""
+    found: list[list[T]] = [[] for _ in range(groups)]
+    for place, value in zip(places, values, strict=True):
+        found[place].append(value)
+    return [tuple(group) for group in found]
+
+
+def _numbered(keys: Sequence[int]) -> list[int]:
+    """How many equal keys stand before each: 5, 5, 7, 5 → 0, 1, 0, 2."""
+    seen: dict[int, int] = {}
+    numbers = []
+    for key in keys:
+        numbers.append(seen.get(key, 0))
+        seen[key] = numbers[-1] + 1
+    return numbers
 
 
 def _expected(right: Sequence[Score], wrong: Sequence[Score]) -> float | None:
-    """The log-likelihood a token of what is right or, beside what is wrong, of choosing it."""
-    if not wrong:
-        return right[0].mean if right else None
-    return _together(right) - _together([*right, *wrong])
+    """The log-likelihood a token of what is right or, beside what is wrong, of choosing it; None where there is nothing, or no finite number."""
+    if not right:
+        return None
+    value = _any_of(right) - _any_of([*right, *wrong]) if wrong else right[0].mean
+    return value if math.isfinite(value) else None
 
 
-def _together(scores: Sequence[Score]) -> float:
+def _any_of(scores: Sequence[Score]) -> float:
     """The log-probability of any of these, each as a whole."""
     totals = [sum(score.logprobs) for score in scores]
     return max(totals) + math.log(sum(math.exp(total - max(totals)) for total in totals))
-
-
-def _answer(question: Question, completion: Completion, gold_logprob: float | None = None) -> Answer:
-    said = completion.text.strip()
-    return Answer(question, said, correct(said, question.answer) if question.answer else None, gold_logprob)

@@ -8,34 +8,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from selfedit.errors import LedgerError
-from selfedit.report.words import signed
+from selfedit.report.words import PartWords, signed
 from selfedit.study import statistics as stats
 from selfedit.types import Answer, Candidate, Interval, Question, Reward, Selected, Task, Verdict
 
 SHOWN = 3
 """Best and worst self-edits in the gallery."""
-
-_MEANINGS = {
-    "correctness": "The reward is the share of its document's reward questions that it answered correctly.",
-    "likelihood": "The reward is what the right answers to its document's reward questions gained in log-likelihood, in nats a token.",
-    "choice": "The reward is the probability that it answers its document's reward questions with the sentences that hold the answers.",
-    "mix": "The reward is a weighted sum: the share of reward questions it answered correctly, and what the right answers gained in likelihood.",
-    "perplexity": "The reward is what sentences of its document that were withheld from training gained in log-likelihood, in nats a token.",
-    "majority": "The reward is the share of its answers that agree with the majority of all answers to its document's reward questions.",
-    "judge": "The reward is the share of its document's reward questions that it answered correctly, as a language model judged.",
-    "python": "The reward is what a function of the user returned.",
-}
-
-_PARTS = {
-    "correctness": "Correct",
-    "likelihood": "Gain, nats a token",
-    "text_after": "Withheld text, nats a token",
-    "text_before": "Withheld text before",
-    "vote_share": "Vote share",
-    "decided": "Questions with a majority",
-    "readable": "Readable answers",
-}
-"""What a reward was made of, in words."""
 
 MOST_VERDICTS = 100
 """Refusals that are listed; all are counted."""
@@ -107,10 +85,10 @@ class Edits:
     unscored: list[tuple[str, int]]
 
 
-def review(tasks: Sequence[Task], candidates: Sequence[Candidate], kept: Sequence[Selected], verdicts: Sequence[Verdict]) -> Edits:
+def review(tasks: Sequence[Task], candidates: Sequence[Candidate], kept: Sequence[Selected], verdicts: Sequence[Verdict], words: PartWords) -> Edits:
     """`verdicts` are those about the run; those about a candidate come with it. Raises LedgerError for rewards of different kinds."""
     chosen = {(one.task_id, one.round, one.index) for one in kept}
-    best, worst = _gallery({task.id: task for task in tasks}, candidates, chosen)
+    best, worst = _gallery({task.id: task for task in tasks}, candidates, chosen, words)
     by_task = [(task, [c for c in candidates if c.proposal.task_id == task.id]) for task in tasks]
     titles = {task.id: task.title for task in tasks}
     judged = [Judgement("the run", verdict) for verdict in verdicts]
@@ -121,10 +99,10 @@ def review(tasks: Sequence[Task], candidates: Sequence[Candidate], kept: Sequenc
     refused = [judgement for judgement in judged if judgement.verdict.decision != "accept" or judgement.about == "the run"]
     return Edits(
         reward_kind=", ".join(kinds),
-        reward_meaning=" ".join(_MEANINGS[kind] for kind in kinds if kind in _MEANINGS),
+        reward_meaning=" ".join(f"The reward is {means}." for kind in kinds if (means := words.means("reward", kind))),
         by_task=[(task, group) for task, group in by_task if group],
         kept=chosen,
-        rounds=[_round(number, candidates, chosen) for number in sorted({c.proposal.round for c in candidates})],
+        rounds=[_round(number, candidates, chosen, words) for number in sorted({c.proposal.round for c in candidates})],
         ways=_ways(candidates),
         best=best,
         worst=worst,
@@ -132,7 +110,7 @@ def review(tasks: Sequence[Task], candidates: Sequence[Candidate], kept: Sequenc
         refusals=[verdict for verdict in verdicts if verdict.decision != "accept"],
         judgements=refused[:MOST_VERDICTS],
         left_off=max(0, len(refused) - MOST_VERDICTS),
-        parts=list(_parts([candidate.reward for candidate in candidates])),
+        parts=list(_parts([candidate.reward for candidate in candidates], words)),
         unscored=Counter(candidate.reward.reason for candidate in candidates if candidate.reward.value is None).most_common(SHOWN),
     )
 
@@ -146,7 +124,7 @@ def _place(candidate: Candidate) -> str:
     return f"round {candidate.proposal.round + 1}, self-edit {candidate.proposal.index + 1}"
 
 
-def _round(number: int, candidates: Sequence[Candidate], chosen: set[tuple[str, int, int]]) -> Round:
+def _round(number: int, candidates: Sequence[Candidate], chosen: set[tuple[str, int, int]], words: PartWords) -> Round:
     members = [candidate for candidate in candidates if candidate.proposal.round == number]
     groups: dict[str, list[float]] = {}
     for candidate in members:
@@ -160,7 +138,7 @@ def _round(number: int, candidates: Sequence[Candidate], chosen: set[tuple[str, 
         mean=stats.interval(list(groups.values())) if scored else None,
         best=stats.interval([[max(group)] for group in groups.values()]) if scored else None,
         kept=sum(key(candidate) in chosen for candidate in members),
-        parts=_parts([candidate.reward for candidate in members]),
+        parts=_parts([candidate.reward for candidate in members], words),
     )
 
 
@@ -178,15 +156,17 @@ def _mean(rewards: Sequence[float | None]) -> tuple[int, float | None]:
     return len(rewards), sum(known) / len(known) if known else None
 
 
-def _parts(rewards: Sequence[Reward]) -> dict[str, float]:
+def _parts(rewards: Sequence[Reward], words: PartWords) -> dict[str, float]:
     """The mean of each part, by its name in words."""
     found: dict[str, list[float]] = {}
-    for name, figure in (part for reward in rewards for part in reward.parts):
-        found.setdefault(_PARTS.get(name, name), []).append(figure)
+    for kind, name, figure in ((reward.kind, *part) for reward in rewards for part in reward.parts):
+        found.setdefault(words.labels("reward", kind).get(name, name), []).append(figure)
     return {name: sum(figures) / len(figures) for name, figures in found.items()}
 
 
-def _gallery(tasks: dict[str, Task], candidates: Sequence[Candidate], chosen: set[tuple[str, int, int]]) -> tuple[list[Card], list[Card]]:
+def _gallery(
+    tasks: dict[str, Task], candidates: Sequence[Candidate], chosen: set[tuple[str, int, int]], words: PartWords
+) -> tuple[list[Card], list[Card]]:
     """The best, the best first, and the worst, the worst first; no self-edit is in both."""
 
     def card(candidate: Candidate) -> Card:
@@ -198,7 +178,7 @@ def _gallery(tasks: dict[str, Task], candidates: Sequence[Candidate], chosen: se
             cut=sum(turn.finish_reason == "length" for turn in candidate.proposal.edit.turns),
             asked=_asked(candidate.answers),
             correct=sum(answer.correct is True for answer in candidate.answers),
-            parts=_parts([candidate.reward]),
+            parts=_parts([candidate.reward], words),
         )
 
     scored = [(candidate.reward.value, candidate) for candidate in candidates if candidate.reward.value is not None]

@@ -16,7 +16,7 @@ from selfedit.report.comparison import Difference, Document, Row
 from selfedit.report.edits import Edits, Round, key
 from selfedit.report.findings import PROPERTIES
 from selfedit.report.reliability import RewardTrust, ScreenTrust
-from selfedit.report.words import LABELS, short, signed
+from selfedit.report.words import short, signed
 from selfedit.types import Candidate, Interval, Task
 
 Figure = dict[str, Any]
@@ -168,7 +168,7 @@ def screens(screens: Sequence[ScreenTrust]) -> Figure:
         {
             "type": "scatter",
             "mode": "lines+markers",
-            "name": LABELS[screen.name],
+            "name": screen.label,
             "x": [100 * saved for saved in screen.saved if saved is not None],
             "y": [100 * survivors.same_winner.mean for survivors in screen.found.survivors],
             "text": [f"{survivors.keep} left" for survivors in screen.found.survivors],

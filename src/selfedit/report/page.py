@@ -21,7 +21,7 @@ from selfedit.report.analysis import Analysis
 from selfedit.report.comparison import Comparison, compare, unedited
 from selfedit.report.edits import Edits, review
 from selfedit.report.reliability import Trust
-from selfedit.report.words import FILTERS, LABELS
+from selfedit.report.words import FILTERS, PartWords
 from selfedit.types import Candidate, Cost, Task
 
 FILE = "report.html"
@@ -85,14 +85,14 @@ def render(folder: Path) -> str:
         learned = reader.step("tasks", Task) if any(step.name == "tasks" for step in steps) else tasks
         ids = {task.id for task in learned}  # candidates of held-out documents are there to be measured, and belong to no round
         candidates = [candidate for candidate in reader.candidates() if candidate.proposal.task_id in ids]
-        edits = review(learned, candidates, reader.selected(), reader.verdicts())
+        words = PartWords(reader.notes())
+        edits = review(learned, candidates, reader.selected(), reader.verdicts(), words)
         trust, found = reliability.review(reader), analysis.review(reader)
         values: dict[str, Any] = {
             "trust": trust,
             "analysis": found,
             "properties": findings.PROPERTIES,
             "target": reliability.TARGET,
-            "labels": LABELS,
             "info": info,
             "tasks": tasks,
             "comparison": comparison,

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from selfedit.ledger import Reader, Step
-from selfedit.report.words import percent, plural, points, points_range, signed
+from selfedit.report.words import PartWords, percent, plural, points, points_range, signed
 from selfedit.study.reliability import Array, BestOf, Screened, best_of, icc, screened, seeds_for, single, spearman_brown, standings
 from selfedit.types import Answer, Candidate, Cost, Interval, Result, Task
 
@@ -67,6 +67,7 @@ class ScreenTrust:
     `alone` where the screen takes the full reward's place."""
 
     name: str
+    label: str
     found: Screened
     cost: Cost
     alone: float | None
@@ -197,6 +198,7 @@ def _some(cube: Cube, q: int, rng: np.random.Generator) -> Array:
 def _screens(reader: Reader, steps: Sequence[Step], scored: Sequence[Candidate], cubes: Sequence[Cube], answering: Cost, S: int) -> list[ScreenTrust]:
     ratings = reader.ratings()
     rows = [_one_seed(cubes, answering, S)] if cubes and S > 1 else []
+    words = PartWords(reader.notes())
     edits = len(reader.proposals())
     for name in dict.fromkeys(rating.screen for rating in ratings):
         standing = standings([rating for rating in ratings if rating.screen == name])
@@ -206,7 +208,7 @@ def _screens(reader: Reader, steps: Sequence[Step], scored: Sequence[Candidate],
             assert candidate.reward.value is not None
             groups.setdefault(p.task_id, []).append((candidate.reward.value, standing.get((p.task_id, p.round, p.index), math.nan)))
         found = screened([[(np.array([f for f, _ in group]), np.array([s for _, s in group]))] for group in groups.values()])
-        rows.append(_screen(name, found, _cost(steps, f"{name}-", edits), answering, S, edits / max(1, len(groups))))
+        rows.append(_screen(name, words.label("prefilter", name), found, _cost(steps, f"{name}-", edits), answering, S, edits / max(1, len(groups))))
     return rows
 
 
@@ -214,16 +216,16 @@ def _one_seed(cubes: Sequence[Cube], answering: Cost, S: int) -> ScreenTrust:
     """The yardstick: the full reward itself from one seed, beside the mean of the others. No screen can be expected to do better."""
     groups = [cube.mean(axis=2) for cube in cubes]
     pairs = [[(np.delete(group, s, axis=1).mean(axis=1), group[:, s]) for s in range(S)] for group in groups]
-    return _screen(ONE_SEED, screened(pairs), answering, answering, S, float(np.mean([len(group) for group in groups])))
+    return _screen(ONE_SEED, "full reward, one seed", screened(pairs), answering, answering, S, float(np.mean([len(group) for group in groups])))
 
 
-def _screen(name: str, found: Screened, cost: Cost, answering: Cost, S: int, K: float) -> ScreenTrust:
+def _screen(name: str, label: str, found: Screened, cost: Cost, answering: Cost, S: int, K: float) -> ScreenTrust:
     full = S * answering.cpu_s
     if not full:
-        return ScreenTrust(name, found, cost, None, [None] * len(found.survivors))
+        return ScreenTrust(name, label, found, cost, None, [None] * len(found.survivors))
     left = 1 - 1 / S if name == ONE_SEED else 1  # of a survivor's full training
     share = cost.cpu_s / full
-    return ScreenTrust(name, found, cost, 1 - share, [1 - share - left * survivors.keep / K for survivors in found.survivors])
+    return ScreenTrust(name, label, found, cost, 1 - share, [1 - share - left * survivors.keep / K for survivors in found.survivors])
 
 
 def _cost(steps: Sequence[Step], name: str, over: int) -> Cost:

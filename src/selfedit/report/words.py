@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
+from selfedit import parts
 from selfedit.text import duration
 from selfedit.types import Interval
 
@@ -13,14 +16,28 @@ NARROW = "\u202f"
 """A space that breaks no line."""
 
 
-LABELS = {
-    "one_seed": "full reward, one seed",
-    "halving": "successive halving",
-    "early_stop": "early stop",
-    "gradient": "one-step gradient",
-    "in_context": "in context",
-}
-"""Screens in words."""
+class PartWords:
+    """Parts in words: as the run's ledger noted them; for runs of version 0.1.0, which noted none, as they are known today."""
+
+    def __init__(self, notes: Mapping[str, Any]) -> None:
+        self.noted = {(part["kind"], part["name"]): part for part in notes.get("parts", ()) if part}
+
+    def of(self, kind: str, name: str) -> Mapping[str, Any]:
+        """All that is said of a part; empty where nothing is known."""
+        return self.noted.get((kind, name)) or parts.words(kind, name)
+
+    def means(self, kind: str, name: str) -> str:
+        """What it means."""
+        return str(self.of(kind, name).get("means", ""))
+
+    def label(self, kind: str, name: str) -> str:
+        """What it is called."""
+        return str(self.of(kind, name).get("label") or name.replace("_", " "))
+
+    def labels(self, kind: str, name: str) -> Mapping[str, str]:
+        """Further names, by what they stand for."""
+        found: Mapping[str, str] = self.of(kind, name).get("labels", {})
+        return found
 
 
 def percent(share: float | None) -> str:

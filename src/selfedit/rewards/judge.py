@@ -15,11 +15,11 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError, field_validator
 
-from selfedit.config import Judge
 from selfedit.errors import ConfigError, JudgeError
-from selfedit.rewards.base import Measured, Memory
+from selfedit.parts import Settings
+from selfedit.rewards.base import Measured, Memory, RewardFunction, reward
 from selfedit.types import Answer, JudgeReply, Reward
 
 if TYPE_CHECKING:
@@ -49,19 +49,66 @@ class _Completion(BaseModel):
     choices: Annotated[list[_Choice], Field(min_length=1)]
 
 
-def name(settings: Judge) -> str:
+class JudgeSettings(Settings):
+    """Settings of `judge`."""
+
+    model: str = ""
+    """The judge, by the name the server knows it by."""
+    base_url: str = "https://api.openai.com/v1"
+    """Where it is asked, http or https."""
+    key_env: str = "OPENAI_API_KEY"
+    """The environment variable that holds the key; the key itself is never written down. Empty: the server wants none."""
+    timeout_s: float = Field(30.0, gt=0)
+    """Of one request."""
+    retries: int = Field(4, ge=0, le=20)
+    """After a timeout, a broken connection, or a server that is busy or in trouble; ever longer waits between them."""
+    concurrency: int = Field(8, ge=1, le=256)
+    """Requests at the same time."""
+
+    @field_validator("base_url")
+    @classmethod
+    def _address(cls, value: str) -> str:
+        url = urlsplit(value)
+        if url.scheme not in ("http", "https") or not url.hostname:
+            raise ValueError("an address begins with http:// or https://")
+        if "@" in url.netloc or url.query or url.fragment:
+            raise ValueError(
+                "an address is recorded in the ledger: leave out user, password and everything after ?; name the key's variable in key_env"
+            )
+        return value
+
+
+@reward(
+    "judge",
+    means="the share of its document's reward questions that it answered correctly, as a language model judged behind an OpenAI-compatible address",
+    settings=JudgeSettings,
+)
+class Judge(RewardFunction):
+    """Share of the reward questions answered correctly, as a language model judges. Needs `selfedit[judge]`."""
+
+    def score(self, measured: Sequence[Measured], memory: Memory) -> list[Reward]:
+        """All candidates' answers are judged in one go; replies are remembered."""
+        return judge(self.settings, measured, memory)
+
+    def depends_on(self) -> dict[str, str]:
+        """Who judges."""
+        check(self.settings)
+        return {"judge": name(self.settings)}
+
+
+def name(settings: JudgeSettings) -> str:
     """Who judges."""
     return f"{settings.model} at {urlsplit(settings.base_url).netloc}"
 
 
-def check(settings: Judge) -> None:
+def check(settings: JudgeSettings) -> None:
     """Whether the judge could be asked. Raises ConfigError; asks nothing."""
     if not settings.model:
         raise ConfigError("reward.model: name the model that judges, as its server calls it")
     _client(settings).close()
 
 
-def judge(settings: Judge, measured: Sequence[Measured], memory: Memory) -> list[Reward]:
+def judge(settings: JudgeSettings, measured: Sequence[Measured], memory: Memory) -> list[Reward]:
     """Share of each candidate's answers that the judge calls correct; unscored, with the reason, where any verdict is missing."""
     verdicts = _verdicts(settings, (answer for m in measured for answer in m.answers), memory)
     return [_reward([verdicts[_key(settings, answer)] for answer in m.answers]) for m in measured]
@@ -89,12 +136,12 @@ def _reward(verdicts: Sequence[bool | str]) -> Reward:
     return Reward(sum(each is True for each in verdicts) / len(verdicts), "judge")
 
 
-def _key(settings: Judge, answer: Answer) -> str:
+def _key(settings: JudgeSettings, answer: Answer) -> str:
     asked = [settings.base_url, settings.model, INSTRUCTIONS, prompt(answer)]
     return hashlib.sha256(json.dumps(asked).encode()).hexdigest()
 
 
-def _verdicts(settings: Judge, answers: Iterable[Answer], memory: Memory) -> dict[str, bool | str]:
+def _verdicts(settings: JudgeSettings, answers: Iterable[Answer], memory: Memory) -> dict[str, bool | str]:
     """By key. What is remembered is not asked; each new reply is remembered before the next is waited for. A failure is not: it may pass."""
     wanted = {_key(settings, answer): prompt(answer) for answer in answers}
     known = {key: reply for key in wanted if (reply := memory.recall(key))}
@@ -131,7 +178,7 @@ def _verdicts(settings: Judge, answers: Iterable[Answer], memory: Memory) -> dic
     return found
 
 
-def _ask(client: OpenAI, settings: Judge, text: str) -> _Completion | str:
+def _ask(client: OpenAI, settings: JudgeSettings, text: str) -> _Completion | str:
     """The server's reply, or why it is none, in our own words: a server's could hold anything, the key included.
 
     Raises ConfigError where the judge refuses, and JudgeError where, after all retries, it does not reply or is in trouble: that may pass.
@@ -162,7 +209,7 @@ def _ask(client: OpenAI, settings: Judge, text: str) -> _Completion | str:
     raise JudgeError(f"the judge at {settings.base_url} {said} (asked {often}); what it said is kept: go on with --resume when it answers again")
 
 
-def _client(settings: Judge) -> OpenAI:
+def _client(settings: JudgeSettings) -> OpenAI:
     try:
         import openai
     except ModuleNotFoundError as error:

@@ -10,8 +10,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from selfedit.config import Majority
-from selfedit.rewards.base import Measured
+from pydantic import Field
+
+from selfedit.parts import Settings
+from selfedit.rewards.base import Measured, Memory, Needs, RewardFunction, reward
 from selfedit.text import normalise
 from selfedit.types import Question, Reward
 
@@ -29,7 +31,42 @@ UNKNOWING = (
 """How normalised answers begin that give none."""
 
 
-def majority(settings: Majority, group: Sequence[Measured]) -> list[Reward]:
+class MajoritySettings(Settings):
+    """Settings of `majority`."""
+
+    samples: int = Field(8, ge=2, le=256)
+    """Answers that each adapter gives to each question."""
+    temperature: float = Field(0.7, gt=0)
+    """At which they are drawn."""
+    threshold: float = Field(0.5, ge=0, le=1)
+    """Least share of a question's readable answers that is a majority. Below it, and in a tie, the question does not count."""
+    max_words: int = Field(30, ge=1)
+    """A longer answer cannot be read as one: it has no vote."""
+
+
+@reward(
+    "majority",
+    means="the share of its answers that agree with the majority of all answers to its document's reward questions; needs no right answers",
+    settings=MajoritySettings,
+    labels={"vote_share": "Vote share", "decided": "Questions with a majority", "readable": "Readable answers"},
+)
+class Majority(RewardFunction):
+    """Agreement with the majority of all answers that the adapters of a group give (SRT, TTRL, MM-UPT)."""
+
+    def needs(self) -> Needs:
+        """Several answers to each question."""
+        return Needs(samples=self.settings.samples, temperature=self.settings.temperature)
+
+    def score(self, measured: Sequence[Measured], memory: Memory) -> list[Reward]:
+        """The candidates of each task vote among themselves."""
+        groups: dict[str, list[Measured]] = {}
+        for m in measured:
+            groups.setdefault(m.task.id, []).append(m)
+        scored = {id(m): found for group in groups.values() for m, found in zip(group, majority(self.settings, group), strict=True)}
+        return [scored[id(m)] for m in measured]
+
+
+def majority(settings: MajoritySettings, group: Sequence[Measured]) -> list[Reward]:
     """Rewards of the candidates of one group: the share of a candidate's answers that are the majority's, over the questions that have one.
 
     A question has a majority if one answer, normalised, has more votes than any other and at least `threshold` of the votes. An answer that cannot be
@@ -67,7 +104,7 @@ def elected(votes: Counter[str], threshold: float) -> str | None:
     return ranked[0][0] if ranked[0][1] >= threshold * votes.total() else None
 
 
-def _agreement(settings: Majority, m: Measured, winners: dict[Question, str], common: tuple[tuple[str, float], ...]) -> Reward:
+def _agreement(settings: MajoritySettings, m: Measured, winners: dict[Question, str], common: tuple[tuple[str, float], ...]) -> Reward:
     said = [(answer.question, readable(answer.prediction, settings.max_words)) for answer in m.drawn]
     agree = [answer == winners[question] for question, answer in said if question in winners]
     if not agree:

@@ -11,14 +11,52 @@ import hashlib
 import math
 from collections.abc import Iterable, Sequence
 
-from selfedit.config import Perplexity
+from pydantic import Field
+
+from selfedit.parts import Settings
+from selfedit.rewards.base import Measured, Needs, RewardFunction, reward
 from selfedit.text import sentences, words
 from selfedit.types import Example, Reward, Score, SelfEdit, Task
 
 Runs = set[tuple[str, ...]]
 
 
-def withheld(settings: Perplexity, task: Task) -> tuple[str, ...]:
+class PerplexitySettings(Settings):
+    """Settings of `perplexity`."""
+
+    withheld: float = Field(0.3, gt=0, lt=1)
+    """Share of a passage's sentences that are withheld from training while self-edits are compared, with all that quotes them."""
+    quote_words: int = Field(6, ge=2)
+    """So many words of a withheld sentence in a row are a quotation."""
+
+
+@reward(
+    "perplexity",
+    means="what sentences of its document that were withheld from training gained in log-likelihood, in nats a token; needs no questions",
+    settings=PerplexitySettings,
+    labels={"text_after": "Withheld text, nats a token", "text_before": "Withheld text before"},
+)
+class Perplexity(RewardFunction):
+    """Gain in the log-likelihood a token, nats, of sentences of the passage that the adapter was not trained on."""
+
+    def needs(self) -> Needs:
+        """The likelihood of the withheld sentences."""
+        return Needs(texts=True)
+
+    def one(self, measured: Measured) -> Reward:
+        """The gain of one candidate."""
+        return perplexity(measured.texts, measured.texts_before)
+
+    def material(self, task: Task, edit: SelfEdit) -> tuple[Example, ...]:
+        """What is left when the withheld sentences and their quotations are taken out."""
+        return without(self.settings, task, edit)
+
+    def texts(self, task: Task) -> tuple[str, ...]:
+        """The withheld sentences."""
+        return withheld(self.settings, task)
+
+
+def withheld(settings: PerplexitySettings, task: Task) -> tuple[str, ...]:
     """The sentences that are withheld, in their order; none where that would leave no other. Shorter ones than a quotation are never chosen."""
     found = sentences(task.context)
     order = sorted((s for s in found if len(words(s)) >= settings.quote_words), key=lambda s: hashlib.sha256(f"{task.id}\0{s}".encode()).digest())
@@ -26,7 +64,7 @@ def withheld(settings: Perplexity, task: Task) -> tuple[str, ...]:
     return tuple(s for s in found if s in chosen)
 
 
-def without(settings: Perplexity, task: Task, edit: SelfEdit) -> tuple[Example, ...]:
+def without(settings: PerplexitySettings, task: Task, edit: SelfEdit) -> tuple[Example, ...]:
     """The examples of a self-edit that quote no withheld sentence, and what is left of the passage, as the last one."""
     n = settings.quote_words
     hidden = _runs(withheld(settings, task), n)

@@ -5,15 +5,13 @@ from __future__ import annotations
 import hashlib
 import importlib
 import inspect
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from numbers import Real
 from pathlib import Path
 
-from selfedit.config import PythonFunction
-from selfedit.errors import ConfigError, SelfeditError
-from selfedit.rewards.base import Measured
+from selfedit.errors import ConfigError
+from selfedit.parts import Settings
+from selfedit.rewards.base import Measured, Needs, RewardFunction, checked, reward
 from selfedit.types import Answer, Reward, SelfEdit, Task
 
 Function = Callable[[Task, SelfEdit, Sequence[Answer], Sequence[Answer]], float | None]
@@ -21,7 +19,32 @@ Function = Callable[[Task, SelfEdit, Sequence[Answer], Sequence[Answer]], float 
 all inner seeds to the reward questions, base_answers the current weights' own."""
 
 
-def find(settings: PythonFunction) -> Function:
+class PythonSettings(Settings):
+    """Settings of `python`."""
+
+    function: str = ""
+    """Where it is imported from, as in `package.module:function`. It is called with (task, edit, answers, base_answers), see docs/rewards.md."""
+
+
+@reward("python", means="what a function of yours returned", settings=PythonSettings)
+class Python(RewardFunction):
+    """What a Python function says of one candidate; unscored where it fails, says None, or says anything but a finite number."""
+
+    def needs(self) -> Needs:
+        """Greedy answers; whether right ones are known is the function's business."""
+        return Needs(answers=True)
+
+    def one(self, measured: Measured) -> Reward:
+        """One call of the function."""
+        function, m = find(self.settings), measured
+        return checked("python", self.settings.function, lambda: function(replace(m.task, report_questions=()), m.edit, m.answers, m.base_answers))
+
+    def depends_on(self) -> dict[str, str]:
+        """The function's file."""
+        return {"function": self.settings.function, "sha256": fingerprint(self.settings)}
+
+
+def find(settings: PythonSettings) -> Function:
     """Import the function. Raises ConfigError where it cannot be, or takes something else."""
     module, _, name = settings.function.partition(":")
     if not module or not name.isidentifier():
@@ -42,21 +65,6 @@ def find(settings: PythonFunction) -> Function:
     return found
 
 
-def fingerprint(settings: PythonFunction) -> str:
+def fingerprint(settings: PythonSettings) -> str:
     """SHA-256, hex, of the file that the function stands in."""
     return hashlib.sha256(Path(inspect.getfile(inspect.unwrap(find(settings)))).read_bytes()).hexdigest()
-
-
-def python(settings: PythonFunction, function: Function, m: Measured) -> Reward:
-    """What the function says of one candidate; unscored where it fails, says None, or says anything but a finite number."""
-    try:
-        value: object = function(replace(m.task, report_questions=()), m.edit, m.answers, m.base_answers)
-    except SelfeditError:
-        raise
-    except Exception as error:
-        return Reward(None, "python", f"{settings.function} failed: {type(error).__name__}: {error}"[:500])
-    if value is None:
-        return Reward(None, "python", f"{settings.function} gave no reward")
-    if not isinstance(value, Real) or not math.isfinite(value):
-        return Reward(None, "python", f"{settings.function} gave {value!r:.100}, not a finite number")
-    return Reward(float(value), "python")

@@ -20,11 +20,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """The topic a question was asked under (empty: none fitted), and both answers."""
+    """The topic a question was asked under (empty: none fitted), both answers, and the run whose adapter answered."""
 
     topic: str
     learned: str
     before: str
+    run: str = ""
 
 
 def ask(folder: Path, adapter: Path, question: str, topic: str | None, watcher: Watcher) -> Answers:
@@ -41,10 +42,10 @@ def ask(folder: Path, adapter: Path, question: str, topic: str | None, watcher: 
         policy = open_policy(recipe, say=watcher.say)
         learned = policy.engine.load(adapter)
     prompt = policy.question(title, question)
-    sampling = Sampling(max(64, recipe.questions.max_tokens), stop=() if policy.in_chat else ("\n",))
+    sampling = Sampling(max(64, recipe.questions.max_tokens), stop=policy.render.answer_stop)
     with watcher.stage("Answering") as progress:
         with_, without = policy.sample([SampleRequest(prompt, sampling, who) for who in (learned, None)], progress)
-    return Answers(title, _text(with_), _text(without))
+    return Answers(title, _text(with_), _text(without), folder.name)
 
 
 def _text(completion: Completion) -> str:

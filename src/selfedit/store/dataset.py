@@ -12,11 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from selfedit.algorithms import dpo
+from selfedit.algorithms.dpo import pairs as preference_pairs
 from selfedit.errors import ConfigError, DataError
 from selfedit.ledger import Reader
 from selfedit.ledger.database import write_atomically
-from selfedit.strategies import at_once
 from selfedit.text import cue
 from selfedit.types import Candidate, Proposal, Selected, Turn
 
@@ -120,7 +119,7 @@ def pairs(chosen: Sequence[Written], candidates: Sequence[Candidate]) -> list[Ro
     """
     by_key = {_key(w.proposal): w for w in chosen}
     names = list(dict.fromkeys(w.proposal.edit.strategy for w in chosen))
-    many = {w.proposal.edit.strategy for w in chosen if not at_once([turn.prompt for turn in w.proposal.edit.writing])}
+    many = {w.proposal.edit.strategy for w in chosen if not _at_once(w.proposal.edit.writing)}
     if many:
         rest = ", ".join(name for name in names if name not in many)
         why = f"strategy '{min(many, key=names.index)}' does not ask once for the whole passage, so its self-edits cannot be paired"
@@ -128,7 +127,7 @@ def pairs(chosen: Sequence[Written], candidates: Sequence[Candidate]) -> list[Ro
     found = []
     for strategy in names:
         own = {_key(c.proposal): c for c in candidates if c.proposal.edit.strategy == strategy}
-        sides = [own[k.task_id, k.round, k.index] for k in dpo.select(list(own.values()))]
+        sides = [own[k.task_id, k.round, k.index] for k in preference_pairs(list(own.values()))]
         for best, worst in zip(sides[::2], sides[1::2], strict=True):
             if w := by_key.get(_key(best.proposal)):
                 [good], [bad] = best.proposal.edit.writing, worst.proposal.edit.writing
@@ -142,6 +141,11 @@ def pairs(chosen: Sequence[Written], candidates: Sequence[Candidate]) -> list[Ro
                 }
                 found.append({**row, **w.facts, "rejected_index": worst.proposal.index, "rejected_reward": worst.reward.value})
     return found
+
+
+def _at_once(turns: Sequence[Turn]) -> bool:
+    """Whether a self-edit was asked for once, for the whole passage."""
+    return len(turns) == 1 and not turns[0].prompt.given
 
 
 def examples(chosen: Sequence[Written]) -> list[Row]:

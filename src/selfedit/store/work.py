@@ -9,15 +9,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol, TypeVar
 
-from selfedit.config import FakeEngine, Recipe, parse_recipe
+from selfedit import parts
+from selfedit.config import CHOSEN, Recipe, parse_recipe
 from selfedit.engine.base import Progress
 from selfedit.errors import DataError, LedgerError
 from selfedit.ledger import Head, Heads, Ledger, Reader
-from selfedit.rewards import NAME, check
-from selfedit.tasks.knowledge.tasks import read, shown
+from selfedit.rewards import NAME
 from selfedit.types import Demonstration, Passage, Task, Variant
 
 if TYPE_CHECKING:
+    from selfedit.loop import Run
     from selfedit.policy import Policy
 
 Split = Literal["train", "heldout"]
@@ -41,22 +42,45 @@ class Watcher(Protocol):
 
 def learn(ledger: Ledger, passages: Sequence[Passage], watcher: Watcher) -> None:
     """Learn documents; what was finished before is not done again."""
-    from selfedit.loop import Loop
+    from selfedit.loop import learn_documents
 
     if not is_finished(ledger):
-        ledger.note("reward", check(ledger.recipe.reward))
-        Loop(open_model(ledger, watcher), ledger, watcher.stage).learn(passages)
+        learn_documents(begin(ledger, watcher), passages)
         ledger.finish()
 
 
 def train(ledger: Ledger, passages: Sequence[Passage], held_out: Sequence[Passage], watcher: Watcher, shown: Sequence[Demonstration] = ()) -> None:
     """Train the policy to write better self-edits; `shown` are the good ones of its cold start."""
-    from selfedit.loop import Loop
+    from selfedit.loop import train_policy
 
     if not is_finished(ledger):
-        ledger.note("reward", check(ledger.recipe.reward))
-        Loop(open_model(ledger, watcher), ledger, watcher.stage).train(passages, held_out, shown)
+        train_policy(begin(ledger, watcher), passages, held_out, shown)
         ledger.finish()
+
+
+def begin(ledger: Ledger, watcher: Watcher) -> Run:
+    """The model is opened; what the run depends on beyond its recipe is noted."""
+    from selfedit.loop import Run
+
+    recipe = ledger.recipe
+    ledger.note("reward", {"type": recipe.reward.part, **recipe.open("reward").depends_on()})
+    note_parts(ledger)
+    return Run(open_model(ledger, watcher), ledger, watcher)
+
+
+def note_parts(ledger: Ledger) -> None:
+    """The parts of the run in words, for readers that cannot import them, and the digests of plug-ins: a changed one is refused on resume."""
+    recipe = ledger.recipe
+    for module, digest in parts.digests(recipe.plugins).items():
+        with Reader(ledger.folder) as reader:
+            before = reader.notes().get(f"plug-in {module}")
+        if before not in (None, digest):
+            raise LedgerError(f"plug-in {module} has changed since run {ledger.run_id} was begun; restore it, or start a new run")
+        ledger.note(f"plug-in {module}", digest)
+    chosen = [parts.words(kind, getattr(recipe, key).part) for key, (kind, _) in CHOSEN.items() if getattr(recipe, key) is not None]
+    strategies = [parts.words("strategy", part) for choice in recipe.propose.strategies for part in choice.split("+")]
+    guards = [parts.words("guard", name) for name in recipe.guards]
+    ledger.note("parts", [*chosen, *strategies, *guards, *(entry.words for entry in parts.KINDS["baseline"])])
 
 
 @dataclass(frozen=True)
@@ -73,40 +97,43 @@ class Learned:
 
 def evaluate(ledger: Ledger, held_out: Sequence[Passage], learned: Learned, watcher: Watcher) -> None:
     """Measure the rows of the recipe, and what a run of `train` came to."""
-    from selfedit.loop import Loop
+    from selfedit import loop
 
     if not is_finished(ledger):
-        if "best_of_k" in ledger.recipe.eval.baselines:
-            ledger.note("reward", check(ledger.recipe.reward))
-        Loop(open_model(ledger, watcher), ledger, watcher.stage).measure(held_out, learned.rounds, learned.strategy)
+        loop.evaluate(begin(ledger, watcher), held_out, learned.rounds, learned.strategy)
         ledger.finish()
 
 
 def assess(ledger: Ledger, passages: Sequence[Passage], watcher: Watcher) -> None:
     """Measure how far rewards and screens can be trusted."""
-    from selfedit.loop import Loop
+    from selfedit.loop import study_reliability
 
     if not is_finished(ledger):
-        ledger.note("reward", check(ledger.recipe.reward))
-        Loop(open_model(ledger, watcher), ledger, watcher.stage).assess(passages)
+        study_reliability(begin(ledger, watcher), passages)
         ledger.finish()
 
 
 # ------------------------------------------------------------ documents
 
 
-def documents(ledger: Ledger, docs: Sequence[Path], split: Split, step: str = "tasks") -> list[Passage]:
+def documents(
+    ledger: Ledger, docs: Sequence[Path], split: Split, step: str = "tasks", say: Callable[[str], None] = lambda text: None
+) -> list[Passage]:
     """The passages of a run, read before any model is opened; nothing once the step that needs them is finished.
 
     Relative paths count from where the run was begun. Raises DataError where they are no longer what the run began with.
     """
-    return _as_before(ledger, docs, step, lambda paths: read(ledger.recipe, paths, split))
+    return _as_before(ledger, docs, step, lambda paths: ledger.recipe.open("domain").read(ledger.recipe, paths, split, say))
 
 
 def demonstrations(ledger: Ledger) -> list[Demonstration]:
     """What the cold start of a run shows, as `documents`; nothing where there is none."""
     settings = ledger.recipe.cold_start
-    found = _as_before(ledger, settings.examples, "cold-start", lambda paths: shown(ledger.recipe, paths)) if settings.enabled else []
+    found = (
+        _as_before(ledger, settings.examples, "cold-start", lambda paths: ledger.recipe.open("domain").demonstrations(ledger.recipe, paths))
+        if settings.enabled
+        else []
+    )
     if found:
         ledger.note("shown", [digest(one.passage.context) for one in found])
     return found
@@ -162,14 +189,14 @@ def open_model(ledger: Ledger, watcher: Watcher) -> Policy:
 
         policy = open_policy(recipe, say=watcher.say)
         policy.count = lambda trained, written: ledger.count(train_tokens=trained, sample_tokens=written)
-        if not isinstance(recipe.engine, FakeEngine):
+        if recipe.open("engine").real:
             _same_model(ledger)
     return policy
 
 
 def opening(recipe: Recipe) -> str:
     """The title of the stage in which a model is opened."""
-    return "Opening the fake model" if isinstance(recipe.engine, FakeEngine) else f"Opening {recipe.model}"
+    return f"Opening {recipe.model}" if recipe.open("engine").real else "Opening the fake model"
 
 
 def _same_model(ledger: Ledger) -> None:
@@ -242,13 +269,12 @@ def learned_by(ledger: Ledger, policy: Path | None) -> Learned:
 
 def rounds_of(folder: Path) -> list[Path]:
     """The adapters that a run of `train` made of its policy: of the cold start, and one a round, or the last one alone if it started over."""
-    from selfedit.loop.outer import starts_over
-
     with Reader(folder) as reader:
         recipe = parse_recipe(reader.info().recipe, source=f"recipe of run {folder.name}")
         found = [folder / artifact.path for artifact in reader.artifacts() if artifact.path.startswith("policy/")]
     if not found:
         return []
     *before, last = found
-    alone = last.name.startswith("round-") and starts_over(recipe, int(last.name.removeprefix("round-")))
+    algorithm, number = recipe.open("algorithm"), last.name.removeprefix("round-")
+    alone = number.isdecimal() and algorithm.starts_over(int(number), recipe.rounds)
     return [path for path in before if not (alone and path.name.startswith("round-"))] + [last]

@@ -7,9 +7,11 @@ import random
 from collections.abc import Sequence
 from dataclasses import replace
 
-from selfedit.config import MIXED
-from selfedit.strategies.strategies import find
+from selfedit.strategies.base import find
 from selfedit.types import Prompt, Turn
+
+MIXED = "+"
+"""Between the names of strategies that one self-edit combines."""
 
 _CHAT = """Study material is to be made of the passage below. There are these ways to do it:
 {ways}
@@ -33,7 +35,7 @@ Passage:
 def choosing(choices: Sequence[str], title: str, context: str, chat: bool) -> list[Turn]:
     """Every choice as the turn in which the policy would have made it: a user's turn for chat models, a text to continue for base ones."""
     names = list(dict.fromkeys(part for choice in choices for part in parts(choice)))
-    ways, many = "\n".join(f"- {name}: {find(name).description}" for name in names), max(len(parts(choice)) for choice in choices)
+    ways, many = "\n".join(f"- {name}: {find(name).means}" for name in names), max(len(parts(choice)) for choice in choices)
     if chat:
         wanted, answer = ("of them", "its name") if many == 1 else (f"{many} of them together", f"their names, joined by {MIXED},")
         return [Turn(Prompt(_CHAT.format(ways=ways, title=title, context=context, wanted=wanted, answer=answer)), choice) for choice in choices]

@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from selfedit.errors import ConfigError
-from selfedit.strategies.spans import Span, pieces
-from selfedit.strategies.strategies import Source, at_once, build, find, span_prompt
+from selfedit.strategies.spans import pieces
 from selfedit.text import contains
 from selfedit.types import Demonstration, Passage, Prompt, Question, Turn
 
@@ -20,30 +19,24 @@ FEWEST = 2
 """A list of less is no good self-edit."""
 
 
-def demonstrate(shown: Demonstration, strategy: str, chat: bool) -> list[Turn]:
+def demonstrate(shown: Demonstration, name: str, chat: bool) -> list[Turn]:
     """Prompts of the strategy with what a good writer answers; none where there is nothing to make it of. What its parser would drop is left out.
 
     Raises ConfigError for an unknown strategy, and for a completion for one that does not ask once for the whole passage.
     """
-    if shown.strategy not in ("", strategy):
+    from selfedit.strategies.base import Source, find
+
+    if shown.strategy not in ("", name):
         return []
-    questions = tuple(q for q in shown.passage.questions if q.answer)
-    passage = replace(shown.passage, questions=questions)
-    asked = find(strategy).ask(Source(passage.title, passage.context, chat, seed=0))
-    if shown.completion and shown.strategy and not at_once(asked):
-        raise ConfigError(f"a completion cannot be shown for strategy '{strategy}', which does not ask for all at once; give questions instead")
+    strategy, passage = find(name), replace(shown.passage, questions=tuple(q for q in shown.passage.questions if q.answer))
+    source = Source(passage.title, passage.context, chat)
+    if shown.completion and shown.strategy and not strategy.at_once:
+        raise ConfigError(f"a completion cannot be shown for strategy '{name}', which does not ask for all at once; give questions instead")
     if shown.completion:
-        turns = [_turn(asked[0], shown.completion)] if at_once(asked) else []
-    elif strategy in ("span-qa", "sentence-qa"):
-        turns = [_turn(prompt, q.question) for q in questions if (prompt := _span(passage, q, whole=strategy == "sentence-qa"))]
-    elif strategy == "self-qa":
-        turns = [_turn(asked[0], "\n".join(f"Question: {q.question}\nAnswer: {q.answer}" for q in group)) for group in wordings(questions)]
-    elif strategy == "key-facts" or strategy.startswith("implications"):
-        said = _statements(passage)
-        turns = [_turn(asked[0], "\n".join(f"{n}. {text}" for n, text in enumerate(said, start=1)))] if len(said) >= FEWEST else []
+        turns = [turn(strategy.ask(source)[0], shown.completion)] if strategy.at_once else []
     else:
-        turns = []
-    return [turn for turn in turns if len(build(strategy, passage.title, passage.context, [turn]).examples) > 1]
+        turns = strategy.demonstrations(passage, source)
+    return [one for one in turns if len(strategy.build(passage.title, passage.context, [one]).examples) > 1]
 
 
 def wordings(questions: Sequence[Question]) -> list[list[Question]]:
@@ -60,17 +53,17 @@ def wordings(questions: Sequence[Question]) -> list[list[Question]]:
     return sets
 
 
-def _turn(prompt: Prompt, text: str) -> Turn:
+def turn(prompt: Prompt, text: str) -> Turn:
     """What follows the prompt: not again what it ends with, as a list's `1.`."""
     begun = prompt.text.rpartition("\n")[2] if prompt.continued else ""
     rest = text.strip().removeprefix(begun)
     return Turn(prompt, f" {rest.lstrip()}" if begun else rest)
 
 
-def _span(passage: Passage, question: Question, whole: bool) -> Prompt | None:
-    """The prompt for the question, where its answer stands in a sentence."""
-    sentence = next((piece for piece in pieces(passage.context) if question.answer in piece), None)
-    return span_prompt(passage.title, Span(question.answer, sentence), whole) if sentence else None
+def numbered_statements(passage: Passage, prompt: Prompt) -> list[Turn]:
+    """One turn with a numbered list of the passage's facts; none where there are too few."""
+    said = _statements(passage)
+    return [turn(prompt, "\n".join(f"{n}. {text}" for n, text in enumerate(said, start=1)))] if len(said) >= FEWEST else []
 
 
 def _statements(passage: Passage) -> list[str]:

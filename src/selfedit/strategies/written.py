@@ -2,17 +2,32 @@
 
 from __future__ import annotations
 
-from selfedit.strategies.parsing import questions, statements
-from selfedit.strategies.strategies import Source, Strategy
+from selfedit.parts import Settings
+from selfedit.strategies.base import Source, Strategy
 from selfedit.types import Prompt, Variant
 
 
-def strategy(variant: Variant) -> Strategy:
-    """The prompt is data: it stands before the passage as it is and is never used as a template."""
-    cue = "Question:" if variant.format == "questions" else "1."
+class Written(Strategy):
+    """A variant of an archive search. Its prompt is data: it stands before the passage as it is and is never used as a template."""
 
-    def ask(source: Source) -> tuple[Prompt, ...]:
-        text = f"{variant.prompt}\n\nPassage:\n{source.title}\n{source.context}"
-        return (Prompt(text if source.chat else f"{text}\n\n{cue}", continued=not source.chat),) * variant.samples
+    def __init__(self, variant: Variant) -> None:
+        super().__init__(Settings())
+        self.variant = variant
+        self.form = variant.format
+        self.directives = (("epochs", variant.epochs), ("lr", variant.lr))
 
-    return Strategy(variant.strategy, variant.prompt, ask, questions if variant.format == "questions" else statements)
+    @property
+    def name(self) -> str:
+        """The variant's."""
+        return self.variant.strategy
+
+    @property
+    def means(self) -> str:
+        """The prompt."""
+        return self.variant.prompt
+
+    def ask(self, source: Source) -> tuple[Prompt, ...]:
+        """The same prompt for each sample."""
+        text = f"{self.variant.prompt}\n\nPassage:\n{source.title}\n{source.context}"
+        cue = "Question:" if self.form == "questions" else "1."
+        return (Prompt(text if source.chat else f"{text}\n\n{cue}", continued=not source.chat),) * self.variant.samples

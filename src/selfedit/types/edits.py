@@ -51,25 +51,26 @@ class Turn:
 class SelfEdit:
     """Training material that the policy wrote for a task: what was asked, what came back, what was made of it.
 
-    A `strategy` such as `self-qa+key-facts` was mixed. Where the policy picked it, the first turn is the one in which it did.
+    A `strategy` such as `self-qa+key-facts` was mixed. Where the policy `picked` it, the first turn is the one in which it did. `directives` are
+    settings of the self-edit's own inner loop, by name.
     """
 
     strategy: str
     turns: tuple[Turn, ...]
     examples: tuple[Example, ...]
     dropped: tuple[Dropped, ...] = ()
+    picked: bool = False
+    directives: tuple[tuple[str, float], ...] = ()
 
     @property
     def pick(self) -> Turn | None:
-        """The turn in which the policy picked the strategy, known by the chances that it was drawn from; None where it was not asked."""
-        first = self.turns[0] if self.turns else None
-        drawn = first is not None and first.completion.strip() == self.strategy and f", {self.strategy} " in f", {first.prompt.given}"
-        return first if drawn else None
+        """The turn in which the policy picked the strategy; None where it was not asked."""
+        return self.turns[0] if self.picked else None
 
     @property
     def writing(self) -> tuple[Turn, ...]:
         """The turns in which it was written: all but the pick."""
-        return self.turns[1:] if self.pick else self.turns
+        return self.turns[1:] if self.picked else self.turns
 
 
 @dataclass(frozen=True, slots=True)

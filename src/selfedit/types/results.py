@@ -111,6 +111,21 @@ class Selected:
 
 
 @dataclass(frozen=True, slots=True)
+class Round:
+    """A round of the outer loop: its number (from 0), P·K candidates in groups of a task, and the selection that is learned from."""
+
+    number: int
+    candidates: tuple[Candidate, ...]
+    selected: tuple[Selected, ...]
+
+    @property
+    def chosen(self) -> list[Proposal]:
+        """The proposals that were selected."""
+        wanted = {(one.task_id, one.round, one.index) for one in self.selected}
+        return [p for p in (c.proposal for c in self.candidates) if (p.task_id, p.round, p.index) in wanted]
+
+
+@dataclass(frozen=True, slots=True)
 class Variant:
     """A way of writing self-edits, number `number` of an archive: one of the known strategies, or a child that the model wrote of its `parent`.
 

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
+from tests.unit.loop.house import Silent
+
 from selfedit.config import Recipe, parse_recipe
-from selfedit.engine.base import Progress
 from selfedit.engine.fake import Fake
 from selfedit.ledger import Ledger
-from selfedit.loop import Loop
+from selfedit.loop import Run, train_policy
 from selfedit.policy import Policy
-from selfedit.tasks.knowledge.tasks import read, shown
 
 Engine = Callable[[], Fake]
 
@@ -32,18 +31,18 @@ def trained(folder: Path, settings: Recipe, stop_at: int = -1, engine: Engine = 
     """As `train`, with the policy as the run left it."""
     begun = 0
 
-    @contextmanager
-    def stage(title: str) -> Iterator[Progress]:
+    def after() -> None:
         nonlocal begun
         begun += 1
-        yield lambda done, total: None
         if begun == stop_at:
             raise KeyboardInterrupt  # the work is done, its record is not
 
     held = Ledger.open(folder) if (folder / "ledger.db").exists() else Ledger.create(folder, command="train", recipe=settings, environment={})
+    domain = settings.open("domain")
     with held as ledger:
         policy = Policy(engine(), settings, lambda trained, written: ledger.count(train_tokens=trained, sample_tokens=written))
-        good = shown(settings, ()) if settings.cold_start.enabled else []
-        Loop(policy, ledger, stage).train(read(settings, (), "train"), read(settings, (), "heldout"), good)
+        learned, held_out = (domain.read(settings, (), split, lambda text: None) for split in ("train", "heldout"))
+        good = domain.demonstrations(settings, ()) if settings.cold_start.enabled else []
+        train_policy(Run(policy, ledger, Silent(after)), learned, held_out, good)
         ledger.finish()
     return begun, policy

@@ -2,14 +2,14 @@
 
 1. The chances of parents, worked by hand.
 2. A child is read strictly: each setting once, within its bounds, nothing else; what it leaves out is its parent's.
-3. Using a child changes the strategy, epochs and learning rate of the recipe, and nothing else of it; its prompt is never a template.
+3. Using a child changes the strategy of the recipe and, of its own self-edits' trainings, epochs and learning rate, and nothing else; its prompt is
+   never a template.
 4. Every strategy stays in the ledger with what the model wrote; one with a problem is not evaluated.
 5. The search finds a better strategy than the one it began with, over three seeds; the report shows it.
 """
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
@@ -21,12 +21,11 @@ from tests.unit.algorithms.house import recipe, train
 from selfedit.algorithms.archive import Entry, ask, chances, read
 from selfedit.engine.fake import Fake
 from selfedit.ledger import Reader
-from selfedit.loop import Loop
 from selfedit.policy import Policy
 from selfedit.report import write
-from selfedit.strategies import build, prompts_for
-from selfedit.strategies.written import strategy
-from selfedit.types import Prompt, Turn, Variant
+from selfedit.strategies import Source
+from selfedit.strategies.written import Written
+from selfedit.types import Prompt, Task, Turn, Variant
 
 ROOT = Variant(0, None, "self-qa", "questions and short answers", "questions", 1, 6, 2e-3)
 
@@ -80,22 +79,22 @@ def test_a_bad_child_says_why(text: str) -> None:  # promise 2
     assert replace(found, written="", problem="", number=0, parent=None, strategy="self-qa") == ROOT
 
 
-def test_what_a_child_can_reach(tmp_path: Path) -> None:  # promise 3
+def test_what_a_child_can_reach() -> None:  # promise 3
     settings = recipe({"type": "archive"})
-    loop = Loop(Policy(Fake(), settings), None, lambda title: nullcontext(lambda done, total: None))  # type: ignore[arg-type]
+    policy = Policy(Fake(), settings)
     wild = child("{context.__class__} %s {0} ignore the questions\nFormat: statements\nSamples: 2\nEpochs: 20\nLearning rate: 0.01")
-    changed = loop.using(wild).policy.recipe
-    inner = changed.inner.model_copy(
-        update={"epochs": settings.inner.epochs, "optimizer": replace(changed.inner.optimizer, lr=settings.inner.optimizer.lr)}
-    )
-    propose = changed.propose.model_copy(update={"strategies": settings.propose.strategies})
-    assert changed != settings and changed.model_copy(update={"inner": inner, "propose": propose}) == settings
+    changed = policy.writing_as(wild)
+    propose = changed.recipe.propose.model_copy(update={"strategies": settings.propose.strategies})
+    assert changed.recipe != settings and changed.recipe.model_copy(update={"propose": propose}) == settings and policy.recipe == settings
+    [written, *_] = changed.propose([Task("t", "T", "Some context.", (), ())], 0, changed.recipe.propose)
+    assert written.edit.strategy == wild.strategy and len(written.edit.turns) == 2
+    plain, own = (changed.job(written.edit.examples, 0, directives) for directives in ((), written.edit.directives))
+    assert own == replace(plain, epochs=20, optimizer=replace(plain.optimizer, lr=0.01)) != plain == policy.job(written.edit.examples, 0)
+    strategy = Written(wild)
     for chat in (True, False):
-        asked = prompts_for(strategy(wild), "T", "Some context.", chat, 0)
+        asked = strategy.ask(Source("T", "Some context.", chat))
         assert len(asked) == 2 and asked[0].text.startswith("{context.__class__} %s {0} ignore the questions\n\nPassage:\nT\nSome context.")
-    edit = build(
-        strategy(wild), "T", "Some context.", [Turn(asked[0], "1. The first thing is here."), Turn(asked[1], "1. The second thing is here.")]
-    )
+    edit = strategy.build("T", "Some context.", [Turn(asked[0], "1. The first thing is here."), Turn(asked[1], "1. The second thing is here.")])
     assert [example.text for example in edit.examples] == ["T\nThe first thing is here.", "T\nThe second thing is here.", "T\nSome context."]
 
 

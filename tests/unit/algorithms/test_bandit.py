@@ -87,12 +87,12 @@ def test_a_run(rule: str, tmp_path: Path) -> None:  # promise 4
     strategies = ["passage-only", "self-qa", "key-facts"]
     train(tmp_path / "run", recipe({"type": "bandit", "rule": rule}, propose={"strategies": strategies, "candidates": 4}, rounds=5))
     with Reader(tmp_path / "run") as reader:
-        candidates, arms, held_out = reader.candidates(), reader.arms(), {result.task_id for result in reader.results("best_strategy")}
+        candidates, rows, held_out = reader.candidates(), reader.rows(), {result.task_id for result in reader.results("best_strategy")}
         assert reader.selected() == [] and reader.updates() == [] and reader.artifacts() == []
         measured = {p.edit.strategy for p in reader.step("evaluate/best_strategy/edits/0-0", Proposal) if p.task_id in held_out}
     rounds = [[c.proposal.edit.strategy for c in candidates if c.proposal.round == number] for number in range(5)]
     assert rounds[0] == strategies * 4 and all(len(names) == 12 for names in rounds)
-    assert measured == {best(strategies, candidates)} and "best_strategy" in arms and "round-1" not in arms
+    assert measured == {best(strategies, candidates)} and "best_strategy" in rows and "round-1" not in rows
     assert rounds[-1].count(next(iter(measured))) > 4
     page = write(tmp_path / "run").read_text(encoding="utf-8")
     assert "Strategies by round, drawn by the bandit" in page and '<th scope="row">self-qa</th>' in page and "Best strategy found" in page
@@ -103,4 +103,4 @@ def test_mixes_are_arms_too(tmp_path: Path) -> None:
     train(tmp_path / "run", recipe({"type": "bandit"}, propose=propose))
     with Reader(tmp_path / "run") as reader:
         assert [c.proposal.edit.strategy for c in reader.candidates(0)][:3] == ["passage-only+self-qa", "passage-only+key-facts", "self-qa+key-facts"]
-        assert {"self-qa+key-facts", "best_strategy"} <= set(reader.arms())
+        assert {"self-qa+key-facts", "best_strategy"} <= set(reader.rows())

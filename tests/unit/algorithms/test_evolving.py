@@ -10,7 +10,7 @@ import torch
 from tests.unit.algorithms.house import recipe, trained
 from tests.unit.engine import tiny_engine
 
-from selfedit.config import TorchEngine
+from selfedit.engine.kinds import TorchSettings
 from selfedit.engine.torch.engine import Torch
 from selfedit.ledger import Reader
 from selfedit.models import load, tiny
@@ -29,7 +29,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_evolution_learns(folder: Path, tmp_path: Path, seed: int) -> None:
     evaluation = {"baselines": ["base"]}
     settings = recipe({"type": "evolve"}, seed=seed, rounds=3, inner=INNER, propose=WRITING, eval=evaluation, questions={"max_tokens": 4})
-    trained(tmp_path / "run", settings, engine=lambda: Torch(*load(folder, torch.float32), TorchEngine(threads=1)))  # type: ignore[arg-type, return-value]
+    trained(tmp_path / "run", settings, engine=lambda: Torch(*load(folder, torch.float32), TorchSettings(threads=1)))  # type: ignore[arg-type, return-value]
     with Reader(tmp_path / "run") as reader:
         knows = [[a.gold_logprob for r in reader.step(f"round-{n}/base", Result) for a in r.answers] for n in range(3)]
     gains = np.diff(np.array(knows, dtype=float), axis=0)  # of each question, from round to round

@@ -14,8 +14,10 @@ import pytest
 import torch
 from tests.unit.engine import tiny_engine
 
-from selfedit import algorithms
-from selfedit.config import UNIONS, AlgorithmSettings, TorchEngine
+from selfedit import parts
+from selfedit.algorithms import Algorithm
+from selfedit.algorithms.base import PolicyGradient
+from selfedit.engine.kinds import TorchSettings
 from selfedit.engine.torch.engine import Torch
 from selfedit.models import load, tiny
 from selfedit.study import statistics as stats
@@ -54,7 +56,7 @@ def one_thread() -> Iterator[None]:
 
 def opened(folder: Path, seed: int) -> Torch:
     model, tokenizer = load(tiny("llama", folder / str(seed), vocab_size=tiny_engine.VOCABULARY, hidden=64, seed=seed), torch.float32)
-    return Torch(model, tokenizer, TorchEngine())
+    return Torch(model, tokenizer, TorchSettings())
 
 
 def prompts(seed: int) -> list[Tokens]:
@@ -71,17 +73,19 @@ def reward(completion: Completion) -> float:
     return sum(token in TARGET for token in completion.tokens) / LENGTH
 
 
-def update(machine: Torch, settings: AlgorithmSettings, asked: list[Tokens], seed: int, merged: list[Adapter]) -> None:
+def update(machine: Torch, algorithm: Algorithm, asked: list[Tokens], seed: int, merged: list[Adapter]) -> None:
     """One round: write, select, train, merge; the reference is the model as it came."""
     written = write(machine, asked, seed)
     candidates = [
         Candidate(Proposal(str(i // SAMPLES), 0, i % SAMPLES, 0, SelfEdit("", (), ())), Reward(reward(c) if c.tokens else None, "share"))
         for i, c in enumerate(written)
     ]
-    kept = algorithms.select(settings, candidates)
+    kept, settings = algorithm.select(candidates), algorithm.settings
     if not kept:  # all are as good as can be
         return
-    loss, options = algorithms.loss(settings, getattr(settings, "kl", 0.0), LENGTH)
+    loss, options = "cross_entropy", dict[str, float]()
+    if isinstance(algorithm, PolicyGradient):
+        loss, options = algorithm.loss, algorithm.options(algorithm.kl(None, None), LENGTH)
     requests = [ScoreRequest(asked[int(one.task_id)], written[int(one.task_id) * SAMPLES + one.index].tokens) for one in kept]
     old = machine.score(requests)
     machine.reset()
@@ -104,7 +108,9 @@ def datum(r: ScoreRequest, old: tuple[float, ...], first: tuple[float, ...], one
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["rest_em", "reinforce", "ppo", "grpo", "dpo"])
 def test_the_reward_rises(name: str, tmp_path: Path) -> None:
-    settings = UNIONS["algorithm"][name](**OUTER, **MORE.get(name, {}))
+    parts.load()
+    registry = parts.KINDS["algorithm"]
+    algorithm = registry.open(registry.get(name).settings(**OUTER, **MORE.get(name, {})))
     before: list[list[float]] = []
     after: list[list[float]] = []
     for seed in range(3):
@@ -112,7 +118,7 @@ def test_the_reward_rises(name: str, tmp_path: Path) -> None:
         held_out = prompts(1000 + seed)
         start = [reward(c) for c in write(machine, held_out, 77)]
         for round_ in range(ROUNDS):
-            update(machine, settings, prompts(100 * seed + round_), seed * 100 + round_, merged)
+            update(machine, algorithm, prompts(100 * seed + round_), seed * 100 + round_, merged)
         end = [reward(c) for c in write(machine, held_out, 78)]
         print(f"{name}, seed {seed}: {sum(start) / len(start):.3f} to {sum(end) / len(end):.3f}")
         assert sum(end) > sum(start)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from selfedit.algorithms.rest_em import select
+from selfedit.algorithms.rest_em import best
 from selfedit.types import Candidate, Proposal, Reward, Selected, SelfEdit, Verdict
 
 QA = SelfEdit("self-qa", (), ())
@@ -21,24 +21,24 @@ def candidate(task: str, index: int, value: float | None, *decisions: Any, round
 
 def test_best_of_each_task_in_the_order_of_tasks() -> None:
     group = [candidate("b", 0, 0.1), candidate("a", 0, 0.5), candidate("b", 1, 0.3), candidate("a", 1, 0.2), candidate("b", 2, 0.2)]
-    assert select(group, 1) == [Selected("b", 0, 1), Selected("a", 0, 0)]
-    assert select(group, 2) == [Selected("b", 0, 1), Selected("b", 0, 2), Selected("a", 0, 0), Selected("a", 0, 1)]
+    assert best(group, 1) == [Selected("b", 0, 1), Selected("a", 0, 0)]
+    assert best(group, 2) == [Selected("b", 0, 1), Selected("b", 0, 2), Selected("a", 0, 0), Selected("a", 0, 1)]
 
 
 def test_unscored_and_rejected_are_never_kept() -> None:
     group = [candidate("a", 0, None), candidate("a", 1, 0.9, "accept", "reject"), candidate("a", 2, 0.9, "stop"), candidate("a", 3, -0.2, "accept")]
-    assert select(group, 4) == [Selected("a", 0, 3)]
-    assert select(group[:3], 4) == []
+    assert best(group, 4) == [Selected("a", 0, 3)]
+    assert best(group[:3], 4) == []
 
 
 def test_equal_rewards_by_lower_index_whatever_the_order_and_the_rounding() -> None:
     sums = [candidate("a", 2, 0.1 + 0.2), candidate("a", 1, 0.3), candidate("a", 0, 0.2)]
     assert 0.1 + 0.2 > 0.3
-    assert select(sums, 1) == select(sums[::-1], 1) == [Selected("a", 0, 1)]
+    assert best(sums, 1) == best(sums[::-1], 1) == [Selected("a", 0, 1)]
 
 
 def test_rounds_are_groups_of_their_own() -> None:
-    assert select([candidate("a", 0, 0.1), candidate("a", 0, 0.2, round_=1)], 1) == [Selected("a", 0, 0), Selected("a", 1, 0)]
+    assert best([candidate("a", 0, 0.1), candidate("a", 0, 0.2, round_=1)], 1) == [Selected("a", 0, 0), Selected("a", 1, 0)]
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +56,7 @@ def _agreeing(articles: list[dict[str, Any]], rows: dict[str, str], reward: Any)
     """How many tasks of which the selection is the authors' row, and the titles of the others."""
     tasks = [(f"{number} {article['title']}", article) for number, article in enumerate(articles)]
     group = [candidate(name, index, reward(one)) for name, article in tasks for index, one in enumerate(article["completions"])]
-    chosen = {kept.task_id: kept.index for kept in select(group, 1)}
+    chosen = {kept.task_id: kept.index for kept in best(group, 1)}
     others = [article["title"] for name, article in tasks if article["completions"][chosen[name]]["text"] != rows[article["prompt"]]]
     return len(articles) - len(others), others
 

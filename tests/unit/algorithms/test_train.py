@@ -21,7 +21,7 @@ from selfedit.config import parse_recipe
 from selfedit.engine.fake import Fake
 from selfedit.errors import ConfigError
 from selfedit.ledger import Reader
-from selfedit.loop.rounds import of_round
+from selfedit.loop.train import of_round
 from selfedit.policy import Policy
 from selfedit.report import write
 from selfedit.store.work import rounds_of
@@ -115,7 +115,7 @@ def test_evolve_builds_on_the_best_and_ends_on_what_accumulated(tmp_path: Path) 
     chosen = {(one.task_id, one.round, one.index) for one in kept}
     examples = {e for c in candidates if (c.proposal.task_id, c.proposal.round, c.proposal.index) in chosen for e in c.proposal.edit.examples}
     policy = Policy(Fake(), settings)
-    assert steps["round-2/update"].cost.train_tokens == 2 * sum(len(policy.datum(e).tokens) for e in examples)
+    assert steps["round-2/update"].cost.train_tokens == 2 * sum(len(policy.render.datum(e).tokens) for e in examples)
     assert [path.name for path in rounds_of(tmp_path / "run")] == ["round-3"]
 
 

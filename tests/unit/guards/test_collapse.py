@@ -1,11 +1,15 @@
-"""The alarm: the vote share goes up and held-out accuracy down."""
+"""The alarm: the vote share goes up, and accuracy on validation questions down: the reward questions of held-out documents."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Literal
+
 import pytest
 
-from selfedit.guards import collapse
-from selfedit.types import Answer, Candidate, Proposal, Question, Result, Reward, SelfEdit
+from selfedit.config import Recipe
+from selfedit.guards import RoundSeen, judge
+from selfedit.types import Answer, Candidate, Proposal, Question, Result, Reward, Round, SelfEdit, Verdict
 
 
 def candidates(share: float | None) -> list[Candidate]:
@@ -14,14 +18,21 @@ def candidates(share: float | None) -> list[Candidate]:
     return [Candidate(Proposal("t", 0, 0, 0, SelfEdit("self-qa", (), ())), Reward(0.5, "majority", parts=parts))]
 
 
-def results(*right: int, tasks: int = 12) -> list[Result]:
+def results(*right: int, tasks: int = 12, role: Literal["report", "reward"] = "reward") -> list[Result]:
     """Under each seed so many of ten answers right in every task."""
     marks = [[n < r for n in range(10)] for r in right]
     return [
-        Result("round-1", f"h{t}", tuple(Answer(Question(str(n), "x"), "", mark) for n, mark in enumerate(of)), seed=seed)
+        Result("round-1", f"h{t}", tuple(Answer(Question(str(n), "x"), "", mark) for n, mark in enumerate(of)), role=role, seed=seed)
         for seed, of in enumerate(marks)
         for t in range(tasks)
     ]
+
+
+def collapse(before: Sequence[Candidate], after: Sequence[Candidate], then: Sequence[Result], now: Sequence[Result]) -> Verdict | None:
+    """What the guard says of a round, given the one before it; None where it says nothing."""
+    seen = RoundSeen(Round(0, tuple(before), ()), Round(1, tuple(after), ()), then, now)
+    verdicts = judge(Recipe().open_all("guard", ("collapse",)), "round", seen)
+    return verdicts[0] if verdicts else None
 
 
 @pytest.mark.parametrize(
@@ -51,7 +62,12 @@ def test_every_seed_counts() -> None:
 
 def test_it_cannot_decide_without_accuracy() -> None:
     verdict = collapse(candidates(0.4), candidates(0.9), [], results(6))
-    assert verdict and verdict.decision == "reject" and "no held-out accuracy" in verdict.reason
+    assert verdict and verdict.decision == "reject" and "no accuracy on validation questions" in verdict.reason
+
+
+def test_report_questions_decide_nothing() -> None:
+    verdict = collapse(candidates(0.4), candidates(0.9), results(6, role="report"), results(2, role="report"))
+    assert verdict and verdict.decision == "reject" and "no accuracy on validation questions" in verdict.reason
 
 
 def test_silent_without_votes() -> None:

@@ -13,26 +13,27 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.unit.ledger.made_up import proposal, task
+from tests.unit.loop.house import Silent
 
 from selfedit.config import Recipe, parse_recipe
 from selfedit.engine.base import Progress
 from selfedit.engine.fake import Fake
 from selfedit.errors import DataError
+from selfedit.guards import stop
 from selfedit.ledger import Ledger, Reader
-from selfedit.loop import Loop
-from selfedit.policy import Policy
-from selfedit.rewards import texts
+from selfedit.loop import Run, evaluate, train_policy
+from selfedit.loop.evaluate import gold
+from selfedit.loop.round import one_round
+from selfedit.policy import Asked, Policy
 from selfedit.strategies import pieces
 from selfedit.tasks.knowledge.split import bundled_corpus
-from selfedit.tasks.knowledge.tasks import examine
 from selfedit.text import contains, holding
-from selfedit.types import Completion, Passage, Question, SampleRequest, Score, ScoreRequest, Task, Trained, TrainJob, Verdict
+from selfedit.types import Completion, Passage, Question, SampleRequest, Score, ScoreRequest, Task, Trained, TrainJob
 
 
 class Watched(Fake):
@@ -58,11 +59,6 @@ class Watched(Fake):
         return super().score(requests, progress)
 
 
-@contextmanager
-def silent(title: str) -> Any:
-    yield lambda done, total: None
-
-
 def recipe(**more: Any) -> Recipe:
     return parse_recipe({"engine": {"type": "fake"}, "propose": {"candidates": 3, "strategies": ["span-qa", "implications"]}} | more)
 
@@ -70,9 +66,10 @@ def recipe(**more: Any) -> Recipe:
 def improved(folder: Path, engine: Fake, settings: Recipe, passages: Sequence[Passage] | None = None) -> list[Any]:
     """Candidates of one round on two passages."""
     with Ledger.create(folder, command="test", recipe=settings, environment={}) as ledger:
-        loop = Loop(Policy(engine, settings), ledger, silent)
-        tasks = loop.step("tasks", Task, "", lambda _: examine(loop.policy, passages or bundled_corpus("train")[:2]))
-        loop.improve(tasks, 0, settings.algorithm)
+        policy, given = Policy(engine, settings), passages or bundled_corpus("train")[:2]
+        run = Run(policy, ledger, Silent())
+        tasks = run.step("tasks", Task, "", lambda progress: policy.domain.tasks(policy, given, "learn", progress, gold=gold(run)))
+        one_round(run, tasks, 0, settings.open("algorithm"))
     with Reader(folder) as reader:
         return reader.candidates()
 
@@ -146,10 +143,10 @@ def test_what_is_chosen_holds_the_answer() -> None:  # promise 2
 
     asked = tuple(Question(f"Which {n}?", answer) for n, answer in enumerate(("brook", "1847", "The", "nowhere")))
     one = Task("t", "Skerrow", " ".join(sentences), asked, ())
-    [found] = Policy(Weighed(), recipe()).gold([(None, one, asked)], form="choice")
+    [found] = Policy(Weighed(), recipe()).gold([Asked(None, one, asked)], form="choice")
     assert [value and math.exp(value) for value in found] == [pytest.approx(3 / 8), pytest.approx(2 / 8), None, None]
     alone = Task("t", "Skerrow", sentences[0], asked[:1], ())
-    assert Policy(Weighed(), recipe()).gold([(None, alone, asked[:1])], form="choice") == [(None,)]
+    assert Policy(Weighed(), recipe()).gold([Asked(None, alone, asked[:1])], form="choice") == [(None,)]
 
 
 def test_perplexity_trains_on_nothing_it_measures(tmp_path: Path) -> None:
@@ -157,7 +154,7 @@ def test_perplexity_trains_on_nothing_it_measures(tmp_path: Path) -> None:
     settings = recipe(reward={"type": "perplexity"})
     found = improved(tmp_path / "run", engine, settings)
     with Reader(tmp_path / "run") as reader:
-        hidden = {t.id: texts(settings.reward, t) for t in reader.tasks()}
+        hidden = {t.id: settings.open("reward").texts(t) for t in reader.tasks()}
     assert engine.asked["scored"] == 3 * sum(map(len, hidden.values())) > 0
     for candidate, job in zip(found, engine.jobs, strict=True):
         trained = [engine.tokenizer.decode(datum.tokens) for datum in job.data]
@@ -192,17 +189,17 @@ def test_questions_that_nobody_can_answer(tmp_path: Path) -> None:  # promise 5
     passages = unknown(bundled_corpus("train")[:2])
     found = improved(tmp_path / "run", Fake(), recipe(reward={"type": "majority", "threshold": 0}), passages)
     assert all(c.reward.value is not None and c.answers and all(a.correct is None for a in c.answers) for c in found)
-    with pytest.raises(DataError, match=r"\d+ questions have no answer, which reward correctness needs; use reward majority without"):
+    with pytest.raises(DataError, match=r"\d+ questions have no answer, which rating self-edits by right answers needs; use reward majority without"):
         improved(tmp_path / "other", Fake(), recipe(), passages)
 
 
 def test_training_stops_where_votes_collapse(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # promise 6
-    monkeypatch.setattr("selfedit.loop.loop.collapse", lambda *_: Verdict("collapse", "stop", "it agrees with itself"))
+    monkeypatch.setattr("selfedit.guards.collapse.collapse", lambda *_: stop("it agrees with itself"))
     settings = recipe(reward={"type": "majority", "threshold": 0}, rounds=3)
     for _ in range(2):  # the second time everything is in the ledger
         opened = Ledger.open(tmp_path / "run") if (tmp_path / "run").exists() else None
         with opened or Ledger.create(tmp_path / "run", command="train", recipe=settings, environment={}) as ledger:
-            Loop(Policy(Fake(), settings), ledger, silent).train(bundled_corpus("train")[:2], bundled_corpus("heldout")[:2])
+            train_policy(Run(Policy(Fake(), settings), ledger, Silent()), bundled_corpus("train")[:2], bundled_corpus("heldout")[:2])
     with Reader(tmp_path / "run") as reader:
         assert [v.decision for v in reader.verdicts()] == ["stop"]
         names = [step.name for step in reader.steps()]
@@ -213,6 +210,6 @@ def test_training_stops_where_votes_collapse(tmp_path: Path, monkeypatch: pytest
 def test_every_seed_of_a_comparison_chooses_its_best_of_k_anew(tmp_path: Path) -> None:
     engine, settings = Watched(), recipe(eval={"baselines": ["best_of_k"], "seeds": 2})
     with Ledger.create(tmp_path / "run", command="test", recipe=settings, environment={}) as ledger:
-        Loop(Policy(engine, settings), ledger, silent).measure(bundled_corpus("heldout")[:2])
+        evaluate(Run(Policy(engine, settings), ledger, Silent()), bundled_corpus("heldout")[:2])
     choosing, answering = Counter(job.seed for job in engine.jobs), 2 * 2
     assert sorted(choosing.values()) == [1] * answering + [3] * 2 * 2  # of two documents under two seeds: three candidates each, and then the best

@@ -20,14 +20,14 @@ import pytest
 import torch
 from tests.unit.engine import tiny_engine
 
-from selfedit import algorithms
-from selfedit.config import Recipe, TorchEngine, parse_recipe
+from selfedit.algorithms.base import imitated, outer_job
+from selfedit.config import Recipe, parse_recipe
+from selfedit.engine.kinds import TorchSettings
 from selfedit.engine.torch.engine import Torch
 from selfedit.errors import ConfigError
-from selfedit.loop.outer import cold_start_job, job
 from selfedit.models import load, tiny
 from selfedit.policy import Policy
-from selfedit.types import Candidate, Reward, ScoreRequest, Task, TrainJob
+from selfedit.types import Candidate, Reward, Round, ScoreRequest, Selected, Task, TrainJob
 
 TASKS = [Task(f"task-{i}", f"Place {i}", f"It was built in {1800 + i} by a man.", (), ()) for i in range(4)]
 OTHERS = [Task(f"other-{i}", f"Bridge {i}", f"A bridge of {i} arches.", (), ()) for i in range(2)]
@@ -58,7 +58,7 @@ def settings(algorithm: str = "rest_em", **propose: Any) -> Recipe:
 
 
 def opened(folder: Path, recipe: Recipe) -> Policy:
-    return Policy(Torch(*load(folder, torch.float32), TorchEngine()), recipe)
+    return Policy(Torch(*load(folder, torch.float32), TorchSettings()), recipe)
 
 
 @pytest.mark.parametrize(("mix", "temperature"), [(1, 1.0), (2, 4.0)])
@@ -99,17 +99,22 @@ def test_what_is_learned_of_a_choice(folder: Path) -> None:  # promise 4
     recipe = settings("reinforce", sampling={"max_tokens": 2, "temperature": 8.0})
     policy = opened(folder, recipe)
     candidates = [Candidate(p, Reward(float(p.index), "made")) for p in policy.propose(TASKS[:1], 0, recipe.propose)]
-    learned = job(policy, [(candidates, algorithms.select(recipe.algorithm, candidates))], None)
-    assert learned.groups == tuple(sum(bool(policy.wrote(turn)[1]) for turn in c.proposal.edit.turns) for c in candidates)
+    learned = lesson(policy, candidates, recipe.open("algorithm").select(candidates))
+    assert learned.groups == tuple(sum(bool(policy.render.written(turn)[1]) for turn in c.proposal.edit.turns) for c in candidates)
     firsts = [learned.data[sum(learned.groups[:i])] for i in range(3)]
-    requests = [ScoreRequest(*policy.wrote(c.proposal.edit.turns[0])) for c in candidates]
+    requests = [ScoreRequest(*policy.render.written(c.proposal.edit.turns[0])) for c in candidates]
     for datum, request, score in zip(firsts, requests, policy.engine.score(requests), strict=True):
         assert datum.tokens == request.prompt + request.completion and sum(datum.weights) == len(request.completion)
         assert datum.old_logprobs[len(request.prompt) :] == pytest.approx(score.logprobs, rel=1e-4)
 
 
-def taught(policy: Policy, lesson: TrainJob, folder: Path) -> None:
-    [trained] = policy.train([lesson])
+def lesson(policy: Policy, candidates: list[Candidate], selected: list[Selected]) -> TrainJob:
+    job: TrainJob = policy.recipe.open("algorithm").data(policy, [Round(0, tuple(candidates), tuple(selected))], None)
+    return job
+
+
+def taught(policy: Policy, job: TrainJob, folder: Path) -> None:
+    [trained] = policy.train([job])
     assert trained.adapter is not None, trained.failure
     policy.engine.export(trained.adapter, folder)
     policy.engine.drop(trained.adapter)
@@ -122,7 +127,8 @@ def names_both(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     recipe = settings(strategies=["self-qa", "rewrite"])
     policy = opened(folder, recipe)
     turns = [turn for row in policy.preferences(TASKS, recipe.propose).values() for turn, _ in row]
-    taught(policy, cold_start_job(policy, turns), tmp_path_factory.mktemp("cold") / "start")
+    shown = imitated([policy.render.written(turn) for turn in turns])
+    taught(policy, outer_job(recipe.cold_start, shown, policy.seed("cold start")), tmp_path_factory.mktemp("cold") / "start")
     return policy.merged[0]
 
 
@@ -140,8 +146,8 @@ def test_picking_is_learned(name: str, folder: Path, names_both: Path, tmp_path:
     before = chance()
     for round_ in range(6):
         candidates = [Candidate(p, Reward(float(p.edit.strategy == good), "made")) for p in policy.propose(TASKS, round_, recipe.propose)]
-        if kept := algorithms.select(recipe.algorithm, candidates):
-            taught(policy, job(policy, [(candidates, kept)], None), tmp_path / str(round_))
+        if selected := recipe.open("algorithm").select(candidates):
+            taught(policy, lesson(policy, candidates, selected), tmp_path / str(round_))
     print(f"{name}: {before:.2f} to {chance():.2f}")
     assert 0.05 < before < 0.5 and chance() > before + 0.15
 

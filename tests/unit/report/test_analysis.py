@@ -20,7 +20,7 @@ import pytest
 from tests.unit.report.story import HOSTILE
 from tests.unit.report.test_report import Page
 
-from selfedit.config import AlgorithmSettings, Archive, Bandit, Recipe, RestEM
+from selfedit.config import Recipe, parse_recipe
 from selfedit.ledger import Ledger, Reader
 from selfedit.report import write, write_analysis
 from selfedit.report.analysis import Analysis, review
@@ -55,11 +55,11 @@ def max_t_pvalues(
     rounds: int = 2,
     held: bool = True,
     rows: Sequence[str] = (),
-    algorithm: AlgorithmSettings | None = None,
+    algorithm: str = "rest_em",
 ) -> Analysis:
     rows = rows or (["untrained", *(f"round-{number + 1}" for number in range(rounds))] if held else [])
     tasks = [Task(f"{part}-{t}", HOSTILE, "Passage.", (), (Question(f"{part} {t}?", "yes"),)) for part in ("learn", "held") for t in range(T)]
-    with Ledger.create(folder, command="train", recipe=Recipe(algorithm=algorithm or RestEM()), environment={}) as ledger:
+    with Ledger.create(folder, command="train", recipe=parse_recipe({"algorithm": {"type": algorithm}}), environment={}) as ledger:
         ledger.step("tasks", Task, lambda: tasks[:T])
         ledger.step("held-out", Task, lambda: tasks[T:])
         for n, row in enumerate(rows):
@@ -152,22 +152,22 @@ def test_an_evaluation_goes_by_what_was_chosen_from(tmp_path: Path) -> None:  # 
     assert "among the self-edits of a document under one seed" in page
 
 
-@pytest.mark.parametrize(("algorithm", "first"), [(Bandit(), "Round 1"), (Archive(), "Strategy 1")])
-def test_of_a_search(tmp_path: Path, algorithm: Bandit | Archive, first: str) -> None:  # promise 6
+@pytest.mark.parametrize(("algorithm", "first"), [("bandit", "Round 1"), ("archive", "Strategy 1")])
+def test_of_a_search(tmp_path: Path, algorithm: str, first: str) -> None:  # promise 6
     found = max_t_pvalues(tmp_path / "run", rows=("untrained", "best_strategy"), algorithm=algorithm)
-    assert found.search == algorithm.type and found.rounds and found.rounds.columns[0].label == first
+    assert found.search == algorithm and found.rounds and found.rounds.columns[0].label == first
     assert [c.tick for c in found.rounds.columns] == ["#1", "#2"] and [c.tick for c in found.view.columns] == ["0", "best"]
     page = Page(write(tmp_path / "run").read_text(encoding="utf-8")).text
     section = page[page.index("What changed in the self-edits") :]
     assert "training documents, whose self-edits are all written under the same weights" in section and "that the search found" in section
-    assert ("of the archive" in section) == ("each that was tried (#)" in section) == (algorithm.type == "archive")
-    assert ("that the bandit drew" in section) == ("each round of the bandit (#)" in section) == (algorithm.type == "bandit")
+    assert ("of the archive" in section) == ("each that was tried (#)" in section) == (algorithm == "archive")
+    assert ("that the bandit drew" in section) == ("each round of the bandit (#)" in section) == (algorithm == "bandit")
     for words in ("written after", "By rounds of training", "the policy that the round before it made"):
         assert words not in section
 
 
 def test_learning_documents_searches_nothing(tmp_path: Path) -> None:  # promise 6
-    with Ledger.create(tmp_path / "run", command="learn", recipe=Recipe(algorithm=Bandit()), environment={}) as ledger:
+    with Ledger.create(tmp_path / "run", command="learn", recipe=parse_recipe({"algorithm": {"type": "bandit"}}), environment={}) as ledger:
         ledger.step("tasks", Task, lambda: [Task("t", "Title", "Passage.")])
         [one] = ledger.step("round-0/edits", Proposal, lambda: [Proposal("t", 0, 0, 0, edit(5))])
         ledger.step("round-0/candidates-0", Candidate, lambda: [Candidate(one, Reward(0.1, "likelihood"))])

@@ -13,7 +13,7 @@ import json
 import math
 import random
 from collections.abc import Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,7 +24,7 @@ from selfedit.config import Recipe, parse_recipe
 from selfedit.engine.base import Progress
 from selfedit.engine.fake import Fake
 from selfedit.ledger import Ledger, Reader
-from selfedit.loop import Loop
+from selfedit.loop import Run, study_reliability
 from selfedit.policy import Policy
 from selfedit.report import write
 from selfedit.report.reliability import Trust, as_json, review, sentence, verdict
@@ -166,6 +166,16 @@ class Moody(Fake):
         return super().train([replace(job, data=tuple(data)) for job, data in zip(jobs, kept, strict=True)], progress)
 
 
+class Silent:
+    """Nobody is told how the work goes on."""
+
+    def stage(self, title: str) -> AbstractContextManager[Progress]:
+        return nullcontext(lambda done, total: None)
+
+    def say(self, text: str) -> None:
+        pass
+
+
 def test_a_whole_run(tmp_path: Path) -> None:  # promise 5
     recipe = parse_recipe(
         {
@@ -177,7 +187,7 @@ def test_a_whole_run(tmp_path: Path) -> None:  # promise 5
     )
     with Ledger.create(tmp_path / "run", command="eval", recipe=recipe, environment={}) as ledger:
         policy = Policy(Moody(), recipe, lambda trained, written: ledger.count(train_tokens=trained, sample_tokens=written))
-        Loop(policy, ledger, lambda title: nullcontext(lambda done, total: None)).assess(bundled_corpus("train")[:6])
+        study_reliability(Run(policy, ledger, Silent()), bundled_corpus("train")[:6])
         ledger.finish()
     found = reviewed(tmp_path / "run")
     assert [screen.name for screen in found.screens] == ["one_seed", "halving", "early_stop", "gradient", "in_context"]

@@ -265,8 +265,9 @@ def test_a_policy_that_picks(tmp_path: Path):
         (None, False),
     ],
 )
-def test_picks_are_known_by_their_turn(first: Turn | None, is_pick: bool):
-    assert bool(SelfEdit("key-facts", (first,) if first else (), ()).pick) == is_pick
+def test_picks_are_the_first_turn(first: Turn | None, is_pick: bool):
+    edit = SelfEdit("key-facts", (first,) if first else (), (), picked=is_pick)
+    assert edit.pick == (first if is_pick else None) and edit.writing == (() if is_pick or not first else (first,))
 
 
 @pytest.mark.parametrize("in_turn", [False, True])
@@ -274,7 +275,7 @@ def test_what_was_picked_is_called_so(tmp_path: Path, in_turn: bool):
     """As where an evaluation writes K self-edits in turn for `best_of_k`, under a recipe that picks."""
     recipe = Recipe(propose=Propose(strategies=("self-qa", "key-facts"), pick="policy"))
     picks = [Turn(Prompt("Best way:", True, "self-qa 61.0%, key-facts 39.0%"), f" {name}") for name in recipe.propose.strategies]
-    edits = [SelfEdit(pick.completion.strip(), () if in_turn else (pick,), (Example("Passage."),)) for pick in picks]
+    edits = [SelfEdit(pick.completion.strip(), () if in_turn else (pick,), (Example("Passage."),), picked=not in_turn) for pick in picks]
     with Ledger.create(tmp_path / "run", command="eval", recipe=recipe, environment={}) as ledger:
         ledger.step("held-out", Task, lambda: [Task("t", "Title", "Passage.")])
         written = ledger.step("evaluate/untrained/edits/0-0", Proposal, lambda: [Proposal("t", 0, k, 0, edit) for k, edit in enumerate(edits)])

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
-from selfedit.rewards import Measured
+from selfedit.rewards import Measured, RewardFunction, reward
 from selfedit.types import Answer, Example, JudgeReply, Question, SelfEdit, Task
 
 
@@ -29,6 +30,11 @@ def voter(of: Task, *said: str) -> Measured:
     n = len(said) // len(of.reward_questions)
     drawn = tuple(Answer(of.reward_questions[i // n], text, None) for i, text in enumerate(said))
     return Measured(of, edit("e"), drawn=drawn)
+
+
+def opened(name: str, **settings: Any) -> RewardFunction:
+    """The reward of this name with these settings, as a recipe opens it."""
+    return reward.open(reward.get(name).settings(**settings))
 
 
 class Notes:

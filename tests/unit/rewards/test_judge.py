@@ -17,11 +17,11 @@ from typing import Any
 
 import pytest
 from tests.unit.rewards.judge_server import Plan, Say, Server, serving
-from tests.unit.rewards.made import Notes, edit, question, task
+from tests.unit.rewards.made import Notes, edit, opened, question, task
 
-from selfedit.config import Judge, parse_recipe
+from selfedit.config import parse_recipe
 from selfedit.errors import ConfigError, JudgeError
-from selfedit.rewards import Measured, check, reward
+from selfedit.rewards import Measured, RewardFunction
 from selfedit.rewards.judge import verdict
 from selfedit.types import Answer, Reward
 
@@ -41,13 +41,13 @@ def candidate(*said: str) -> Measured:
     return Measured(task(*(a.question for a in answers)), edit("e"), answers=answers)
 
 
-def settings(server: Server, **more: Any) -> Judge:
-    return Judge(**{"model": "asked", "base_url": server.base_url, "key_env": "JUDGE_KEY", "retries": 3, "timeout_s": 5.0} | more)
+def judge(server: Server, **more: Any) -> RewardFunction:
+    return opened("judge", **{"model": "asked", "base_url": server.base_url, "key_env": "JUDGE_KEY", "retries": 3, "timeout_s": 5.0} | more)
 
 
 def judged(plan: Plan, *measured: Measured, memory: Notes | None = None, **more: Any) -> tuple[list[Reward], Server]:
     with serving(plan) as server:
-        return reward(settings(server, **more), measured, memory or Notes()), server
+        return judge(server, **more).score(measured, memory or Notes()), server
 
 
 def by_prediction(number: int, data: dict[str, Any]) -> Say:
@@ -108,12 +108,12 @@ def test_trouble_that_stays_is_a_reason(say: Say, reason: str, requests: int) ->
 def test_trouble_that_may_pass_stops_the_work(say: Say, said: str) -> None:  # promise 3
     memory, measured, broken = Notes(), [candidate("x", "y")], [True]
     with serving(lambda n, data: say if broken[0] and data["student's answer"] == "y" else Say("INCORRECT")) as server:
-        asked = settings(server, retries=1, concurrency=1, timeout_s=0.2)
+        asked = judge(server, retries=1, concurrency=1, timeout_s=0.2)
         with pytest.raises(JudgeError, match=said) as error:
-            reward(asked, measured, memory)
+            asked.score(measured, memory)
         assert "\n" not in str(error.value) and KEY not in str(error.value) and "--resume" in str(error.value)
         broken[0] = False
-        [found] = reward(asked, measured, memory)
+        [found] = asked.score(measured, memory)
     assert found.value == 0.0 and len(server.bodies) == 4  # x, y twice, and y again
 
 
@@ -124,7 +124,7 @@ def test_what_is_under_way_is_remembered_and_no_more_is_asked() -> None:  # prom
         return Say(status=500, body=b"{}") if data["student's answer"] == "0" else Say(after_s=0.3)
 
     with serving(plan) as server, pytest.raises(JudgeError, match="HTTP 500"):
-        reward(settings(server, retries=0, concurrency=4), [candidate(*map(str, range(9)))], memory)
+        judge(server, retries=0, concurrency=4).score([candidate(*map(str, range(9)))], memory)
     assert 3 <= len(memory.replies) == len(server.bodies) - 1 < 8
 
 
@@ -135,9 +135,9 @@ def test_a_slow_judge() -> None:
 
 def test_nobody_there() -> None:
     with serving(lambda n, _: Say()) as server:
-        gone = settings(server, retries=0)
+        gone = judge(server, retries=0)
     with pytest.raises(JudgeError, match="could not be reached"):
-        reward(gone, [candidate("x")], Notes())
+        gone.score([candidate("x")], Notes())
 
 
 def test_what_is_judged_stays_in_its_place() -> None:  # promise 4; the server checks the tags
@@ -161,14 +161,15 @@ def test_a_refusal_stops_the_work(status: int) -> None:  # promise 5
 
 def test_what_is_missing_is_said_before_anything_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ConfigError, match="name the model that judges"):
-        check(Judge())
+        opened("judge").depends_on()
     monkeypatch.delenv("JUDGE_KEY")
     with pytest.raises(ConfigError, match="set JUDGE_KEY, or name another variable"):
-        check(Judge(model="m", key_env="JUDGE_KEY"))
-    assert check(Judge(model="m", base_url="http://localhost:8000/v1", key_env="")) == {"type": "judge", "judge": "m at localhost:8000"}
+        opened("judge", model="m", key_env="JUDGE_KEY").depends_on()
+    local = opened("judge", model="m", base_url="http://localhost:8000/v1", key_env="")
+    assert local.depends_on() == {"judge": "m at localhost:8000"}
     monkeypatch.setitem(__import__("sys").modules, "openai", None)
     with pytest.raises(ConfigError, match=r"pip install 'selfedit\[judge\]'"):
-        check(Judge(model="m", key_env=""))
+        opened("judge", model="m", key_env="").depends_on()
 
 
 @pytest.mark.parametrize("address", [f"https://user:{KEY}@example.org/v1", f"https://example.org/v1?key={KEY}", "file:///etc/passwd", "example.org"])
@@ -194,13 +195,13 @@ def test_nothing_is_asked_twice() -> None:  # promise 7
         return Say("who knows" if data["student's answer"] == "odd" else "CORRECT", model="judge-1.7")
 
     with serving(plan) as server:
-        [first] = reward(settings(server), [measured], memory)
+        [first] = judge(server).score([measured], memory)
         assert first.value is None and len(server.bodies) == 3 and len(memory.replies) == 2
         broken[0] = False
-        [again] = reward(settings(server), [measured], memory)
+        [again] = judge(server).score([measured], memory)
         assert again.reason.startswith("1 of 3 verdicts are missing: the judge's reply is no verdict: 'who knows'")
         assert len(server.bodies) == 4 and len(memory.replies) == 3  # only what had failed
-        reward(settings(server, model="another"), [measured], Notes())
+        judge(server, model="another").score([measured], Notes())
         assert len(server.bodies) == 7
     assert {r.served for r in memory.replies.values()} == {"judge-1.7"}
     assert KEY not in repr(memory.replies)

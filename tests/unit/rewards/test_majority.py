@@ -12,11 +12,9 @@ from __future__ import annotations
 from collections import Counter
 
 import pytest
-from tests.unit.rewards.made import Notes, question, task, voter
+from tests.unit.rewards.made import Notes, opened, question, task, voter
 
-from selfedit.config import Majority
-from selfedit.rewards import reward
-from selfedit.rewards.majority import elected, majority, readable
+from selfedit.rewards.majority import MajoritySettings, elected, majority, readable
 from selfedit.types import Reward
 
 
@@ -42,13 +40,13 @@ def test_agreement_by_hand() -> None:  # promises 2 and 4
     one = voter(of, "Blue.", "the blue", "red", "7", "7", "I don't know")
     two = voter(of, "blue", "Blue!", "green", "8", "8", "")
     common = (("vote_share", (4 / 6 + 2 / 4) / 2), ("decided", 0.5))
-    assert majority(Majority(), [one, two]) == [Reward(2 / 3, "majority", parts=(*common, ("readable", 5 / 6)))] * 2
+    assert majority(MajoritySettings(), [one, two]) == [Reward(2 / 3, "majority", parts=(*common, ("readable", 5 / 6)))] * 2
 
 
 def test_silence_does_not_pay() -> None:  # promise 3
     of = task(question("colour", ""))
     loud, silent = voter(of, "blue", "blue", "blue", "red"), voter(of, "blue", "...", "I am not sure.", "word " * 31)
-    found = majority(Majority(), [loud, silent])
+    found = majority(MajoritySettings(), [loud, silent])
     assert [r.value for r in found] == [0.75, 0.25] and found[0].part("vote_share") == 4 / 5
     assert [r.part("readable") for r in found] == [1.0, 0.25]
     assert readable("word " * 31, 31) and not readable("Unknown.", 31)
@@ -56,7 +54,7 @@ def test_silence_does_not_pay() -> None:  # promise 3
 
 def test_without_a_majority_nobody_is_scored() -> None:
     of = task(question("colour", ""), question("number", ""))
-    [found] = majority(Majority(), [voter(of, "blue", "red", "", "")])
+    [found] = majority(MajoritySettings(), [voter(of, "blue", "red", "", "")])
     assert found.value is None and found.reason == "no majority on any of 2 questions: 1 without a readable answer, the others tied or below 0.5"
     assert found.parts == (("vote_share", 0.5), ("decided", 0.0))  # else what is undecided would be missing from a round's share
 
@@ -64,4 +62,4 @@ def test_without_a_majority_nobody_is_scored() -> None:
 def test_groups_are_told_apart() -> None:  # promise 5
     a, b = task(question("colour", ""), id="a"), task(question("colour", ""), id="b")
     voters = [voter(a, "blue", "blue"), voter(b, "red", "red"), voter(a, "red", "blue"), voter(b, "red", "blue")]
-    assert [r.value for r in reward(Majority(), voters, Notes())] == [1.0, 1.0, 0.5, 0.5]
+    assert [r.value for r in opened("majority").score(voters, Notes())] == [1.0, 1.0, 0.5, 0.5]

@@ -11,11 +11,9 @@ from __future__ import annotations
 import math
 
 import pytest
-from tests.unit.rewards.made import edit, task
+from tests.unit.rewards.made import edit, opened, task
 
-from selfedit.config import Perplexity
-from selfedit.rewards import material, texts
-from selfedit.rewards.perplexity import perplexity
+from selfedit.rewards.perplexity import PerplexitySettings, perplexity
 from selfedit.text import contains, sentences
 from selfedit.types import Reward, Score
 
@@ -24,21 +22,22 @@ CONTEXT = (
     "Sailors see it from eleven miles away on clear nights. It is small. A keeper climbs its two hundred steps every evening at six."
 )
 PASSAGE = task(context=CONTEXT)
-HIDDEN = texts(Perplexity(), PASSAGE)
+REWARD = opened("perplexity")
+HIDDEN = REWARD.texts(PASSAGE)
 
 
 def test_some_sentences_are_withheld() -> None:  # promise 1
     assert len(HIDDEN) == 2 == round(0.3 * 5) and set(HIDDEN) < set(sentences(CONTEXT)) and "It is small." not in HIDDEN
-    assert texts(Perplexity(), PASSAGE) == HIDDEN
-    assert len(texts(Perplexity(withheld=0.99), PASSAGE)) == 4
-    assert texts(Perplexity(), task(context="A single sentence of more than six words.")) == ()
-    assert texts(Perplexity(quote_words=40), PASSAGE) == ()
+    assert REWARD.texts(PASSAGE) == HIDDEN
+    assert len(opened("perplexity", withheld=0.99).texts(PASSAGE)) == 4
+    assert REWARD.texts(task(context="A single sentence of more than six words.")) == ()
+    assert opened("perplexity", quote_words=40).texts(PASSAGE) == ()
 
 
 def test_nothing_that_quotes_them_is_trained_on() -> None:  # promise 2
     words = HIDDEN[0].split()
     quoting, near = " ".join(words[1:8]).upper(), " ".join(reversed(words))
-    kept = material(Perplexity(), PASSAGE, edit("Something else entirely.", f"They say: {quoting}!", near, f"Title\n{CONTEXT}"))
+    kept = REWARD.material(PASSAGE, edit("Something else entirely.", f"They say: {quoting}!", near, f"Title\n{CONTEXT}"))
     assert [example.text for example in kept[:-1]] == ["Something else entirely.", near]
     left = kept[-1].text
     assert left.startswith("Title\n") and not any(contains(left, s) for s in HIDDEN)
@@ -46,8 +45,8 @@ def test_nothing_that_quotes_them_is_trained_on() -> None:  # promise 2
 
 
 def test_a_copy_of_the_passage_is_worth_nothing_more() -> None:  # promise 3
-    copied = material(Perplexity(), PASSAGE, edit(*HIDDEN, CONTEXT, f"Title\n{CONTEXT}"))
-    assert copied == material(Perplexity(), PASSAGE, edit(f"Title\n{CONTEXT}")) and len(copied) == 1
+    copied = REWARD.material(PASSAGE, edit(*HIDDEN, CONTEXT, f"Title\n{CONTEXT}"))
+    assert copied == REWARD.material(PASSAGE, edit(f"Title\n{CONTEXT}")) and len(copied) == 1
 
 
 def test_gain_by_hand() -> None:  # promise 4
@@ -61,4 +60,4 @@ def test_gain_by_hand() -> None:  # promise 4
 @pytest.mark.parametrize("settings", [{"withheld": 1.0}, {"withheld": 0.0}, {"quote_words": 1}])
 def test_limits(settings: dict[str, float]) -> None:
     with pytest.raises(ValueError):
-        Perplexity.model_validate(settings)
+        PerplexitySettings.model_validate(settings)

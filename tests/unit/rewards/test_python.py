@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from tests.unit.rewards.made import Notes, answer, edit, question, task
+from tests.unit.rewards.made import Notes, answer, edit, opened, question, task
 
-from selfedit.config import PythonFunction
 from selfedit.errors import ConfigError
-from selfedit.rewards import Measured, check, reward
+from selfedit.rewards import Measured
 from selfedit.types import Reward
 
 HERE = "tests.unit.rewards.made"
@@ -15,7 +14,7 @@ MEASURED = Measured(task(question("a")), edit("one", "two"), answers=(answer("a"
 
 
 def score(name: str) -> Reward:
-    [found] = reward(PythonFunction(function=f"{HERE}:{name}"), [MEASURED], Notes())
+    [found] = opened("python", function=f"{HERE}:{name}").score([MEASURED], Notes())
     return found
 
 
@@ -50,10 +49,10 @@ def test_what_is_no_reward_is_unscored(name: str, reason: str) -> None:
 )
 def test_what_cannot_be_called_is_refused_before_anything_else(function: str, said: str) -> None:
     with pytest.raises(ConfigError) as error:
-        check(PythonFunction(function=function))
+        opened("python", function=function).depends_on()
     assert said in str(error.value) and "\n" not in str(error.value)
 
 
 def test_the_file_it_stands_in_is_noted() -> None:
-    noted = check(PythonFunction(function=f"{HERE}:examples"))
+    noted = opened("python", function=f"{HERE}:examples").depends_on()
     assert noted["function"] == f"{HERE}:examples" and len(noted["sha256"]) == 64

@@ -13,7 +13,7 @@ from collections import Counter
 
 import pytest
 
-from selfedit.strategies import STRATEGIES, build, chances, choosing, drawn, joined, parts
+from selfedit.strategies import chances, choosing, drawn, find, joined, parts
 from selfedit.types import Dropped, Example, Prompt, Turn
 
 TITLE, CONTEXT = "Corve Mill", "Corve Mill was built by Edda Stannis in 1688. {x} Its wheel is made of larch."
@@ -27,9 +27,7 @@ def test_what_is_asked(chat: bool) -> None:  # promise 1
     for turns, names in ((singles, ("self-qa", "key-facts")), (pairs, ("self-qa", "key-facts", "rewrite"))):
         [prompt] = {turn.prompt for turn in turns}
         assert prompt.continued != chat and f"Passage:\n{TITLE}\n{CONTEXT}\n\n" in prompt.text and {turn.finish_reason for turn in turns} == {"stop"}
-        assert all(prompt.text.count(f"- {name}: {STRATEGIES[name].description}\n") == 1 for name in names) and prompt.text.count("\n- ") == len(
-            names
-        )
+        assert all(prompt.text.count(f"- {name}: {find(name).means}\n") == 1 for name in names) and prompt.text.count("\n- ") == len(names)
     assert [turn.completion.strip() for turn in singles] == ["self-qa", "key-facts"]
     assert pairs[1].completion == ("self-qa+rewrite" if chat else " self-qa+rewrite")
     assert ("joined by +" in pairs[0].prompt.text) and "+" not in singles[0].prompt.text
@@ -59,9 +57,10 @@ def test_a_mix() -> None:  # promise 4
     chosen = Turn(Prompt("Which?"), "key-facts+rewrite")
     facts = Turn(Prompt(""), "1. Corve Mill was built in 1688.\n2. The wheel of Corve Mill is of larch.\n---")
     other = Turn(Prompt(""), "The wheel of Corve Mill is of larch.\nEdda Stannis built Corve Mill.")
-    edits = [build(name, TITLE, CONTEXT, [turn]) for name, turn in (("key-facts", facts), ("rewrite", other))]
+    edits = [find(name).build(TITLE, CONTEXT, [turn]) for name, turn in (("key-facts", facts), ("rewrite", other))]
     mixed = joined("key-facts+rewrite", (chosen,), edits)
     assert (mixed.strategy, mixed.turns) == ("key-facts+rewrite", (chosen, facts, other)) and mixed.dropped == (Dropped("---", "formatting"),)
     said = ["Corve Mill was built in 1688.", "The wheel of Corve Mill is of larch.", "Edda Stannis built Corve Mill."]
     assert mixed.examples == (*(Example(f"{TITLE}\n{text}") for text in said), PASSAGE)
-    assert joined("key-facts", (), edits[:1]) == edits[0]
+    assert mixed.pick == chosen and mixed.writing == (facts, other)
+    assert joined("key-facts", (), edits[:1]) == edits[0] and not edits[0].pick

@@ -12,10 +12,9 @@ import pytest
 
 from selfedit.config import ColdStart, Recipe
 from selfedit.errors import ConfigError, DataError
-from selfedit.strategies import STRATEGIES, build, demonstrate, prompts_for
+from selfedit.strategies import Source, demonstrate, find, strategy
 from selfedit.strategies.demonstrations import statement, wordings
 from selfedit.tasks.knowledge.split import bundled_corpus
-from selfedit.tasks.knowledge.tasks import shown
 from selfedit.text import contains
 from selfedit.types import Demonstration, Passage, Question
 
@@ -32,22 +31,22 @@ PASSAGE = Passage("p", "Corve Mill", "Corve Mill was built by Edda Stannis in 16
 
 
 @pytest.mark.parametrize("chat", [True, False])
-@pytest.mark.parametrize("strategy", STRATEGIES)
-def test_they_are_what_the_strategy_asks_for(strategy: str, chat: bool) -> None:  # promise 1
+@pytest.mark.parametrize("name", [entry.name for entry in strategy if entry.module.startswith("selfedit.")])
+def test_they_are_what_the_strategy_asks_for(name: str, chat: bool) -> None:  # promise 1
     found = 0
     for passage in bundled_corpus("train"):
-        turns = demonstrate(Demonstration(passage), strategy, chat)
+        turns = demonstrate(Demonstration(passage), name, chat)
         found += len(turns)
-        asked = prompts_for(strategy, passage.title, passage.context, chat, seed=0)
+        asked = find(name).ask(Source(passage.title, passage.context, chat))
         for turn in turns:
             frame = turn.prompt.text.partition("Topic: ")[0] if turn.prompt.given else turn.prompt.text
             assert asked[0].text.startswith(frame) and turn.prompt.continued == asked[0].continued and turn.finish_reason == "stop"
             assert "\n\n" not in turn.completion  # where a text to go on with ends
-            edit = build(strategy, passage.title, passage.context, [turn])
+            edit = find(name).build(passage.title, passage.context, [turn])
             assert len(edit.examples) > 1
-            if strategy == "self-qa":
+            if name == "self-qa":
                 assert len(edit.examples) == 7 and not edit.dropped
-    assert found >= LEAST.get(strategy, 0) and bool(found) == (strategy in LEAST)
+    assert found >= LEAST.get(name, 0) and bool(found) == (name in LEAST)
 
 
 def test_a_span_is_the_given_answer() -> None:  # promise 1
@@ -57,13 +56,19 @@ def test_a_span_is_the_given_answer() -> None:  # promise 1
     assert short.prompt.text.endswith("Answer: Edda Stannis\nQuestion:") and short.completion == " Who built Corve Mill?"
 
 
+def shown(recipe: Recipe) -> list[Demonstration]:
+    """What a cold start shows where the user gives nothing."""
+    found: list[Demonstration] = recipe.open("domain").demonstrations(recipe, ())
+    return found
+
+
 def test_nothing_held_out_is_shown() -> None:  # promise 2
     heldout = {passage.context for passage in bundled_corpus("heldout")}
-    found = shown(Recipe(cold_start=ColdStart(enabled=True, passages=1000)), ())
+    found = shown(Recipe(cold_start=ColdStart(enabled=True, passages=1000)))
     assert len(found) == 33 and not {one.passage.context for one in found} & heldout
-    assert shown(Recipe(cold_start=ColdStart(passages=5)), ()) == found[-5:]
+    assert shown(Recipe(cold_start=ColdStart(passages=5))) == found[-5:]
     with pytest.raises(DataError, match="no good self-edit for rewrite can be made"):
-        shown(Recipe.model_validate({"propose": {"strategies": ["rewrite"]}}), ())
+        shown(Recipe.model_validate({"propose": {"strategies": ["rewrite"]}}))
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -9,13 +10,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from selfedit.errors import ConfigError
-from selfedit.strategies import STRATEGIES, build, prompts_for
+from selfedit.strategies import Source, find, strategy
 from selfedit.strategies.parsing import LINES
 from selfedit.types import Example, Prompt, SelfEdit, Turn
 
 REWARDS = Path(__file__).parents[3] / ".." / "shared" / "data" / "seal_round0_rewards.json.gz"
 TITLE, CONTEXT = "Corve Mill", "Corve Mill was built by Edda Stannis in 1688. Its wheel is 9 metres wide and made of larch."
 PASSAGE = Example(f"{TITLE}\n{CONTEXT}")
+
+
+OURS = [entry.name for entry in strategy if entry.module.startswith("selfedit.")]
+
+
+def prompts_for(name: str, title: str, context: str, chat: bool, seed: int, spans: int = LINES // 2) -> tuple[Prompt, ...]:
+    return find(name).ask(Source(title, context, chat, seed, spans))
+
+
+def build(name: str, title: str, context: str, turns: Sequence[Turn]) -> SelfEdit:
+    return find(name).build(title, context, turns)
 
 
 def prompt_for(strategy: str, title: str, context: str, chat: bool) -> str:
@@ -43,18 +55,19 @@ def texts(strategy: str, completion: str, finish_reason: str = "stop", chat: boo
 
 
 def test_every_strategy_shows_the_passage() -> None:
-    assert list(STRATEGIES) == [
-        "passage-only",
+    assert OURS == [
         "implications",
         "implications-long",
         "implications-very-long",
+        "key-facts",
+        "passage-only",
         "rewrite",
         "self-qa",
         "span-qa",
         "sentence-qa",
-        "key-facts",
     ]
-    for name in set(STRATEGIES) - {"passage-only", "span-qa", "sentence-qa"}:
+    assert all(find(name).means for name in OURS)
+    for name in set(OURS) - {"passage-only", "span-qa", "sentence-qa"}:
         for chat in (True, False):
             assert f"Passage:\n{TITLE}\n{CONTEXT}\n\n" in prompt_for(name, TITLE, CONTEXT, chat) + "\n\n"
     assert prompt_for("rewrite", "{x}", "{y} {0}", True).endswith("{x}\n{y} {0}")
@@ -251,7 +264,7 @@ _PIECES = st.sampled_from(
 _COMPLETIONS = st.one_of(st.text(), st.lists(_PIECES, max_size=60).map("".join))
 
 
-@given(st.sampled_from(list(STRATEGIES)), _COMPLETIONS, st.sampled_from(["stop", "length"]), st.booleans())
+@given(st.sampled_from(OURS), _COMPLETIONS, st.sampled_from(["stop", "length"]), st.booleans())
 def test_parsers_never_raise_and_their_output_is_bounded(name: str, completion: str, finish_reason: str, chat: bool) -> None:
     edit = written(name, completion, finish_reason, chat)
     assert 1 <= len(edit.examples) <= LINES + 1

@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 
-from selfedit.config import TorchEngine
 from selfedit.engine.base import Progress, Tokenizer, check_loss
+from selfedit.engine.kinds import TorchSettings
 from selfedit.engine.torch import peft, sample, score, train
 from selfedit.engine.torch.lora import Weights
 from selfedit.engine.torch.plain import adopt
@@ -20,7 +20,7 @@ from selfedit.types import Adapter, Completion, SampleRequest, Score, ScoreReque
 class Torch:
     """Implements `selfedit.engine.base.Engine` with batched multi-LoRA training, sampling and scoring."""
 
-    def __init__(self, model: Any, tokenizer: Tokenizer, settings: TorchEngine, name: str = "", ends: frozenset[int] = frozenset()) -> None:
+    def __init__(self, model: Any, tokenizer: Tokenizer, settings: TorchSettings, name: str = "", ends: frozenset[int] = frozenset()) -> None:
         self.base, self.slow = adopt(model)
         """`slow`: why the model takes the slow way, empty where it does not."""
         self.tokenizer = tokenizer

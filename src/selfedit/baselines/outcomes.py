@@ -1,0 +1,46 @@
+"""Rows that a run makes by itself: what it is about, beside its baselines."""
+
+from __future__ import annotations
+
+from selfedit.baselines.base import Baseline, baseline
+
+
+class Outcome(Baseline):
+    """A row that no recipe asks for."""
+
+    asked = False
+
+
+@baseline("after", label="After", means="trained on the self-edits that were selected")
+class After(Outcome):
+    """The final adapter of `learn`."""
+
+
+@baseline(
+    "untrained_picks",
+    label="Untrained picks",
+    means="an adapter for each document, on a self-edit of the strategies that the model as it came picked itself",
+)
+class UntrainedPicks(Outcome):
+    """What training begins with where the policy picks."""
+
+
+@baseline(
+    "cold_start",
+    label="After the cold start",
+    means="the policy that was shown good self-edits: an adapter for each document on one that it wrote",
+)
+class ColdStart(Outcome):
+    """The policy before its first round."""
+
+
+@baseline("round", label="After a round", means="the policy after a round of training: an adapter for each document on a self-edit that it wrote")
+class AfterRound(Outcome):
+    """`round-1`, `round-2` and so on stand in the table."""
+
+
+@baseline(
+    "best_strategy", label="Best strategy found", means="an adapter for each document, on a self-edit written in the way that did best in the search"
+)
+class BestStrategy(Outcome):
+    """What a search came to."""

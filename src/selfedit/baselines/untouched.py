@@ -1,0 +1,15 @@
+"""`base`: the model as it came."""
+
+from __future__ import annotations
+
+from selfedit.baselines.base import Baseline, Comparison, Start, baseline
+
+
+@baseline("base", label="Before", means="the model as it came")
+class Untouched(Baseline):
+    """Asked once; nothing is left to chance."""
+
+    def measure(self, run: Comparison) -> Start | None:
+        """The current weights' own answers."""
+        run.answer_base("base")
+        return None

@@ -1,1 +1,0 @@
-"""Families of tasks: where contexts and their questions come from."""

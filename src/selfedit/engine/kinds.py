@@ -1,0 +1,87 @@
+"""What a model runs in: the engines that a recipe can name. `@engine` registers one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+from pydantic import Field
+
+from selfedit.engine.base import Engine
+from selfedit.parts import Part, Registry, Settings
+
+Say = Callable[[str], None]
+
+
+class EngineKind(Part):
+    """Opens engines of one kind."""
+
+    real = True
+    """Whether there is a model: its name is then shown, and its identity noted."""
+
+    def open(self, model: str, say: Say) -> Engine:
+        """An engine with the model of this name or folder. `say` is told what takes time. Raises ModelError, EngineError or ConfigError."""
+        raise NotImplementedError
+
+
+engine = Registry("engine", EngineKind)
+"""`@engine(name, means=..., settings=...)` registers a subclass of EngineKind."""
+
+
+class TorchSettings(Settings):
+    """Settings of `torch`."""
+
+    device: str = "auto"
+    """cpu, cuda, cuda:1, ... `auto` takes the GPU where there is one."""
+    dtype: Literal["auto", "bfloat16", "float32", "float64"] = "auto"
+    """Of the frozen base; adapters and their optimizer are fp32. `auto`: bfloat16 where the processor is fast at it."""
+    threads: int = Field(0, ge=0)
+    """CPU threads, each a worker of its own in training; 0 leaves the number to torch: one for each core."""
+    slots: int = Field(16, ge=1)
+    """Adapters trained at the same time, by all workers together."""
+    budget_tokens: int = Field(0, ge=0)
+    """Tokens of one pass of a worker; 0 is 1024 on a CPU, 8192 on a GPU."""
+    cache_tokens: int = Field(24576, ge=1024)
+    """Tokens held in the key-value cache while sampling."""
+
+
+@engine("torch", label="Embedded", means="the embedded engine: many LoRAs trained together over one frozen base", settings=TorchSettings)
+class Embedded(EngineKind):
+    """A model in this process. torch is loaded here and not before."""
+
+    def open(self, model: str, say: Say) -> Engine:
+        """The model is fetched where it is missing."""
+        from selfedit.system.process import tune
+
+        tune()
+        import torch
+
+        from selfedit.engine.torch.engine import Torch, pick_device, pick_dtype
+        from selfedit.models import load, resolve
+        from selfedit.models.libraries import quiet
+
+        folder = resolve(model, pull=True, say=say)
+        device = pick_device(self.settings.device)
+        if self.settings.threads:
+            torch.set_num_threads(self.settings.threads)
+        opened, tokenizer = load(folder, pick_dtype(self.settings.dtype, device), device)
+        with quiet():
+            found = Torch(opened, tokenizer, self.settings, name=model)
+        if found.slow:
+            say(f"{model} runs the slow way, its own forward pass on one sequence at a time: {found.slow}")
+        return found
+
+
+@engine("fake", label="Fake", means="a deterministic stand-in without a model: whole runs in a second, for tests and for learning the tool")
+class FakeKind(EngineKind):
+    """The fake engine."""
+
+    real = False
+
+    def open(self, model: str, say: Say) -> Engine:
+        """No model is opened."""
+        from selfedit.engine.fake import Fake
+
+        fake: Any = Fake()
+        opened: Engine = fake
+        return opened

@@ -1,0 +1,50 @@
+"""What every inner loop is: the one that turns a self-edit into an adapter. `@inner` registers one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from pydantic import Field
+
+from selfedit.parts import Part, Registry, Settings
+from selfedit.types import Example, TrainJob
+
+if TYPE_CHECKING:
+    from selfedit.policy.render import Renderer
+
+Directives = Sequence[tuple[str, float]]
+"""Settings of its own inner loop that a self-edit carries, by name."""
+
+
+class InnerSettings(Settings):
+    """What every inner loop has."""
+
+    seeds: int = Field(1, ge=1)
+    """Adapters made of each self-edit with different seeds, the same ones for all self-edits of a passage; the reward is their mean."""
+
+
+class InnerLoop(Part):
+    """From a self-edit to an adapter."""
+
+    @property
+    def epochs(self) -> int:
+        """Passes over a self-edit's examples."""
+        return 1
+
+    @property
+    def plain(self) -> bool:
+        """Whether questions are put as plain text also where there is a chat template."""
+        return False
+
+    def directives(self) -> Mapping[str, float]:
+        """What a self-edit may set, with the values it has where it says nothing."""
+        return {}
+
+    def job(self, render: Renderer, examples: Sequence[Example], seed: int, directives: Directives = (), epochs: int | None = None) -> TrainJob:
+        """The training of one adapter on these examples. `epochs`, where given, takes the place of all others."""
+        raise NotImplementedError(f"inner loop {self.settings.part} trains nothing")
+
+
+inner = Registry("inner", InnerLoop)
+"""`@inner(name, means=..., settings=...)` registers a subclass of InnerLoop."""

@@ -1,0 +1,243 @@
+"""The comparison of `train` and `eval`: each row trains adapters in its own way, and all answer the same report questions.
+
+A row under one seed on some of the documents is a step of the ledger, so that none is computed twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from selfedit.algorithms.rest_em import best as best_of_each
+from selfedit.baselines import Baseline, Edits, Measurement, Start
+from selfedit.config import MOST_CHOICES, Propose
+from selfedit.engine.base import Progress
+from selfedit.errors import EngineError
+from selfedit.loop.round import answer_base, answers_before, scored
+from selfedit.loop.run import Run, chunks
+from selfedit.policy import Asked, Policy
+from selfedit.types import Example, Passage, Proposal, Result, Round, Task, TrainJob, Variant
+
+STRIDE = MOST_CHOICES
+"""Numbers of self-edits kept free for each seed: as many as `propose.candidates` and the choices of strategies may be."""
+
+Plan = Callable[[Task, int], Sequence[Measurement]]
+"""What a row does with a task under a seed."""
+
+
+def evaluate(run: Run, passages: Sequence[Passage], updates: Sequence[Path] = (), found: Variant | None = None) -> None:
+    """The model as it came and, given the adapters of a policy in their order, the policy after each; last the strategy that a search found."""
+    tasks = held_out_tasks(run, passages)
+    start = baselines_before(run, tasks)
+    final = start.results
+    for number, folder in enumerate(updates, start=1):
+        run.policy.merge(folder)
+        final = policy_row(run, tasks, number, folder.name, start.strategy)
+    if found:
+        run = run.writing_as(found)
+        final = policy_row(run, tasks, len(updates) + 1, "best_strategy", found.strategy)
+    baselines_after(run, tasks, start, final, directives_of(run, found))
+
+
+def held_out_tasks(run: Run, passages: Sequence[Passage]) -> list[Task]:
+    """Tasks of documents that nobody learns from."""
+    title = "Preparing held-out questions"
+    return run.step("held-out", Task, title, lambda progress: run.policy.domain.tasks(run.policy, passages, "heldout", progress, gold=gold(run)))
+
+
+def gold(run: Run) -> bool:
+    """Whether every reward question needs a known answer."""
+    return bool(run.policy.reward.needs().gold or run.recipe.open("prefilter").selective)
+
+
+def policy_row(run: Run, tasks: Sequence[Task], number: int, name: str, strategy: str, validate: bool = False) -> list[Result]:
+    """The policy after `number` updates as a row: one unselected self-edit of each task, and an adapter on it.
+
+    It is written with the strategy unless the policy picks. What it picks before any update has numbers beyond those of `untrained`. `validate` asks
+    the reward questions of the held-out documents too, by which a guard compares rounds; they are no result that is reported.
+    """
+    propose = run.recipe.propose
+    settings = propose.model_copy(update={"candidates": 1}) if propose.policy_picks else in_turn(propose, (strategy,), 1)
+    edits = write(run, name, tasks, number, settings, first=0 if number else STRIDE * run.recipe.eval.seeds)
+
+    def plan(task: Task, seed: int) -> list[Measurement]:
+        edit = edits[task.id, seed][0].edit
+        asked = (*task.report_questions, *(task.reward_questions if validate else ()))
+        return [Measurement(job(run, task, seed, edit.examples, edit.directives), asked)]
+
+    return row(run, name, tasks, plan)
+
+
+# ---------------------------------------------------------------- baselines
+
+
+def baselines_before(run: Run, tasks: Sequence[Task]) -> Start:
+    """The rows of `eval.baselines` that begin with the model as it came; measured before anything is merged into it."""
+    recipe = run.recipe
+    asked = recipe.open_all("baseline", recipe.eval.baselines)
+    strategies, K = recipe.propose.choices, recipe.propose.candidates
+    most = max((one.needs_edits for one in asked), default=0)
+    number = (0, len(strategies), max(len(strategies), K))[most]
+    edits = write(run, "untrained", tasks, 0, in_turn(recipe.propose, strategies, number)) if number else {}
+    comparison = Rows(run, tasks, edits)
+    start = Start(strategies[0])
+    for one in _in_order(asked):
+        if one.when == "before":
+            start = one.measure(comparison) or start
+    if recipe.propose.policy_picks:
+        start = replace(start, own=policy_row(run, tasks, 0, "untrained_picks", start.strategy, validates(run)))
+    return replace(start, edits=edits)
+
+
+def baselines_after(run: Run, tasks: Sequence[Task], start: Start, final: Sequence[Result], directives: tuple[tuple[str, float], ...] = ()) -> None:
+    """The rows of `eval.baselines` that match the final row, over the same weights."""
+    comparison = Rows(run, tasks, start.edits or {}, final, directives, start)
+    for one in run.recipe.open_all("baseline", run.recipe.eval.baselines):
+        if one.when == "after":
+            one.measure(comparison)
+
+
+def _in_order(baselines: Sequence[Baseline]) -> list[Baseline]:
+    """In the order of the table."""
+    return sorted(baselines, key=lambda one: one.place)
+
+
+def validates(run: Run) -> bool:
+    """Whether rounds are compared on validation questions: where the reward is a vote, which can rise while answers get worse."""
+    return bool(run.policy.reward.needs().samples)
+
+
+def directives_of(run: Run, variant: Variant | None) -> tuple[tuple[str, float], ...]:
+    """Settings of the inner loop that the self-edits of a variant carry."""
+    return run.policy.strategy(variant.strategy).directives if variant and variant.parent is not None else ()
+
+
+@dataclass(frozen=True)
+class Rows:
+    """What baselines are measured with: `selfedit.baselines.Comparison`."""
+
+    run: Run
+    tasks: Sequence[Task]
+    edits: Edits
+    final: Sequence[Result] = ()
+    directives: tuple[tuple[str, float], ...] = ()
+    start: Start | None = None
+
+    @property
+    def policy(self) -> Policy:
+        """The run's."""
+        return self.run.policy
+
+    def row(self, name: str, plan: Plan) -> list[Result]:
+        """Every task under every seed."""
+        return row(self.run, name, self.tasks, plan)
+
+    def job(self, task: Task, seed: int, examples: Sequence[Example]) -> TrainJob:
+        """With the directives of the final row's self-edits."""
+        return job(self.run, task, seed, examples, self.directives)
+
+    def leave_out(self, name: str, reason: str) -> None:
+        """A note of the ledger."""
+        self.run.ledger.note(f"left out: {name}", reason)
+
+    def answer_base(self, name: str) -> None:
+        """A step of its own."""
+        answer_base(self.run, name, self.tasks)
+
+    def best_of_k(self, K: int) -> Mapping[tuple[str, int], Proposal]:
+        """Without any reward of a task's self-edits, it is missing."""
+        run, recipe, best = self.run, self.run.recipe, dict[tuple[str, int], Proposal]()
+        base = answers_before(run, "evaluate/best_of_k/base", self.tasks)
+        for seed in range(recipe.eval.seeds):
+            own = range(seed * recipe.inner_seeds, (seed + 1) * recipe.inner_seeds)
+            written = [edit for task in self.tasks for edit in self.edits[task.id, seed][:K]]
+            candidates = scored(run, self.tasks, written, base, f"evaluate/best_of_k/candidates/{seed}-", seeds=own)
+            chosen = Round(0, tuple(candidates), tuple(best_of_each(candidates, 1))).chosen
+            best |= {(edit.task_id, seed): edit for edit in chosen}
+        return best
+
+    def untrained(self) -> Start:
+        """Judged by the reward questions, where there are several strategies."""
+        strategies = tuple(dict.fromkeys(self.run.recipe.propose.choices))
+        if len(strategies) == 1:
+            results = self.row("untrained", self._first(strategies[0], choosing=False))
+            return Start(strategies[0], results, results)
+        found = {strategy: self.row(strategy, self._first(strategy, choosing=True)) for strategy in strategies}
+        best = max(strategies, key=lambda strategy: _correct(r for r in found[strategy] if r.role == "reward"))
+        same = [replace(r, row="untrained") for r in found[best] if r.role == "report"]
+        results = self.run.step("evaluate/untrained", Result, f"The best strategy is {best}", lambda _: same)
+        return Start(best, results, results)
+
+    def _first(self, strategy: str, choosing: bool) -> Plan:
+        """An adapter on the first self-edit of a strategy, that is asked the reward questions too where they choose between strategies."""
+
+        def plan(task: Task, seed: int) -> list[Measurement]:
+            first = next(p for p in self.edits[task.id, seed] if p.edit.strategy == strategy)
+            asked = (*task.report_questions, *(task.reward_questions if choosing or validates(self.run) else ()))
+            return [Measurement(job(self.run, task, seed, first.edit.examples), asked)]
+
+        return plan
+
+
+# ---------------------------------------------------------------- rows
+
+
+def write(run: Run, name: str, tasks: Sequence[Task], number: int, settings: Propose, first: int = 0) -> dict[tuple[str, int], list[Proposal]]:
+    """Self-edits of the policy after `number` updates, of every task under every seed, numbered from `first`."""
+    written: dict[tuple[str, int], list[Proposal]] = {}
+
+    def step(seed: int, i: int, some: Sequence[Task]) -> list[Proposal]:
+        title, begin = f"Writing self-edits ({name}, seed {seed + 1})", first + STRIDE * seed
+        work = f"evaluate/{name}/edits/{seed}-{i}"
+        return run.step(work, Proposal, title, lambda progress: run.policy.propose(some, number, settings, progress, first=begin))
+
+    for seed in range(run.recipe.eval.seeds):
+        for i, some in enumerate(chunks(tasks, run.recipe.chunk)):
+            for edit in step(seed, i, some):
+                written.setdefault((edit.task_id, seed), []).append(edit)
+    return written
+
+
+def in_turn(propose: Propose, strategies: Sequence[str], candidates: int) -> Propose:
+    """So many self-edits of each task, with strategies in turn."""
+    return propose.model_copy(update={"strategies": tuple(strategies), "candidates": candidates, "pick": "turns", "mix": 1})
+
+
+def row(run: Run, name: str, tasks: Sequence[Task], plan: Plan) -> list[Result]:
+    """A row on all tasks under all seeds."""
+
+    def step(seed: int, i: int, some: Sequence[Task]) -> list[Result]:
+        title = f"Training and asking ({name}, seed {seed + 1})"
+        return run.step(f"evaluate/{name}/{seed}-{i}", Result, title, lambda progress: cell(run, name, some, seed, plan, progress))
+
+    parts = [(seed, i, some) for seed in range(run.recipe.eval.seeds) for i, some in enumerate(chunks(tasks, run.recipe.chunk))]
+    return [result for seed, i, some in parts for result in step(seed, i, some)]
+
+
+def cell(run: Run, name: str, tasks: Sequence[Task], seed: int, plan: Plan, progress: Progress) -> list[Result]:
+    """Adapters for each task, and their answers. Tokens are those of one adapter: the mean, where a task has several."""
+    planned = [(task, one) for task in tasks for one in plan(task, seed)]
+    with run.policy.adapters([one.job for _, one in planned], progress) as trained:
+        if failed := next((t.failure for t in trained if t.failure), None):
+            raise EngineError(f"training failed in row {name}: {failed}")
+        sets = [Asked(t.adapter, task, one.questions) for t, (task, one) in zip(trained, planned, strict=True)]
+        answered = run.policy.answer(sets, progress)
+    results = []
+    for task in tasks:
+        own = [(t, answers) for (of, _), t, answers in zip(planned, trained, answered, strict=True) if of is task]
+        tokens, said = round(sum(t.tokens for t, _ in own) / len(own)), {a.question: a for _, answers in own for a in answers}
+        results.append(Result(name, task.id, tuple(said[q] for q in task.report_questions), tokens, "report", seed))
+        if any(q in said for q in task.reward_questions):
+            results.append(Result(name, task.id, tuple(said[q] for q in task.reward_questions), tokens, "reward", seed))
+    return results
+
+
+def job(run: Run, task: Task, seed: int, examples: Sequence[Example], directives: tuple[tuple[str, float], ...] = ()) -> TrainJob:
+    """An adapter's own seed says nothing of the row: of all rows, adapters of one task and seed begin alike."""
+    return run.policy.job(examples, run.policy.seed("evaluate", task.id, seed), directives)
+
+
+def _correct(results: Iterable[Result]) -> int:
+    """Right answers, of those that anybody knows."""
+    return sum(answer.correct is True for result in results for answer in result.answers)

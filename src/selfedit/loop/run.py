@@ -1,0 +1,99 @@
+"""What a run is computed with: the policy, the ledger, and who watches. It is passed to every function of the loop."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+from selfedit.config import Recipe
+from selfedit.engine.base import Progress
+from selfedit.errors import EngineError
+from selfedit.ledger import Ledger
+from selfedit.policy import Policy
+from selfedit.types import Artifact, Proposal, Trained, TrainJob, Variant
+
+R = TypeVar("R")
+
+
+class Watch(Protocol):
+    """Who is told how the work goes on."""
+
+    def stage(self, title: str) -> AbstractContextManager[Progress]:
+        """A piece of work by its name, while it goes on."""
+        ...
+
+    def say(self, text: str) -> None:
+        """One line of news."""
+        ...
+
+
+@dataclass(frozen=True)
+class Run:
+    """A policy at work, its ledger, and who watches."""
+
+    policy: Policy
+    ledger: Ledger
+    watch: Watch
+
+    @property
+    def recipe(self) -> Recipe:
+        """The settings of the run."""
+        return self.policy.recipe
+
+    def step(self, name: str, kind: type[R], title: str, compute: Callable[[Progress], Sequence[R]]) -> list[R]:
+        """A step of the ledger: computed once, recorded, shown by its title while it is computed; found again by a run that is resumed."""
+
+        def shown() -> Sequence[R]:
+            with self.watch.stage(title) as progress:
+                return compute(progress)
+
+        return self.ledger.step(name, kind, shown)
+
+    def writing_as(self, variant: Variant) -> Run:
+        """The same run, in which the policy writes as a variant of a search does."""
+        return replace(self, policy=self.policy.writing_as(variant))
+
+    def export(self, trained: Trained, name: str) -> None:
+        """Write an adapter into the run folder, whole or not at all. Raises EngineError where there is none."""
+        if trained.adapter is None:
+            raise EngineError(f"there is no adapter: {trained.failure}")
+        folder = self.ledger.folder / name
+        draft = folder.with_name(folder.name + ".part")
+        for old in (draft, folder):
+            shutil.rmtree(old, ignore_errors=True)
+        self.policy.engine.export(trained.adapter, draft)
+        draft.rename(folder)
+
+    def train_policy(self, job: TrainJob, name: str, progress: Progress) -> Trained:
+        """Train one adapter of the policy and leave it in the run folder. Raises EngineError where training fails."""
+        with self.policy.adapters([job], progress) as [trained]:
+            if trained.failure:
+                raise EngineError(f"the policy could not be trained: {trained.failure}")
+            self.export(trained, name)
+        return trained
+
+
+def seal(run: Path, name: str) -> Artifact:
+    """A folder of the run with the digest of its files."""
+    digest = hashlib.sha256()
+    for file in sorted((run / name).iterdir()):
+        digest.update(file.read_bytes())
+    return Artifact(name, name, digest.hexdigest())
+
+
+def chunks(items: Sequence[R], size: int) -> Iterator[Sequence[R]]:
+    """Neighbours together, at most `size` at a time."""
+    return (items[i : i + size] for i in range(0, len(items), size))
+
+
+def by_task(edits: Sequence[Proposal]) -> list[list[Proposal]]:
+    """The self-edits of each task in each round: a group."""
+    found: dict[tuple[str, int], list[Proposal]] = {}
+    for edit in edits:
+        found.setdefault((edit.task_id, edit.round), []).append(edit)
+    return list(found.values())

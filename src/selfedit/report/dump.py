@@ -1,0 +1,71 @@
+"""A run as one object for scripts: `selfedit show RUN --json`."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict
+from typing import Any
+
+from selfedit.ledger import Reader
+from selfedit.report.comparison import compare
+from selfedit.report.results import as_results
+from selfedit.types import Answer, Candidate, Question, Task
+
+
+def as_object(reader: Reader) -> dict[str, Any]:
+    """`run`, `tasks`, `candidates`, `results` (as in results.json), `verdicts`, `artifacts`, `cost`. What was not measured is null."""
+    info = reader.info()
+    known = {"id": info.run_id, "command": info.command, "status": info.status, "version": info.version, "folder": str(reader.folder)}
+    found = {
+        "run": {**known, "recipe": info.recipe, "created_at": info.created_at, "finished_at": info.finished_at},
+        "tasks": [_task(task) for task in reader.tasks()],
+        "candidates": [_candidate(candidate) for candidate in reader.candidates()],
+        "results": as_results(compare(reader.tasks(), reader.results(), reader.notes())),
+        "verdicts": [asdict(verdict) for verdict in reader.verdicts()],
+        "artifacts": [asdict(artifact) for artifact in reader.artifacts()],
+        "cost": asdict(reader.cost()),
+    }
+    plain: dict[str, Any] = _finite(found)
+    return plain
+
+
+def _task(task: Task) -> dict[str, Any]:
+    sides = {"reward_questions": task.reward_questions, "report_questions": task.report_questions}
+    return {"id": task.id, "title": task.title, "context": task.context, **{side: [_question(q) for q in asked] for side, asked in sides.items()}}
+
+
+def _question(question: Question) -> dict[str, Any]:
+    answers = [answer for answer in (question.answer, *question.aliases) if answer]
+    return {"question": question.question, "answers": answers, "kind": question.kind, "fact": question.fact, "joined": question.joined}
+
+
+def _candidate(candidate: Candidate) -> dict[str, Any]:
+    proposal, edit = candidate.proposal, candidate.proposal.edit
+    return {
+        "task": proposal.task_id,
+        "round": proposal.round,
+        "index": proposal.index,
+        "strategy": edit.strategy,
+        "directives": dict(edit.directives),
+        "turns": [{"prompt": t.prompt.text, "completion": t.completion, "finish_reason": t.finish_reason} for t in edit.turns],
+        "examples": [asdict(example) for example in edit.examples],
+        "dropped": [asdict(piece) for piece in edit.dropped],
+        "reward": asdict(candidate.reward) | {"parts": dict(candidate.reward.parts)},
+        "answers": [_answer(answer) for answer in candidate.answers],
+        "losses": list(candidate.losses),
+        "tokens": candidate.tokens,
+        "verdicts": [asdict(verdict) for verdict in candidate.verdicts],
+    }
+
+
+def _answer(answer: Answer) -> dict[str, Any]:
+    return {"question": answer.question.question, "prediction": answer.prediction, "correct": answer.correct, "gold_logprob": answer.gold_logprob}
+
+
+def _finite(value: Any) -> Any:
+    """Numbers that JSON has no word for are null."""
+    if isinstance(value, dict):
+        return {key: _finite(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

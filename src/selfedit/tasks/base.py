@@ -1,0 +1,73 @@
+"""What every domain is: where tasks come from, how their questions are asked, and how answers are judged. `@domain` registers one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from selfedit.parts import Part, Registry
+from selfedit.types import Demonstration, Example, Passage, Question, Task
+
+if TYPE_CHECKING:
+    from selfedit.engine.base import Progress
+    from selfedit.policy import Policy
+    from selfedit.rewards import Expectation
+
+Split = Literal["train", "heldout"]
+"""Documents to learn from, or to be measured on."""
+Purpose = Literal["learn", "train", "heldout"]
+"""What tasks are for: to be learned and reported on; to learn to write from, so that every question serves the reward; or to be measured on."""
+Say = Callable[[str], None]
+
+
+class Domain(Part):
+    """A family of tasks."""
+
+    def read(self, recipe: Any, docs: Sequence[Path], split: Split, say: Say) -> list[Passage]:
+        """The passages of the documents, or of what the domain brings where there are none. Needs no model. Raises DataError."""
+        raise NotImplementedError
+
+    def demonstrations(self, recipe: Any, examples: Sequence[Path]) -> list[Demonstration]:
+        """What a cold start shows. Needs no model. Raises DataError where nothing can be made of it."""
+        raise NotImplementedError
+
+    def tasks(self, policy: Policy, passages: Sequence[Passage], purpose: Purpose, progress: Progress, *, gold: bool = False) -> list[Task]:
+        """Tasks for these passages, with their questions divided between reward and report. `gold`: every reward question needs a known answer.
+
+        Raises DataError where nothing can be asked.
+        """
+        raise NotImplementedError
+
+    def question(self, title: str, question: str) -> str:
+        """A question as it is put to a model, without the passage."""
+        raise NotImplementedError
+
+    def correct(self, prediction: str, question: Question) -> bool | None:
+        """Whether a prediction answers the question; None where nobody knows."""
+        raise NotImplementedError
+
+    def passage(self, task: Task) -> Example:
+        """The context itself as a training example: what the baselines without self-edits train on."""
+        raise NotImplementedError
+
+    def exchange(self, task: Task, question: Question) -> Example:
+        """A question as it will be asked, with its answer."""
+        return Example(question.answer, prompt=self.question(task.title, question.question))
+
+    def expected(self, task: Task, question: Question, form: Expectation) -> tuple[Sequence[str], Sequence[str]]:
+        """The texts that give the gold answer in this form, and those that could be said instead; neither where there is no choice."""
+        raise NotImplementedError
+
+
+domain = Registry("domain", Domain)
+"""`@domain(name, means=..., settings=...)` registers a subclass of Domain."""
+
+
+def named_apart(passages: Sequence[Passage], others: Sequence[Task]) -> Sequence[Passage]:
+    """The passages under ids that no other task has: files of both may have the same name."""
+    taken = {task.id for task in others}
+    while any(passage.id in taken for passage in passages):
+        passages = [replace(passage, id=f"held-out-{passage.id}") for passage in passages]
+    return passages
