@@ -16,6 +16,7 @@ LONGEST = 8_000
 _FORMULA = re.compile(r"\$\$.+?\$\$|\$(?=\S)[^$\n]*(?<=\S)\$(?!\d)", re.DOTALL)
 _WIKI = re.compile(r"(?<![\w\])])\[\[(?=\p{L})(?:[^\[\]|]*\|)?([^\[\]|]+)\]\]|\[\^\d+\](?:: )?")
 _NAME = re.compile(r"\w+")
+_UNSEEN = ((re.compile("<!--"), re.compile("-->")), (re.compile(r"(?i)<(?:script|style)\b"), re.compile(r"(?i)</(?:script|style)\s*>")))
 _LABEL = re.compile(r"^([\s\d.)>•+-]{0,8})\*\*([^*`]{1,60}[:.])\*\*(?=\w)")
 _LONE = re.compile(r"^([\s\d.)>•+-]{0,8})\*\*(?=[\p{Lu}\d])|(?<=[^\s*])\*\*$")
 
@@ -58,6 +59,17 @@ def plain(text: str, env: dict[str, Any] | None = None) -> str:
     return "".join(
         _words(tokens) for tokens in _read(_DOCUMENT, text, env or {}) if any(token.type in _SAYING and token.content.strip() for token in tokens)
     )
+
+
+def seen(html: str) -> str:
+    """HTML without what its reader does not see: comments, scripts and styles. What has no end stays."""
+    for opening, closing in _UNSEEN:
+        kept, at = [], 0
+        while (start := opening.search(html, at)) and (end := closing.search(html, start.end())):
+            kept.append(html[at : start.start()])
+            at = end.end()
+        html = "".join([*kept, html[at:]])
+    return html
 
 
 def without_emphasis(line: str) -> str:

@@ -12,11 +12,10 @@ import regex as re
 from markdown_it.token import Token
 
 from selfedit.tasks.knowledge.passages import Block, Piece, block, packed, size
-from selfedit.text.markup import document, plain
+from selfedit.text.markup import document, plain, seen
 
 _FRONT = re.compile(r"(---|\+\+\+)\n(?=\s*[\w\"'.-]+\s*[:=])(.*?)\n(?:\1|\.\.\.)[ \t]*(?:\n|$)", re.DOTALL)
 _FRONT_TITLE = re.compile(r"(?m)^title\s*[:=]\s*[\"']?(.+?)[\"']?\s*$")
-_UNSEEN = ((re.compile("<!--"), re.compile("-->")), (re.compile(r"(?i)<(?:script|style)\b"), re.compile(r"(?i)</(?:script|style)\s*>")))
 _PARSER = document()
 
 
@@ -143,13 +142,7 @@ def _html(text: str, line: int, env: dict[str, Any]) -> Iterator[Block]:
     if re.match(r"(?i)\s*<pre\b", text):
         yield Block("code", html.unescape(re.sub(r"</?[a-zA-Z][^<>]*>", "", text)).strip("\n"), line)
         return
-    for opening, closing in _UNSEEN:
-        kept, at = [], 0
-        while (start := opening.search(text, at)) and (end := closing.search(text, start.end())):
-            kept.append(text[at : start.start()])
-            at = end.end()
-        text = "".join([*kept, text[at:]])
-    yield block("\n".join(said.strip() for said in plain(text, env).split("\n") if said.strip()), line)
+    yield block("\n".join(said.strip() for said in plain(seen(text), env).split("\n") if said.strip()), line)
 
 
 # ---------------------------------------------------------------- sections to passages
