@@ -10,7 +10,7 @@ from markdown_it import MarkdownIt
 from markdown_it.rules_inline import StateInline
 from markdown_it.token import Token
 
-LONGEST = 8_000
+LONGEST = 4_000
 """Longer runs of text are read in parts of this many characters, so that reading takes time in proportion to the length."""
 
 _FORMULA = re.compile(r"\$\$.+?\$\$|\$(?=\S)[^$\n]*(?<=\S)\$(?!\d)", re.DOTALL)
