@@ -22,10 +22,23 @@ from selfedit.text.pairs import Pair, read_pairs
         "Question: Who built it?\n\nThe answer: Ann",
         "The question is: Who built it? The answer is: Ann",
         "Q) Who built it?\r\nA) Ann",
+        "**Question 1:**Who built it?\n**Answer:**Ann",
+        "**Question 1: Who built it?\nAnswer: Ann**",
+        "1. __Who built it?__\n   *Ann*",
     ],
 )
 def test_every_way_of_writing_a_pair(text: str) -> None:
     assert read_pairs(text) == ([Pair("Who built it?", "Ann")], [])
+
+
+@pytest.mark.parametrize("code", ["`__init__.py`", "__init__.py", "2**3**2", "`a**b**c`", "user__login__log", "`*.py`"])
+def test_names_of_programs_stay_as_they_are(code: str) -> None:
+    assert read_pairs(f"**Question:** What is {code} for?\nAnswer: for {code}")[0] == [Pair(f"What is {code} for?", f"for {code}")]
+
+
+@pytest.mark.parametrize("question", ["Who built it?", "谁建的？", "من بناها؟"])
+def test_question_marks_of_other_scripts(question: str) -> None:
+    assert read_pairs(f"{question}\nAnn") == ([Pair(question, "Ann")], [])
 
 
 def test_a_question_without_a_question_mark_is_known_by_its_answer() -> None:

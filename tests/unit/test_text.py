@@ -1,3 +1,5 @@
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -77,6 +79,29 @@ def test_sentences_by_hand() -> None:
         "Last",
     ]
     assert sentences("第一。第二！") == ["第一。", "第二！"]
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        ["Die Mühle steht seit dem 12. März 1911.", "Sie hat z. B. ein Rad.", "Nr. 3 ist neu."],
+        ["Мельница построена в 1874 году.", "Её колесо имеет 36 лопастей."],
+        ["मिल 1874 में बनी।", "इसमें 36 पैडल हैं।", "रूबेन कौन है?"],
+        ["من بنى الطاحونة؟", "بناها توبياس عام ١٨٧٤.", "وهي قديمة."],
+        ["کیا یہ پرانی ہے؟", "یہ پرانی ہے۔", "اس کے ٣٦ پر ہیں۔"],
+        ["他说：「它很老。」", "真的吗？！", "是。"],
+    ],
+)
+def test_sentences_of_other_languages(parts: list[str]) -> None:
+    assert sentences(" ".join(parts)) == parts
+    for part in parts:
+        assert finished(f"{part} Broken") == (f"{part} ", "Broken")
+
+
+def test_sentences_in_linear_time() -> None:
+    start = time.process_time()
+    sentences("A. " * 100_000 + "a. " * 100_000)
+    assert time.process_time() - start < 5
 
 
 @given(st.text())

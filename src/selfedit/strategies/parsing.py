@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 
-from selfedit.text import ask, contains, near, normalise, words
+import regex as re
+
+from selfedit.text import QUESTION_MARKS, ask, contains, near, normalise, words
+from selfedit.text.markup import without_emphasis
 from selfedit.text.pairs import Pair, read_pairs
 from selfedit.types import Dropped, Example
 
@@ -14,7 +16,6 @@ LINES = 30
 
 _MARKS = re.compile(r"^(?:\(?\d{1,2}[.):\]]\s+|\([ivx]+\)\s+|\d{1,2}[.)]$|[-*•·▪–—+>]+\s+|[•·▪]+|[a-zA-Z]\)\s+)")
 _LABEL = re.compile(r"^(?:implication|(?:key )?fact|rewrite|rewritten passage|version|statement)s?\s*\d*\s*:\s*", re.IGNORECASE)
-_EMPHASIS = re.compile(r"\*\*|__")
 _FORMATTING = re.compile(r"^(?:```.*|~~~.*|[-*_=#\s]{2,}|#)$")
 _HEADING = re.compile(r"^#{1,6}\s|^(?:\*\*|__)[^.!?]*(?:\*\*|__):?$")
 _LEAD_IN = re.compile(r"^(?:sure|certainly|of course|okay|ok|here (?:is|are)|here's|below (?:is|are)|the following)\b.*[:!.]$", re.IGNORECASE)
@@ -27,7 +28,7 @@ _NO_ANSWER = re.compile(
     r"|the (?:passage|text) (?:does not|doesn't|did not)\b.*)\.?$",
     re.IGNORECASE,
 )
-_NAME = re.compile(r"\b[A-Z]\w+(?: (?:of )?[A-Z]\w+)+")
+_NAME = re.compile(r"\b\p{Lu}\w+(?: (?:of )?\p{Lu}\w+)+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,18 +125,18 @@ def _not_question(pair: Pair) -> str | None:
 
 def _not_grounded(pair: Pair, draft: Draft) -> str | None:
     """Why a question cannot be about the passage."""
-    if not pair.question.endswith("?"):
+    if not pair.question.endswith(QUESTION_MARKS):
         return "not a question"
     if contains(pair.question, pair.answer):
         return "the answer stands in the question"
-    named = re.findall(r"(?<=[\w,] )[A-Z]\w+|\d+", pair.question)
+    named = re.findall(r"(?<=[\w,] )\p{Lu}\w+|\d+", pair.question)
     source = f"{draft.title}\n{draft.context}"
     return next((f"the passage has no {name!r}" for name in named if not contains(source, name)), None)
 
 
 def _bare(line: str) -> str:
     """The line without numbering, bullets, labels and emphasis."""
-    bare = _EMPHASIS.sub("", line).strip()
+    bare = without_emphasis(line).strip()
     while (shorter := _LABEL.sub("", _MARKS.sub("", bare)).strip()) != bare:
         bare = shorter
     return bare

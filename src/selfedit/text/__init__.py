@@ -7,19 +7,21 @@ from selfedit.text.compare import (
     cue,
     duration,
     exact_match,
-    finished,
     gold_token_recall,
     holding,
     near,
     normalise,
     plain_words,
     says,
-    sentences,
     words,
 )
+from selfedit.text.sentences import ENDS, QUESTION_MARKS, UNSPACED, finished, sentences
 
 __all__ = [
+    "ENDS",
+    "QUESTION_MARKS",
     "RECALL",
+    "UNSPACED",
     "ask",
     "contains",
     "cue",

@@ -1,4 +1,4 @@
-"""Plain-text tools that domains, edits and rewards share: how a question is asked, how answers are compared, where sentences end."""
+"""Plain-text tools that domains, edits and rewards share: how a question is asked, how answers are compared."""
 
 from __future__ import annotations
 
@@ -14,11 +14,6 @@ released answers in 88 % (kappa 0.76), better than containment or exact match.""
 
 _ARTICLES = {"a", "an", "the"}
 _UNSPACED = re.compile(r"([\u3040-\u30ff\u3400-\u9fff])")
-_ABBREVIATION = re.compile(
-    r"(?:(?:[^\W\d_]\.)+|(?:Mr|Mrs|Ms|Dr|Prof|St|Mt|Ft|Jr|Sr|No|Nos|vs|cf|ca|approx|Fig|Figs|Eq|Vol|pp?|etc"
-    r"|Inc|Ltd|Co|Gen|Lt|Col|Capt|Sgt|Rev|Hon)\.)"
-)
-_END = re.compile(r"(?<=[.!?…])(?<!\s[.])[\"'”’)\]]*(\s+)(?=[\"'“‘(\[*_`]*[^\s\"'“‘(\[*_`])|(?<=[。！？])(\s*)(?=\S)")
 
 
 def ask(title: str, question: str) -> str:
@@ -94,41 +89,6 @@ def near(one: str, other: str, share: float = 0.9) -> bool:
     if not a and not b:
         return one.strip() == other.strip()
     return len(a & b) >= share * len(a | b) and not any(any(c.isdigit() for c in word) for word in a ^ b)
-
-
-# ---------------------------------------------------------------- sentences
-
-
-def sentences(text: str) -> list[str]:
-    """Cut prose into sentences, without losing a word. Knows common abbreviations and initials; a blank line always ends a sentence."""
-    found = []
-    for block in re.split(r"\n\s*\n", text):
-        start = 0
-        for match in _END.finditer(block):
-            if block[match.end()].islower() or _abbreviated(block[start : match.start()]):
-                continue
-            found.append(block[start : match.end()].strip())
-            start = match.end()
-        found.append(block[start:].strip())
-    return [sentence for sentence in found if sentence]
-
-
-def _abbreviated(head: str) -> bool:
-    """Whether the full stop at the end belongs to an abbreviation (`Dr.`, `e.g.`) or an initial."""
-    last = head[-24:].rsplit(maxsplit=1)[-1].lstrip("([\"'“‘")
-    return _ABBREVIATION.fullmatch(last) is not None
-
-
-def finished(text: str) -> tuple[str, str]:
-    """Divide a text that was cut off by a token limit into what is complete (lines and sentences) and the broken rest."""
-    head, newline, last = text.rpartition("\n")
-    if not last.strip():
-        return text, ""
-    *whole, tail = sentences(last)
-    if re.search(r"(?<!\d)[.!?…][\"'”’)\]*]*$|[。！？]$", tail):
-        return text, ""
-    kept = last[: last.rindex(tail)] if whole else ""
-    return head + newline + kept, tail
 
 
 # ---------------------------------------------------------------- numbers in words

@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from selfedit.text.markup import without_emphasis
+from selfedit.text.sentences import QUESTION_MARKS
 from selfedit.types import Dropped
 
 _TAG = r"\s*(?:no\.?\s*)?#?\d{0,3}\s*(?:[:.)\]]|\s[-–—]\s)+\s*"
 _QUESTION = re.compile(rf"^(?:(?:the |my )?question(?: is)?|q){_TAG}|^(?:question|q)\s*\d{{0,3}}\s*$", re.IGNORECASE)
 _ANSWER = re.compile(rf"^(?:(?:the |my )?answer(?: is)?|ans|a){_TAG}|^answer\s*\d{{0,3}}\s*$", re.IGNORECASE)
-_INLINE = re.compile(r"(?<!\bthe)\s+(?=(?:(?:the )?answer(?: is)?|ans)\s*\d{0,3}\s*:)|(?<=[?？])\s+(?=A\s*\d{0,3}\s*[:.)])", re.IGNORECASE)
+_INLINE = re.compile(r"(?<!\bthe)\s+(?=(?:(?:the )?answer(?: is)?|ans)\s*\d{0,3}\s*:)|(?<=[?？؟])\s+(?=A\s*\d{0,3}\s*[:.)])", re.IGNORECASE)
 _AGAIN = re.compile(r"(?<=\S)\s+(?=(?:question|q)\s*\d{0,3}\s*:)", re.IGNORECASE)
 _NUMBER = re.compile(r"^\(?\d{1,3}[.)\]:]\s+(?=\S)")
 _ORNAMENT = re.compile(r"^[-*•·▪#>+]+\s+|^[•·▪]+")
@@ -59,7 +61,7 @@ class _Reader:
             self.ask(line[marker.end() :].strip())
         elif self.question == "":
             self.question = line
-        elif line.endswith(("?", "？")) or before_answer:
+        elif line.endswith(QUESTION_MARKS) or before_answer:
             self.ask(_NUMBER.sub("", line))
         elif self.question is not None and not _NUMBER.match(line):
             self.answer(line, line)
@@ -89,7 +91,7 @@ def _lines(text: str) -> list[str]:
     """Lines without emphasis, bullets and numbers before markers; one marker at most on each."""
     found = []
     for raw in text.splitlines():
-        bare = _ORNAMENT.sub("", re.sub(r"\*\*|__", "", raw).strip()).strip()
+        bare = _ORNAMENT.sub("", without_emphasis(raw).strip()).strip()
         unnumbered = _NUMBER.sub("", bare)
         if _QUESTION.match(unnumbered) or _ANSWER.match(unnumbered):
             bare = unnumbered

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 
@@ -12,7 +12,8 @@ class Question:
 
     `kind` says where it came from: `given` with the data, `written` by the model and confirmed, or `cloze`
     (a blanked name, number or date of the text). Questions about one `fact` never straddle reward and report.
-    `aliases` are further gold answers, of which the best counts. `joined` says why the question was put on the same side as others.
+    `aliases` are further gold answers, of which the best counts. `joined` says why the question was put on the same side as others; two questions
+    are equal whatever it says.
     """
 
     question: str
@@ -20,7 +21,7 @@ class Question:
     kind: Literal["given", "written", "cloze"] = "given"
     fact: str | None = None
     aliases: tuple[str, ...] = ()
-    joined: str = ""
+    joined: str = field(default="", compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,9 +40,13 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class Passage:
-    """A piece of a document, with the questions that came with it (none for plain text)."""
+    """A piece of a document, with the questions that came with it (none for plain text).
+
+    `source` says where it begins, as in "notes.md, line 12"; it is no part of what the passage is.
+    """
 
     id: str
     title: str
     context: str
     questions: tuple[Question, ...] = ()
+    source: str = field(default="", compare=False, repr=False)

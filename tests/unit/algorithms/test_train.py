@@ -175,7 +175,12 @@ def test_wrong_settings() -> None:  # promise 5
     for compares in ("reinforce", "ppo", "grpo", "dpo", "bandit"):
         with pytest.raises(ConfigError, match=f"algorithm {compares} learns from how the self-edits of a task compare"):
             parse_recipe({"algorithm": {"type": compares}, "propose": {"candidates": 1}})
-    with pytest.raises(ConfigError, match="algorithm: say which with 'type'; there are rest_em, reinforce, "):
-        parse_recipe({"algorithm": {"keep": 2}})
+    assert parse_recipe({"algorithm": {"keep": 2}}) == parse_recipe(
+        {"algorithm": {"type": "rest_em", "keep": 2}}
+    )  # the one that stands without a word
+    with pytest.raises(ConfigError, match=r"algorithm.clip is no setting of rest_em, which has .*keep"):
+        parse_recipe({"algorithm": {"clip": 0.1}})
+    with pytest.raises(ConfigError, match=r"algorithm: unknown algorithm 'grop'; the nearest is 'grpo' \(there are: .*rest_em"):
+        parse_recipe({"algorithm": {"type": "grop"}})
     with pytest.raises(ConfigError, match=r"algorithm.clip: .* \(got 2.0\)"):
         parse_recipe({"algorithm": {"type": "ppo", "clip": 2.0}})

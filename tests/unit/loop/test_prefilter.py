@@ -125,7 +125,9 @@ def test_a_choice_is_rated_as_a_choice(tmp_path: Path, name: str) -> None:
 
 
 def test_what_cannot_be_rated_does_not_survive(tmp_path: Path) -> None:  # promise 5
-    engine = learn(tmp_path / "run", {"type": "halving", "rungs": (1,), "keep": 3}, Watched(diverges=lambda job: job.epochs == 1 and len(job.data) == 1))
+    engine = learn(
+        tmp_path / "run", {"type": "halving", "rungs": (1,), "keep": 3}, Watched(diverges=lambda job: job.epochs == 1 and len(job.data) == 1)
+    )
     with Reader(tmp_path / "run") as reader:
         unrated = {(r.task_id, r.index) for r in reader.ratings() if r.value is None}
         assert unrated and not unrated & {(c.proposal.task_id, c.proposal.index) for c in reader.candidates()}

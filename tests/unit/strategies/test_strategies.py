@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from selfedit.errors import ConfigError
 from selfedit.strategies import Source, find, strategy
 from selfedit.strategies.parsing import LINES
+from selfedit.strategies.spans import spans
 from selfedit.types import Example, Prompt, SelfEdit, Turn
 
 REWARDS = Path(__file__).parents[3] / ".." / "shared" / "data" / "seal_round0_rewards.json.gz"
@@ -231,6 +233,62 @@ def test_span_qa_keeps_questions_that_can_be_about_the_passage() -> None:
     edit = build("span-qa", TITLE, CONTEXT, turns)
     assert edit.examples == (Example("Edda Stannis", prompt="Topic: Corve Mill\nWho built Corve Mill?"), PASSAGE)
     assert len(edit.dropped) == 2 and edit.turns == tuple(turns)
+
+
+# ---------------------------------------------------------------- other languages and code
+
+TEXTS = {
+    "German": (
+        "Der Kranturm in Velden wurde 1731 von Jost Ammerling gebaut. Sein Seil hat 48 Meter und wiegt so viel wie ein Ochse.",
+        {"Velden", "1731", "Jost Ammerling", "48"},
+    ),
+    "Russian": (
+        "Башня у моста была построена в 1731 году Иваном Лозовым. Её колокол весит 48 пудов и звонит утром.",
+        {"1731", "Иваном Лозовым", "48"},
+    ),
+    "Arabic": ("بُني البرج عند الجسر عام ١٧٣١ على يد يونس الحداد. يزن جرسه ٤٨ رطلا ويدق صباحا.", {"١٧٣١", "٤٨", "الحداد"}),
+    "Hindi": ("पुल के पास की मीनार 1731 में रघुनाथ ने बनवाई थी। इसकी घंटी ४८ किलो की है और सुबह बजती है।", {"1731", "रघुनाथ", "४८"}),
+    "Japanese": ("橋の塔は1731年にヨスト・アマリングによって建てられた。鐘の重さは48キロである。", {"1731", "ヨスト・アマリング", "48"}),
+    "Thai": ("หอคอยข้างสะพานสร้างขึ้นในปี ๑๗๓๑ ระฆังหนัก ๔๘ กิโลกรัม", {"๑๗๓๑", "๔๘"}),
+}
+
+
+@pytest.mark.parametrize("language", TEXTS)
+def test_spans_of_other_languages_are_whole_words(language: str) -> None:
+    text, expected = TEXTS[language]
+    found = spans("title", text, LINES, 0)
+    assert expected <= {span.answer for span in found}
+    for span in found:
+        start = span.sentence.index(span.answer)
+        edges = span.sentence[start - 1], span.sentence[start + len(span.answer) : start + len(span.answer) + 1]
+        assert span.sentence in text and not any(unicodedata.category(edge[:1] or " ")[0] == "M" for edge in edges)
+        assert unicodedata.category(span.answer[0])[0] != "M"
+
+
+def test_where_nothing_can_be_asked_nothing_is() -> None:
+    assert spans("title", "หอคอยข้างสะพานสร้างขึ้นนานแล้ว", LINES, 0) == ()
+    assert prompts_for("span-qa", "title", "หอคอยข้างสะพานสร้างขึ้นนานแล้ว", True, 0) == ()
+
+
+@pytest.mark.parametrize(
+    ("question", "reason"),
+    [
+        ("من بنى برج الجسر؟", None),
+        ("Кто построил башню?", None),
+        ("Кто такой Пётр?", "the passage has no 'Пётр'"),
+        ("Wer war Özdemir?", "the passage has no 'Özdemir'"),
+    ],
+)
+def test_grounded_questions_of_other_languages(question: str, reason: str | None) -> None:
+    edit = build("span-qa", "title", TEXTS["Russian"][0], [Turn(Prompt("", continued=True, given="1731"), question)])
+    assert [piece.reason for piece in edit.dropped] == ([reason] if reason else [])
+
+
+def test_code_in_statements_keeps_its_characters() -> None:
+    kept, _ = texts(
+        "implications", "1. **The file** `__init__.py` marks a package.\n2. The value of 2**3**2 is 512 here.\n- It calls __enter__ first."
+    )
+    assert kept == ["The file `__init__.py` marks a package.", "The value of 2**3**2 is 512 here.", "It calls __enter__ first."]
 
 
 # ---------------------------------------------------------------- any text

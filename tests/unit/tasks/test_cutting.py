@@ -1,7 +1,20 @@
+"""Documents into passages.
+
+1. Pieces are even, end at the borders of the text, and lose nothing.
+2. Code, inline code and formulas keep their characters exactly; marks of emphasis, links, entities and tags become what a reader sees.
+3. Titles come from headings alone.
+4. Reading takes time in proportion to the length, whatever the text.
+5. A word that was divided at a line's end is whole where that is safe.
+"""
+
+import time
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from selfedit.tasks.knowledge.markdown import cut_markdown, cut_text, size
+from selfedit.tasks.knowledge import markdown, passages
+from selfedit.tasks.knowledge.passages import size
 
 GUIDE = """---
 title: "Frob guide"
@@ -33,6 +46,14 @@ Changes
 ### Older
 None.
 """
+
+
+def cut_markdown(text: str, name: str, passage_words: int) -> list[tuple[str, str]]:
+    return [(piece.title, piece.context) for piece in markdown.cut_markdown(text, name, passage_words)]
+
+
+def cut_text(text: str, name: str, passage_words: int) -> list[tuple[str, str]]:
+    return [(piece.title, piece.context) for piece in passages.cut_text(text, name, passage_words)]
 
 
 def words(count: int, stem: str = "w") -> str:
@@ -102,3 +123,132 @@ def test_markdown_never_raises_and_pieces_are_bounded(text: str, passage_words: 
     for title, context in cut_markdown(text, "name", passage_words):
         assert title.strip() and context.strip()
         assert size(context) <= 3 * passage_words + 40
+
+
+# ---------------------------------------------------------------- 2. what a reader sees
+
+
+def read(markdown: str) -> str:
+    return "\n\n".join(context for _, context in cut_markdown(markdown, "name", 10_000))
+
+
+@pytest.mark.parametrize(
+    "kept",
+    [
+        "Call `__init__` and `a**b**c`, `user__x__y`, `[^a-z](x)`, `items[0](v)`, `&amp;`, `<b>`, `\\*`, `[[x|y]]`.",
+        "Use `` a`b `` and ``` `` ```.",
+        "It is 2**3**2, so a**b**c and x**2 + y**2 and 5*3*2.",
+        "The files __init__.py and __main__.py and __FILE__ are read.",
+        "The paths /*.py and /*.txt match, and snake_case_names stay.",
+        "It flows as $Q = C_d A \\sqrt{2 g h}\\,$ and $$a_1*b*c \\\\ [x](y)$$ here.",
+        "It costs $5 or $6 today.",
+        "```c\n/* **a** __b__ */\n# not a title\n\n  x = a[i](b); // &lt; <b>\n```",
+        "~~~~\n```\n~~~~",
+    ],
+)
+def test_code_and_names_of_programs_keep_their_characters(kept: str) -> None:
+    assert read(kept) == kept
+
+
+@pytest.mark.parametrize(
+    ("written", "seen"),
+    [
+        ("A **strong**, __very strong__ and *soft* word, ***both***.", "A strong, very strong and soft word, both."),
+        ("**S**elf-adapting, (**x**) and 这是**重要**的。", "Self-adapting, (x) and 这是重要的。"),
+        ('In [Isk](https://e.org/Isk_(river)), by [Oda Finch](<https://e.org/Oda Finch> "who").', "In Isk, by Oda Finch."),
+        ("See [the weir][1], [gate] and <https://e.org/?id=3>.\n\n[1]: https://e.org/w\n[gate]: g.md", "See the weir, gate and https://e.org/?id=3."),
+        ("By [[Oda Finch|the smith]] of [[Isk]].[^1]", "By the smith of Isk."),
+        ("Press ![Save](s.png) now.\n\n[![CI](c.svg)](https://z) ![x](y.png)\n\n![](z.png)", "Press Save now."),
+        ("Tobias &amp; sons, 3&nbsp;&lt;&nbsp;4, caf&eacute;.", "Tobias & sons, 3\u00a0<\u00a04, café."),
+        ("It <b>is</b> H<sub>2</sub>O.<br>New <!-- not\nthis --> line.", "It is H2O.\nNew  line."),
+        ('<div class="x">The weir was **raised** in <b>1847</b>.</div>', "The weir was raised in 1847."),
+        ("<details>\n<summary>Gate</summary>\n\nIt is of oak.\n\n</details>", "Gate\n\nIt is of oak."),
+        ("<!-- a <!-- b -->\n\n<script>\nvar x = 1;\n</script>\n\n<style>\np {}\n</style>\n\nSeen.", "Seen."),
+        ("<pre>\na &lt; **b**\n</pre>", "a < **b**"),
+        ("Seen.\n\n<!-- without an end", "Seen.\n\n<!-- without an end"),
+        ("> It is *said*\n> so.", "It is said\nso."),
+        (
+            "1. One\n2. Two\n   - inner\n\n   more\n\n   ```\n   x = 1\n   ```\n3. Three",
+            "1. One\n2. Two\n  - inner\n  more\n\n```\nx = 1\n```\n\n3. Three",
+        ),
+        ("a | b\n--|:-:\n*1* | [2](x)\n3 |", "| a | b |\n|---|---|\n| 1 | 2 |\n| 3 |  |"),
+        ("---\nNo head.\n---\n", "No head."),
+    ],
+)
+def test_markup_becomes_what_a_reader_sees(written: str, seen: str) -> None:
+    assert read(written) == seen
+
+
+@pytest.mark.parametrize(
+    ("text", "title"),
+    [
+        ("Intro.\n\n```bash\n# install it first\n```\n\nMore.", "name"),
+        ("Intro.\n\n    # in code\n\n## Usage\n\nText.", "name: Usage"),
+        ("<!--\n# old title\n-->\nIntro.", "name"),
+        ("> # quoted\n\n- # listed\n\nIntro.", "name"),
+        ("# The `weir` of **Isk** &amp; [Tolmet](x) #\n\nIntro.", "The `weir` of Isk & Tolmet"),
+        ("The Weir\n===\n\nIntro.", "The Weir"),
+        ("#\n\n# Weir\n\nIntro.", "Weir"),
+        ("It was raised in 1847 and has stood there in every flood since then, they say.\n---\nMore.", "name"),
+        ("---\ntags: [a]\ntitle: 'Old weir'\n---\n# Weir\n\nIntro.", "Old weir: Weir"),
+        ('+++\ntitle = "Old weir"\n+++\nIntro.', "Old weir"),
+    ],
+)
+def test_titles_come_from_headings_alone(text: str, title: str) -> None:
+    assert {found for found, _ in cut_markdown(text, "name", 150)} == {title}
+
+
+# ---------------------------------------------------------------- 4. time
+
+N = 80_000
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("# a" + " " * N + "b", "a" + " " * N + "\n" + " " * N + "|"),
+        *(
+            mark * (N // len(mark))
+            for mark in ("**a ", "__a ", "*a _b ", "[", "![", "[a](", "[[a|", "[^1", "<", "<a ", "<!-- ", "`", "$a ", "&#x", "|", "> - ", "1. ")
+        ),
+        *(
+            line * (N // len(line))
+            for line in ("A. ", "- a\n", "a-\n", "<!--\n\n", "```\n", "|a|b|\n|-|-|\n", "It is so. ", "---\na: b\n", "<script \n")
+        ),
+    ],
+    ids=lambda text: repr(text[:8]),
+)
+def test_no_text_takes_long(text: str) -> None:
+    """A few times more than the slowest takes on two busy cores; with what grows by the square, it would be minutes."""
+    start = time.process_time()
+    cut_markdown(text, "name", 150)
+    cut_text(text, "name", 150)
+    assert time.process_time() - start < 8
+
+
+def test_long_paragraphs_are_read_to_their_end() -> None:
+    assert read("The **weir** is [old](x) &amp; wide. " * 2000) == " ".join(["The weir is old & wide."] * 2000)
+
+
+# ---------------------------------------------------------------- 5. divided words
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "elsewhere", "joined"),
+    [
+        ("was incor-", "porated in Isk", "", "was incorporated in Isk"),
+        ("was re-", "paired in Isk", "They repaired it.", "was repaired in Isk"),
+        ("a well-", "known weir", "", "a well-known weir"),
+        ("a tide-", "mill of oak", "The tide-mill stands.", "a tide-mill of oak"),
+        ("of larch-", "wood and stone", "It is of wood.", "of larch-wood and stone"),
+        ("in pre-", "and post-war times", "", "in pre- and post-war times"),
+        ("of the Anglo-", "Saxon kings", "", "of the Anglo- Saxon kings"),
+        ("from 1847-", "1911 and on", "", "from 1847- 1911 and on"),
+        ("the naviga\u2010", "tion works", "", "the navigation works"),
+    ],
+)
+def test_a_word_divided_at_a_lines_end(before: str, after: str, elsewhere: str, joined: str) -> None:
+    start = "The old weir below the bridge of Tolmet "
+    ((_, context),) = cut_text(f"{start}{before}\n{after}.\n\n{elsewhere}", "name", 150)
+    assert context.split("\n\n")[0] == f"{start}{joined}."
+    assert f"{before}\n{after}" in cut_text(f"{before}\n{after}", "name", 150)[0][1]  # short lines are not wrapped

@@ -1,3 +1,4 @@
+import unicodedata
 from dataclasses import replace
 from pathlib import Path
 
@@ -99,6 +100,12 @@ def test_agreement_is_a_majority() -> None:
     assert not agree([], "Edda Stannis")
 
 
+def test_written_questions_may_end_with_any_question_mark() -> None:
+    mill = replace(MILL, context="بُنيت الطاحونة عام ١٨٧٤ على يد توبياس.")
+    [question], _ = parse_questions("متى بُنيت الطاحونة القديمة؟\nAnswer: ١٨٧٤", mill)
+    assert question.answer == "١٨٧٤"
+
+
 # ---------------------------------------------------------------- cloze
 
 
@@ -120,6 +127,27 @@ def test_cloze_spreads_over_sentences_first() -> None:
 def test_cloze_is_not_answered_by_title_or_sentence() -> None:
     hinted = Passage("x-1", "Edda Stannis", "The mill was built by Edda Stannis. Some say 40 men came, others that 40 women came with them.")
     assert not {q.answer for q in cloze(hinted, 8, 0)} & {"Edda Stannis", "40"}
+
+
+@pytest.mark.parametrize(
+    ("text", "answers"),
+    [
+        (
+            "Der Kranturm wurde am 3. Mai 1731 von Jost Ammerling gebaut. Sein Seil hat 48 Meter und hält noch heute.",
+            {"3. Mai 1731", "Jost Ammerling", "48"},
+        ),
+        ("Башня у моста была построена 3 мая 1731 года мастером. Её колокол весит 48 пудов и звонит утром.", {"3 мая 1731", "48"}),
+        ("بُني البرج عند الجسر عام ١٧٣١ على يد يونس الحداد. يزن جرسه ٤٨ رطلا ويدق صباحا.", {"١٧٣١", "٤٨"}),
+        ("पुल के पास की मीनार 1731 में रघुनाथ ने बनवाई थी। इसकी घंटी ४८ किलो की है और सुबह बजती है।", {"1731", "४८", "रघुनाथ"}),
+        ("橋の塔は1731年に町の人々によって建てられた。鐘の重さは48キロで、毎朝鳴らされる。", {"1731"}),
+    ],
+)
+def test_cloze_in_other_languages_blanks_whole_words(text: str, answers: set[str]) -> None:
+    found = cloze(Passage("x-1", "Titel", text), 12, 0)
+    assert answers <= {q.answer for q in found}
+    for q in found:
+        after = q.question.partition("____")[2][:1]
+        assert not after or unicodedata.category(after)[0] != "M"
 
 
 DOCUMENT = """# Frob

@@ -1,14 +1,18 @@
 """Dividing questions between reward and report, and the bundled corpus."""
 
 from importlib import resources
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from selfedit.tasks.knowledge.split import bundled_corpus, divide
-from selfedit.text import contains, normalise
+from selfedit.config import Documents
+from selfedit.tasks.knowledge.split import bundled_corpus, divide, read_documents
+from selfedit.text import contains, near, normalise, says
 from selfedit.types import Passage, Question
+
+DEV = Path(__file__).parents[3] / ".." / "shared" / "data" / "squad_dev.jsonl"
 
 
 def passage(*questions: Question, name: str = "p-0001") -> Passage:
@@ -62,6 +66,71 @@ def test_nothing_is_lost_and_nothing_is_on_both_sides(questions: list[Question],
         for b in task.report_questions:
             assert a.fact is None or a.fact != b.fact
             assert normalise(a.question) != normalise(b.question)
+            assert normalise(a.answer) != normalise(b.answer)
+    assert not questions or task.report_questions
+    assert (
+        len({normalise(q.answer) for q in questions}) == 1 or task.reward_questions or any(q.joined for q in task.report_questions) or not questions
+    )
+
+
+@pytest.mark.parametrize(
+    ("questions", "why"),
+    [
+        ((Question("Who built it?", "Ann Lee"), Question("By whom was it built?", "ann lee.")), "same answer as"),
+        ((Question("Who built it?", "A. Lee", aliases=("Ann Lee",)), Question("Name the builder.", "Lee", aliases=("Ann Lee",))), "same answer as"),
+        ((Question("Who built it?", "Ann Lee", fact="1"), Question("Was Bob its builder?", "no", fact="1")), "same fact as"),
+        (
+            (Question("Who built the tall red tower?", "Ann Lee"), Question("Which builder built the tall red tower?", "Lee")),
+            "much the same question and answer",
+        ),
+        ((Question("When did the long war end?", "in May"), Question("When did the long war end", "1847")), "same words as"),
+        (
+            (Question("When did the long bitter war end?", "in May"), Question("When did the long and bitter war end?", "1847")),
+            "nearly the same words as",
+        ),
+    ],
+)
+def test_two_questions_for_the_same_never_straddle(questions: tuple[Question, Question], why: str) -> None:
+    """And each says with which other it was joined, and why."""
+    others = tuple(Question(f"What is part {number} made of?", f"wood{number}") for number in range(3))
+    for seed in range(8):
+        task = divide(passage(*questions, *others), 0.5, seed)
+        assert sum(set(questions) <= set(side) for side in (task.reward_questions, task.report_questions)) == 1
+        joined = [q.joined for q in (*task.reward_questions, *task.report_questions) if q in questions]
+        assert all(reason.startswith(why) for reason in joined)
+        assert sorted(reason.partition(": ")[2] for reason in joined) == sorted(q.question for q in questions)
+        assert not any(q.joined for q in (*task.reward_questions, *task.report_questions) if q not in questions)
+
+
+@pytest.mark.parametrize(
+    "questions",
+    [
+        (Question("Who built the mill on the brook?", "Ann Lee"), Question("When was the mill on the brook built?", "1688")),
+        (Question("Is the mill old?", "Yes"), Question("Has the brook a weir?", "yes")),
+        (Question("Who is it?", "Ann Lee"), Question("Where is it?", "Isk")),
+        (Question("What is the name of Title's builder?", "Ann Lee"), Question("What is the name of Title's owner?", "Bob Lee")),
+    ],
+)
+def test_different_facts_are_not_joined(questions: tuple[Question, Question]) -> None:
+    task = divide(passage(*questions), 0.5, 0)
+    assert len(task.reward_questions) == len(task.report_questions) == 1 and not task.reward_questions[0].joined
+
+
+def test_no_squad_answer_is_asked_for_on_both_sides() -> None:
+    """The thresholds were chosen on other articles (squad_train); with the questions of one kind as facts, 65 of 372 shared an answer."""
+    if not DEV.exists():
+        pytest.skip("SQuAD passages are not beside the repository (../shared/data)")
+    reported = alike = 0
+    for its in read_documents([DEV], Documents()):
+        task = divide(its, 0.5, 0)
+        answers = {normalise(q.answer) for q in task.reward_questions}
+        assert task.reward_questions and task.report_questions
+        for question in task.report_questions:
+            reported += 1
+            assert normalise(question.answer) not in answers
+            close = [other for other in task.reward_questions if near(question.question, other.question, share=0.5)]
+            alike += any(says(question.answer, other.answer) or says(other.answer, question.answer) for other in close)
+    assert reported > 350 and alike < 0.01 * reported
 
 
 # ---------------------------------------------------------------- the bundled corpus

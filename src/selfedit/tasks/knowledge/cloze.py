@@ -3,31 +3,35 @@
 from __future__ import annotations
 
 import random
-import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from selfedit.text import contains, gold_token_recall, normalise, sentences, words
+import regex as re
+
+from selfedit.text import ENDS, UNSPACED, contains, gold_token_recall, normalise, sentences, words
 from selfedit.types import Passage, Question
 
 BLANK = "____"
 
 _MONTH = r"(?:January|February|March|April|May|June|July|August|September|October|November|December)"
 _DAY = r"\d{1,2}(?:st|nd|rd|th)?"
-_DATE = rf"{_DAY} (?:of )?{_MONTH}(?:,? \d{{3,4}})?|{_MONTH} {_DAY}(?:, \d{{3,4}})?|{_MONTH} \d{{4}}|\d{{4}}-\d\d-\d\d"
+_OTHER_MONTH = r"\d{1,2}(?:\. \p{Lu}\p{Ll}{2,8}\.?| \p{Cyrillic}{3,8}) \d{3,4}"
+_DATE = rf"{_DAY} (?:of )?{_MONTH}(?:,? \d{{3,4}})?|{_MONTH} {_DAY}(?:, \d{{3,4}})?|{_MONTH} \d{{4}}|\d{{4}}-\d\d-\d\d|{_OTHER_MONTH}"
 _AMOUNT = r"[$€£]?\d+(?:[.,:]\d+)*(?: ?%|[a-zA-Z°]{1,3}\b)?(?: (?:thousand|million|billion|percent|per cent))?"
-_CAPITAL = r"(?:[A-Z]['’])?[A-Z]\w*(?:[-.]\w+)*"
+_CAPITAL = r"(?:\p{Lu}['’])?\p{Lu}\w*(?:[-.]\w+)*"
 _NAME = rf"{_CAPITAL}(?: (?:(?:of|the|de|von|van) (?:the )?)?{_CAPITAL})+"
+_FREE = rf"[\w--[{UNSPACED}]]"
 _SPANS = (
     ("code", re.compile(r"`([\w./:=@~+-]*[A-Za-z][\w./:=@~+-]*(?: [\w./:=@~+-]+){0,2})`")),
     ("date", re.compile(rf"(?<![\w.,–-])({_DATE})(?![\w–-])")),
     ("name", re.compile(rf"(?<![\w`'’-])({_NAME})(?![\w`])")),
-    ("number", re.compile(rf"(?<![\w.,/:#`–—-])({_AMOUNT})(?![\w`/–—-])")),
-    ("name", re.compile(rf"(?<=[a-z,] )(?=\w\w)({_CAPITAL})(?![\w`-])")),
-    ("term", re.compile(r"(?<![\w`'’./-])([a-z]{8,})(?![\w`'’/-])")),
+    ("number", re.compile(rf"(?V1)(?<!{_FREE}|[.,/:#`–—-])({_AMOUNT})(?!{_FREE}|[`/–—-])")),
+    ("name", re.compile(rf"(?<=[\p{{Ll}},] )(?=\w\w)({_CAPITAL})(?![\w`-])")),
+    ("term", re.compile(rf"(?V1)(?<![\w`'’./-])(\p{{Ll}}{{8,}}|[[\p{{Lo}}\p{{M}}\u200c\u200d]--[{UNSPACED}]]{{5,}})(?![\w`'’/-])")),
 )
 _MARK = re.compile(r"^\s*(?:(?:[-*+•>]|\d{1,3}[.)]|#{1,6})\s+)+")
+_UNSPACED = re.compile(f"[{UNSPACED}]")
 _BORDER = re.compile(r"^[\s|:+=-]+$")
 
 
@@ -77,7 +81,7 @@ def statements(context: str) -> list[str]:
         rows = [line for line in lines if line.strip().startswith("|")]
         if len(rows) > 1 and len(rows) == len(lines):
             found += _rows(rows)
-        elif any(_MARK.match(line) for line in lines) or not any(line.rstrip().endswith((".", "!", "?")) for line in lines):
+        elif any(_MARK.match(line) for line in lines) or not any(line.rstrip().endswith(ENDS) for line in lines):
             found += [sentence for line in lines for sentence in sentences(_MARK.sub("", line))]
         else:
             found += sentences(" ".join(line.strip() for line in lines))
@@ -109,7 +113,7 @@ def _blanks(sentence: str) -> Iterator[_Blank]:
 
 def _opens(sentence: str, start: int) -> bool:
     """Whether a span begins the sentence (or a cell or quotation of it), where capitals mean nothing."""
-    return not re.search(r"\w", sentence[:start]) or sentence[:start].rstrip().endswith((".", "!", "?", "“", '"'))
+    return not re.search(r"\w", sentence[:start]) or sentence[:start].rstrip().endswith((*ENDS, "“", '"'))
 
 
 def _fair(blank: _Blank, title: str) -> bool:
@@ -117,8 +121,9 @@ def _fair(blank: _Blank, title: str) -> bool:
     rest = blank.question.replace(BLANK, " ")
     clue = [word for word in words(rest) if len(word) > 2 and not word.isdigit()]
     told = gold_token_recall(f"{title} {rest}", blank.answer) >= 0.5 or contains(rest, blank.answer)
+    clues = len(clue) + len(_UNSPACED.findall(rest)) // 4
     needed = 1 if blank.kind == "code" or re.search(r"[:=]", rest) else 3
-    return bool(words(blank.answer)) and not told and len(clue) >= needed and len(rest) <= 600 and not _in_label(blank.question)
+    return bool(words(blank.answer)) and not told and clues >= needed and len(rest) <= 600 and not _in_label(blank.question)
 
 
 def _in_label(question: str) -> bool:

@@ -2,66 +2,64 @@
 
 from __future__ import annotations
 
-import codecs
-import json
 import os
-import re
+import unicodedata
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
-from typing import Any
+
+import regex as re
 
 from selfedit.config import Documents
 from selfedit.errors import DataError
-from selfedit.tasks.knowledge.markdown import cut_markdown, cut_text, size
+from selfedit.tasks.knowledge.files import MARKDOWN, clean, find_files, read_file
+from selfedit.tasks.knowledge.markdown import cut_markdown
+from selfedit.tasks.knowledge.passages import cut_text, size
+from selfedit.tasks.knowledge.rows import read_row, rows, text_of
+from selfedit.text import normalise
 from selfedit.types import Demonstration, Passage, Question
 
-MARKDOWN = (".md", ".markdown")
-SUFFIXES = (".txt", *MARKDOWN, ".jsonl")
+
+def same(text: str) -> str:
+    """What two passages share that say the same: equivalent characters (NFKC), spaces and capitals do not tell them apart."""
+    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
 
 
-def read_documents(paths: Sequence[Path], settings: Documents) -> list[Passage]:
+def read_documents(paths: Sequence[Path], settings: Documents, say: Callable[[str], None] = lambda line: None) -> list[Passage]:
     """The passages of files and folders (recursive, sorted by name, hidden files skipped), each with an id from its file's name and its position.
 
-    Raises DataError for what cannot be read.
+    A text that stands there twice is one passage with the questions of both. What was left out is told to `say`, in lines. Raises DataError for
+    what cannot be read.
     """
-    files = list(dict.fromkeys(file for path in paths for file in _files(path)))
-    passages: list[Passage] = []
+    files = find_files(paths, say)
+    found: dict[str, Passage] = {}
+    joined, twice = 0, list[str]()
     for file, name in zip(files, _names(files), strict=True):
-        text = _read(file, settings.max_bytes)
-        for position, (title, context, questions) in enumerate(_cut(file, text, settings), start=1):
-            passages.append(Passage(f"{name}-{position:04d}", title, context, questions))
-            if len(passages) > settings.max_passages:
+        position = count(1)
+        for passage in _cut(file, settings):
+            key = same(passage.context)
+            if key not in found:
+                found[key] = replace(passage, id=f"{name}-{next(position):04d}")
+            elif more := _new_questions(found[key], passage):
+                joined += 1
+                found[key] = replace(found[key], questions=(*found[key].questions, *more))
+            else:
+                twice.append(f"{passage.source}, as {found[key].source}")
+            if len(found) > settings.max_passages:
                 raise DataError(f"more than {settings.max_passages} passages (at {file}); give fewer documents or raise documents.max_passages")
-    return passages
+    if joined:
+        say(f"{joined} {'rows ask' if joined > 1 else 'row asks'} about a text that stands there before: their questions are joined")
+    if twice:
+        say(f"{len(twice)} {'passages stand there twice and are' if len(twice) > 1 else 'passage stands there twice and is'} read once ({twice[0]})")
+    return list(found.values())
 
 
-# ---------------------------------------------------------------- finding
-
-
-def _files(path: Path) -> list[Path]:
-    if path.is_file():
-        return [path]
-    if not path.exists():
-        raise DataError(_missing(path))
-    if not path.is_dir():
-        raise DataError(f"{path} is neither a file nor a folder")
-    found, others = [], 0
-    for folder, subfolders, names in os.walk(path):
-        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
-        visible = [name for name in sorted(names) if not name.startswith(".")]
-        fitting = [Path(folder, name) for name in visible if name.lower().endswith(SUFFIXES)]
-        found += fitting
-        others += len(visible) - len(fitting)
-    if not found:
-        aside = f" ({others} files of other kinds)" if others else ""
-        raise DataError(f"no documents in {path}{aside}; selfedit reads {', '.join(SUFFIXES)}")
-    return sorted(found)
-
-
-def _missing(path: Path) -> str:
-    return f"{path} does not exist; check the path" + ("" if path.is_absolute() else ", which counts from the current folder")
+def _new_questions(known: Passage, other: Passage) -> list[Question]:
+    """The questions of the other that are not among the known ones, in their words and answer."""
+    asked = {(normalise(question.question), normalise(question.answer)) for question in known.questions}
+    return [question for question in other.questions if (normalise(question.question), normalise(question.answer)) not in asked]
 
 
 def _names(files: list[Path]) -> list[str]:
@@ -76,151 +74,45 @@ def _names(files: list[Path]) -> list[str]:
     return list(names)
 
 
-# ---------------------------------------------------------------- reading
-
-
-def _read(file: Path, max_bytes: int) -> str:
-    """The text of a file. Its size is looked at first: nothing large is ever opened."""
-    try:
-        length = file.stat().st_size
-        if length > max_bytes:
-            raise DataError(f"{file} has {length:,} bytes, more than {max_bytes:,}; split it or raise documents.max_bytes")
-        data = file.read_bytes()
-    except FileNotFoundError as error:
-        raise DataError(_missing(file)) from error
-    except OSError as error:
-        raise DataError(f"{file} cannot be read: {error.strerror or error}") from error
-    text = _decode(data, file).replace("\r\n", "\n").replace("\r", "\n")
-    if not text.strip():
-        raise DataError(f"{file} is empty; remove it or write something in it")
-    return text
-
-
-def _decode(data: bytes, file: Path) -> str:
-    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        raise DataError(f"{file} is UTF-16; save it as UTF-8")
-    if data.startswith(b"%PDF"):
-        raise DataError(f"{file} is a PDF; convert it to text first, for example with pdftotext")
-    if b"\0" in data:
-        raise DataError(f"{file} is binary (NUL at byte {data.index(0)}), not text; remove it or convert it to text")
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        at, line = error.start, data.count(b"\n", 0, error.start) + 1
-        raise DataError(f"{file} is not UTF-8: byte 0x{data[at]:02x} at position {at} (line {line}); save it as UTF-8") from error
-
-
-# ---------------------------------------------------------------- understanding
-
-Cut = tuple[str, str, tuple[Question, ...]]
-
-
-def _cut(file: Path, text: str, settings: Documents) -> Iterator[Cut]:
-    """(title, context, questions) of each passage."""
-    suffix = file.suffix.lower()
-    if suffix == ".json":
-        raise DataError(f"{file} is JSON; write one object a line and name it {file.stem}.jsonl")
-    if suffix == ".jsonl":
-        yield from _cut_jsonl(file, text, settings)
+def _cut(file: Path, settings: Documents) -> Iterator[Passage]:
+    """The passages of a file, which have no id yet."""
+    text, name = read_file(file, settings.max_bytes), _title(file)
+    if file.suffix.lower() == ".jsonl":
+        yield from _cut_rows(file, text, name, settings)
         return
-    name = re.sub(r"[\s_-]+", " ", file.stem).strip() or file.stem
-    cut = cut_markdown if suffix in MARKDOWN else cut_text
-    pieces = cut(text, name, settings.passage_words)
+    cut = cut_markdown if file.suffix.lower() in MARKDOWN else cut_text
+    pieces = cut(clean(text), name, settings.passage_words)
     if not pieces:
         raise DataError(f"{file} holds no text to learn (only headings, comments or markup); remove it or write something in it")
-    for title, context in pieces:
-        yield title, context, ()
+    for piece in pieces:
+        yield Passage("", clean(piece.title).strip() or name, clean(piece.context), source=f"{file}, line {piece.line}")  # entities may be anything
+
+
+def _title(file: Path) -> str:
+    return re.sub(r"[\s_-]+", " ", file.stem).strip() or file.stem
+
+
+def _cut_rows(file: Path, text: str, name: str, settings: Documents) -> Iterator[Passage]:
+    """One document a line. With questions it stays whole; without, it is cut like a text."""
+    for value, line in rows(text, file):
+        where = f"{file}, line {line}"
+        row = read_row(value, where, name)
+        if row.questions or size(row.context) <= settings.passage_words * 1.25:
+            yield Passage("", row.title, row.context, row.questions, where)
+        else:
+            for piece in cut_text(f"{row.title}\n\n{row.context}", row.title, settings.passage_words):
+                yield Passage("", row.title, piece.context, source=where)
 
 
 def read_demonstrations(paths: Sequence[Path], settings: Documents) -> list[Demonstration]:
     """Good self-edits from JSON Lines: title and context with a `completion` (and its `strategy`) or with questions. Raises DataError."""
     found: list[Demonstration] = []
     for path in paths:
-        for row, where in _rows(path, _read(path, settings.max_bytes)):
-            title, context, questions = read_row(row, where)
-            completion, strategy = (_text(row, key, where) if key in row else "" for key in ("completion", "strategy"))
-            if not completion and not questions:
+        for value, line in rows(read_file(path, settings.max_bytes), path):
+            where = f"{path}, line {line}"
+            row = read_row(value, where, _title(path))
+            completion, strategy = (text_of(value, key, where) if key in value else "" for key in ("completion", "strategy"))
+            if not completion and not row.questions:
                 raise DataError(f"{where}: neither a 'completion' to learn from nor 'questions' to make one of")
-            passage = Passage(f"shown-{len(found) + 1:04d}", title, context, questions)
-            found.append(Demonstration(passage, completion, strategy))
+            found.append(Demonstration(Passage(f"shown-{len(found) + 1:04d}", row.title, row.context, row.questions, where), completion, strategy))
     return found
-
-
-def _rows(file: Path, text: str) -> Iterator[tuple[Any, str]]:
-    """Each line's value, and where it stands."""
-    for number, line in enumerate(text.split("\n"), start=1):
-        if line.strip():
-            where = f"{file}, line {number}"
-            yield _parse(line, where), where
-
-
-def _cut_jsonl(file: Path, text: str, settings: Documents) -> Iterator[Cut]:
-    """One document a line. With questions it stays whole; without, it is cut like a text."""
-    for row, where in _rows(file, text):
-        title, context, questions = read_row(row, where)
-        if questions or size(context) <= settings.passage_words * 1.25:
-            yield title, context, questions
-        else:
-            for _, piece in cut_text(f"{title}\n\n{context}", title, settings.passage_words):
-                yield title, piece, ()
-
-
-def _parse(line: str, where: str) -> Any:
-    try:
-        return json.loads(line)
-    except json.JSONDecodeError as error:
-        raise DataError(f"{where} is not valid JSON: {error.msg} (column {error.colno}); each line has to be one whole object") from error
-    except (RecursionError, ValueError) as error:
-        raise DataError(f"{where} is not usable JSON: {error}") from error
-
-
-def read_row(row: Any, where: str) -> Cut:
-    """A `{title, context, questions: [{question, answer, fact?}]}` object; other keys are ignored, an answer may be null where nobody knows it.
-
-    Raises DataError naming `where` and the key.
-    """
-    if not isinstance(row, dict):
-        raise DataError(f"{where}: expected an object with title and context, got {_what(row)}")
-    questions = row.get("questions")
-    if questions is not None and not isinstance(questions, list):
-        raise DataError(f"{where}: 'questions' has to be a list, got {_what(questions)}")
-    read = tuple(_question(entry, f"{where}, question {number}") for number, entry in enumerate(questions or [], start=1))
-    return _text(row, "title", where), _text(row, "context", where), read
-
-
-def _question(entry: Any, where: str) -> Question:
-    if not isinstance(entry, dict):
-        raise DataError(f"{where}: expected an object with question and answer, got {_what(entry)}")
-    fact = entry.get("fact")
-    if fact is not None and (isinstance(fact, bool) or not isinstance(fact, int | str)):
-        raise DataError(f"{where}: 'fact' has to be a number or a text, got {_what(fact)}")
-    if "answer" not in entry and "answers" in entry:
-        entry = {**entry, "answer": _first(entry["answers"])}
-    answer = "" if "answer" in entry and entry["answer"] is None else _text(entry, "answer", where)  # null: nobody knows it
-    return Question(_text(entry, "question", where), answer, fact=None if fact is None else str(fact))
-
-
-def _first(answers: Any) -> Any:
-    """The first of several answers: a list of texts, of `{text}` objects, or SQuAD's `{text: [...]}`."""
-    if isinstance(answers, dict):
-        answers = answers.get("text")
-    first = answers[0] if isinstance(answers, list) and answers else answers
-    return first.get("text") if isinstance(first, dict) else first
-
-
-def _text(row: dict[str, Any], key: str, where: str) -> str:
-    if key not in row:
-        raise DataError(f"{where}: '{key}' is missing")
-    value = row[key]
-    if not isinstance(value, str):
-        raise DataError(f"{where}: '{key}' has to be text, got {_what(value)}")
-    if not value.strip():
-        raise DataError(f"{where}: '{key}' is empty")
-    if re.search(r"[\0\ud800-\udfff]", value):
-        raise DataError(f"{where}: '{key}' holds a broken character (NUL or half of a surrogate pair)")
-    return value.strip()
-
-
-def _what(value: Any) -> str:
-    names = {dict: "an object", list: "a list", str: "a text", bool: "true or false", type(None): "null"}
-    return names.get(type(value), "a number")

@@ -32,7 +32,7 @@ class Knowledge(Domain):
 
     def read(self, recipe: Any, docs: Sequence[Path], split: Split, say: Say) -> list[Passage]:
         """Documents, or that part of the bundled corpus where there are none; at most `recipe.limit` passages."""
-        found = read_documents(docs, recipe.documents) if docs else bundled_corpus(split)
+        found = read_documents(docs, recipe.documents, say) if docs else bundled_corpus(split)
         return found[: recipe.limit or None]
 
     def demonstrations(self, recipe: Any, examples: Sequence[Path]) -> list[Demonstration]:

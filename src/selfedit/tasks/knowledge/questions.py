@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 
 from selfedit.tasks.knowledge.cloze import cloze, statements
-from selfedit.text import contains, holding, near, normalise, says, words
+from selfedit.text import QUESTION_MARKS, contains, holding, near, normalise, says, words
 from selfedit.text.pairs import Pair, read_pairs
 from selfedit.types import Dropped, Passage, Question
 
@@ -108,7 +108,7 @@ def _against(pair: Pair, passage: Passage) -> str | None:
         return "no answer"
     if any(contains(f"{asked} {pair.answer}", name) and not contains(source, name) for name in _INVENTED):
         return "copied from the prompt's example"
-    if len(words(asked)) < 3 or not (asked.endswith(("?", "？")) or _ASKING.search(asked)):
+    if len(words(asked)) < 3 or not (asked.endswith(QUESTION_MARKS) or _ASKING.search(asked)):
         return "not a question"
     if _CLOSED.match(asked) or answer[0] in ("yes", "no", "true", "false"):
         return "yes or no"

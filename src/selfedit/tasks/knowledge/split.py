@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib import resources
+from itertools import combinations
 from typing import Literal
 
 from selfedit.errors import DataError
-from selfedit.tasks.knowledge.documents import read_demonstrations, read_documents, read_row
-from selfedit.text import ask, normalise
+from selfedit.tasks.knowledge.documents import read_demonstrations, read_documents
+from selfedit.tasks.knowledge.rows import read_row
+from selfedit.text import ask, normalise, says, words
+from selfedit.text.stopwords import STOPWORDS
 from selfedit.types import Passage, Question, Task
 
 __all__ = ["ask", "bundled_corpus", "divide", "read_demonstrations", "read_documents"]
@@ -32,44 +37,92 @@ def _corpus() -> tuple[tuple[Passage, str], ...]:
     found = []
     for number, line in enumerate(lines, start=1):
         row = json.loads(line)
-        title, context, questions = read_row(row, f"{file}, line {number}")
-        found.append((Passage(f"corpus-{number:04d}", title, context, questions), str(row["split"])))
+        read = read_row(row, f"{file}, line {number}")
+        found.append((Passage(f"corpus-{number:04d}", read.title, read.context, read.questions), str(row["split"])))
     return tuple(found)
 
 
 def divide(passage: Passage, report_share: float, seed: int) -> Task:
-    """Divide a passage's questions by fact between reward and report.
+    """Divide a passage's questions between reward and report, so that what is asked for on one side is not asked for on the other.
 
-    The questions of one fact stay together, and so do questions of the same words; a question without a fact is its own. Each side gets at
-    least one of two or more facts; a lone fact goes to the report, and one to which nobody knows the answer never does. Depends on the seed and this
-    passage alone.
+    Questions stay together that have the same fact, the same words, the same gold answer (any of them; `yes` and `no` say nothing), or nearly the
+    same words; `joined` then says with which, and why. A question that is like no other is a fact of its own. Each side gets at least one of two or
+    more facts; a lone fact goes to the report, and one to which nobody knows the answer never does. Depends on the seed and this passage alone.
     """
-    groups = [group for group in _by_fact(passage.questions) if all(question.answer for question in group)]
-    order = sorted(groups, key=lambda group: _shuffle(seed, passage.id, group[0]))
+    questions, groups = _grouped(passage)
+    known = [group for group in groups if all(questions[i].answer for i in group)]
+    order = sorted(known, key=lambda group: _shuffle(seed, passage.id, questions[group[0]]))
     report = round(len(order) * report_share)
     report = max(1, min(report, len(order) - 1))
-    reported = {question for group in order[:report] for question in group}
+    reported = {i for group in order[:report] for i in group}
     return Task(
         id=passage.id,
         title=passage.title,
         context=passage.context,
-        reward_questions=tuple(question for question in passage.questions if question not in reported),
-        report_questions=tuple(question for question in passage.questions if question in reported),
+        reward_questions=tuple(question for i, question in enumerate(questions) if i not in reported),
+        report_questions=tuple(question for i, question in enumerate(questions) if i in reported),
     )
 
 
-def _by_fact(questions: tuple[Question, ...]) -> list[list[Question]]:
-    """Questions joined by a common fact or by the same normalised words."""
-    groups: list[tuple[set[str], list[Question]]] = []
-    for question in questions:
-        keys = {f"text {normalise(question.question)}"} | ({f"fact {question.fact}"} if question.fact is not None else set())
-        members = [question]
-        for group in [group for group in groups if group[0] & keys]:
-            groups.remove(group)
-            keys |= group[0]
-            members = group[1] + members
-        groups.append((keys, members))
-    return [members for _, members in groups]
+# ---------------------------------------------------------------- which questions ask for the same
+
+
+NEAR = 0.5
+"""Questions with this share of their content words in common (Jaccard) ask for the same, where the judge takes one's answer for the other's."""
+ALIKE = 0.8
+"""So do questions with this share, whatever their answers, if they do not ask one for who and the other for when. Both numbers were chosen by reading
+the pairs of questions of 300 SQuAD passages: below 0.8, most pairs with other answers ask for different things."""
+
+_CLOSED = frozenset(("yes", "no", "true", "false"))
+_ASKED = {"who": "who", "whom": "who", "whose": "who", "when": "when", "where": "where", "why": "why", "how": "how"}
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What is compared of a question: keys that it shares with no other fact, its content words, question words and answers."""
+
+    keys: Mapping[str, str]
+    content: frozenset[str]
+    asks: frozenset[str]
+    answers: frozenset[str]
+
+
+def _grouped(passage: Passage) -> tuple[list[Question], list[list[int]]]:
+    """The questions, each with the reason why it is `joined` with others, and the groups of their places."""
+    asked = [_asked(question, passage.title) for question in passage.questions]
+    group = list(range(len(asked)))
+    why = [""] * len(asked)
+    for i, j in combinations(range(len(asked)), 2):
+        if (group[i] != group[j] or not why[j]) and (reason := _same(asked[i], asked[j])):
+            why[i] = why[i] or f"{reason}: {passage.questions[j].question}"
+            why[j] = why[j] or f"{reason}: {passage.questions[i].question}"
+            group = [group[i] if of == group[j] else of for of in group]
+    places: dict[int, list[int]] = {}
+    for i, of in enumerate(group):
+        places.setdefault(of, []).append(i)
+    return [replace(question, joined=reason) for question, reason in zip(passage.questions, why, strict=True)], list(places.values())
+
+
+def _asked(question: Question, title: str) -> _Asked:
+    answers = [normalise(answer) or answer.strip() for answer in (question.answer, *question.aliases) if answer.strip()]
+    keys = {f"answer {answer}": "same answer as" for answer in answers if answer not in _CLOSED}
+    keys |= {f"text {normalise(question.question) or question.question.strip()}": "same words as"}
+    keys |= {f"fact {question.fact}": "same fact as"} if question.fact is not None else {}
+    said = words(question.question)
+    content = frozenset(word for word in said if word not in STOPWORDS and len(word) > 2) - set(words(title))
+    return _Asked(keys, content, frozenset(_ASKED[word] for word in said if word in _ASKED), frozenset(answers) - _CLOSED)
+
+
+def _same(one: _Asked, other: _Asked) -> str:
+    """Why two questions ask for the same; empty where they do not."""
+    if common := one.keys.keys() & other.keys.keys():
+        return one.keys[max(common)]  # the fact before the answer, the words before both
+    alike = len(one.content & other.content) / max(1, len(one.content | other.content))
+    if alike >= NEAR and any(says(a, b) or says(b, a) for a in one.answers for b in other.answers):
+        return "much the same question and answer as"
+    if alike >= ALIKE and len(one.content & other.content) > 1 and (one.asks == other.asks or not (one.asks and other.asks)):
+        return "nearly the same words as"
+    return ""
 
 
 def _shuffle(seed: int, passage_id: str, question: Question) -> bytes:
