@@ -154,7 +154,7 @@ def test_an_answer_to_the_other_role_is_refused(tmp_path: Path):
     with made_up.begin(tmp_path / "run") as ledger:
         ledger.step("tasks", Task, lambda: [task])
         ledger.step("edits", Proposal, lambda: [proposal])
-        with pytest.raises(LedgerError, match="'What is reward 0\\?' is not one of the report questions of task 't0'"):
+        with pytest.raises(LedgerError, match="'What is reward 0\\?', which is not one of the report questions of task 't0'"):
             ledger.step("results", Result, lambda: [Result("base", task.id, (*reported, *rewarded))])
         with pytest.raises(LedgerError, match="is not one of the reward questions"):
             ledger.step("base", Result, lambda: [Result("base", task.id, reported, 0, "reward")])

@@ -89,7 +89,7 @@ def test_resumed_is_uninterrupted(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     with Reader(tmp_path / "whole") as whole, Reader(tmp_path / "cut") as cut:
         assert whole.content_hash() == cut.content_hash()
         assert len(whole.candidates()) == (12 if screen.type == "early_stop" else 6)
-        assert {r.screen for r in whole.ratings()} == (set() if screen.type == "early_stop" else {screen.type})
+        assert {r.prefilter for r in whole.ratings()} == (set() if screen.type == "early_stop" else {screen.type})
 
 
 def test_early_stop_is_a_short_training(tmp_path: Path) -> None:  # promise 3
