@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,8 +12,9 @@ from tyro.conf import Positional, arg
 
 from selfedit.cli.options import Where
 from selfedit.errors import ConfigError, DataError, ModelError
-from selfedit.ledger import Heads, Reader
+from selfedit.ledger import Heads
 from selfedit.store import runs
+from selfedit.store.artifacts import adapter_of, copy_adapter
 from selfedit.system.console import Show
 
 Run = Annotated[str | None, arg(metavar="RUN", help_behavior_hint="")]
@@ -73,7 +73,7 @@ class Ask:
         adapter = root / head.adapter
         if not adapter.is_dir():
             raise ModelError(f"the adapter in force, {adapter}, is gone: restore it, or take it back with `selfedit rollback`")
-        return adapter.parent, adapter
+        return adapter.parent, adapter_of(adapter.parent)
 
 
 @dataclass(frozen=True)
@@ -100,11 +100,7 @@ class Export:
             raise ModelError(f"the adapter of run {folder.name} was made by the fake engine and has no weights: learn with a real model")
         if out.exists():
             raise ConfigError(f"{out} exists already; export writes to a new folder")
-        draft = out.with_name(f"{out.name}.part")
-        shutil.rmtree(draft, ignore_errors=True)
-        out.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copytree(adapter, draft)
-        draft.rename(out)
+        copy_adapter(adapter, out)
         show = Show()
         show.fact("adapter", str(out))
         show.fact("model", str(config["base_model_name_or_path"]))
@@ -184,12 +180,3 @@ class Rollback:
         show.line(f"taken back: {taken.run_id if taken else 'nothing'}")
         show.line(f"in force now: {f'{now.run_id} ({now.adapter})' if now else 'the model as it came'}")
         return 0
-
-
-def adapter_of(folder: Path) -> Path:
-    """The adapter of a finished run. Raises DataError where there is none."""
-    with Reader(folder) as reader:
-        sealed = any(artifact.path == "adapter" for artifact in reader.artifacts())
-    if not sealed or not (folder / "adapter").is_dir():
-        raise DataError(f"run {folder.name} has no adapter: it is not finished (selfedit learn --resume {folder.name}), or not a run of learn")
-    return folder / "adapter"

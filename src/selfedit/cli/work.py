@@ -18,7 +18,7 @@ from selfedit.config import Recipe, RestEM, check_learning, load_recipe, parse_r
 from selfedit.errors import ConfigError, DataError
 from selfedit.ledger import Ledger, Reader
 from selfedit.rewards import check, needs
-from selfedit.store import runs, work
+from selfedit.store import identity, runs, work
 from selfedit.strategies import find as find_strategy
 from selfedit.strategies import parts
 
@@ -118,10 +118,10 @@ class Train:
             held = runs.begun(self.output.root, "train", _recipe(self, "train", args))
         show = self.output.show
         with held as ledger:
-            shown = work.demonstrations(ledger)
-            passages = work.without(work.documents(ledger, ledger.recipe.docs, "train"), shown)
-            held_out = work.documents(ledger, ledger.recipe.eval_docs, "heldout", step="held-out")
-            work.keep_apart(held_out, {work.digest(passage.context) for passage in (*passages, *(one.passage for one in shown))})
+            shown = identity.demonstrations(ledger)
+            passages = identity.without(identity.documents(ledger, ledger.recipe.docs, "train"), shown)
+            held_out = identity.documents(ledger, ledger.recipe.eval_docs, "heldout", step="held-out")
+            identity.keep_apart(held_out, {identity.digest(passage.context) for passage in (*passages, *(one.passage for one in shown))})
             show.say(f"run {ledger.run_id}")
             work.train(ledger, passages, held_out, show, shown)
         return _end(self.output, ledger.folder, {"measure": f"selfedit eval --policy {ledger.run_id}"})
@@ -165,15 +165,15 @@ class Eval:
         show = self.output.show
         with held as ledger:
             if work.is_about_reliability(ledger, self.reliability):
-                passages = work.documents(ledger, ledger.recipe.docs, "train")
+                passages = identity.documents(ledger, ledger.recipe.docs, "train")
                 show.say(f"run {ledger.run_id}")
                 work.assess(ledger, passages, show)
                 from selfedit.cli.reliability import end_of_study
 
                 return end_of_study(self.output, ledger.folder)
-            held_out = work.documents(ledger, ledger.recipe.eval_docs, "heldout", step="held-out")
+            held_out = identity.documents(ledger, ledger.recipe.eval_docs, "heldout", step="held-out")
             learned = work.learned_by(ledger, policy)
-            work.keep_apart(held_out, learned.of)
+            identity.keep_apart(held_out, learned.of)
             show.say(f"run {ledger.run_id}")
             work.evaluate(ledger, held_out, learned, show)
         return _end(self.output, ledger.folder, {})
@@ -230,7 +230,7 @@ def _packaged(name: str) -> Recipe:
 def _learn(output: Output, held: AbstractContextManager[Ledger], force: bool = False) -> int:
     show, root = output.show, output.root
     with held as ledger:
-        passages = work.documents(ledger, ledger.recipe.docs, "heldout")
+        passages = identity.documents(ledger, ledger.recipe.docs, "heldout")
         show.say(f"run {ledger.run_id}")
         work.learn(ledger, passages, show)
     from selfedit.report.comparison import unedited

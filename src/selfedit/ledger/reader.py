@@ -156,8 +156,8 @@ class Reader:
 
     def rows(self) -> list[str]:
         """The rows that have results, in the order they were first recorded."""
-        query = "SELECT json_extract(body, '$.row') FROM records WHERE kind = 'Result' AND json_extract(body, '$.role') = 'report' ORDER BY step, position"
-        return list(dict.fromkeys(row for (row,) in self._select(query)))
+        query = "SELECT json_extract(body, '$.row') FROM records WHERE kind = 'Result' AND json_extract(body, '$.role') = 'report'"
+        return list(dict.fromkeys(row for (row,) in self._select(f"{query} ORDER BY step, position")))
 
     def verdicts(self) -> list[Verdict]:
         """What the guards said about the run as a whole; what they said about a candidate comes with it."""

@@ -9,8 +9,6 @@ import math
 import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
-from functools import cache
-from types import GenericAlias
 from typing import Any, TypeVar
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
@@ -21,12 +19,14 @@ from selfedit.types import Answer, Artifact, Candidate, Proposal, Question, Rati
 R = TypeVar("R")
 Db = sqlite3.Connection
 
-KINDS = {kind.__name__: kind for kind in (Task, Proposal, Rating, Candidate, Selected, Variant, Update, Result, Verdict, Artifact)}
+KINDS = (Task, Proposal, Rating, Candidate, Selected, Variant, Update, Result, Verdict, Artifact)
 """The types of record that a step may hold."""
 
-_CONFIG = ConfigDict(extra="forbid", ser_json_inf_nan="strings")
+_CONFIG = ConfigDict(extra="forbid", ser_json_inf_nan="strings", defer_build=True)
+_ADAPTERS: dict[Any, TypeAdapter[Any]] = {kind: TypeAdapter(list[kind], config=_CONFIG) for kind in (*KINDS, Question)}  # type: ignore[valid-type]
+"""Of lists, because pydantic takes no settings for a dataclass from outside."""
 _KEY_ALONE = {"__all__": {"proposal": {"seed", "edit"}}}
-"""Left out of the body of a candidate. Its proposal is recorded before it, most of it prompts that hold the whole passage, and would double the file."""
+"""Left out of a candidate: its proposal is recorded already, most of it prompts that hold the whole passage, and would nearly double the file."""
 
 _READ = """
 SELECT CASE r.kind WHEN 'Candidate' THEN json_set(r.body, '$.proposal', (
@@ -39,22 +39,21 @@ FROM records r WHERE r.kind = :kind AND (:step IS NULL OR r.step = :step) AND (:
 def write(db: Db, step: int, name: str, kind: type[R], found: Sequence[R]) -> list[R]:
     """Insert the records of the step called `name`; returns them as they are read back.
 
-    Raises TypeError for a record of another kind, LedgerError for one that cannot be true: a NaN where a score belongs, an answer to a question that
-    its task does not ask in that role, a record that is there already, one whose task or proposal is not, one with a value that its type does not take.
+    Raises TypeError for a record of another kind, LedgerError for one that cannot be true: with a NaN where a score belongs, with an answer to a
+    question that its task does not ask in that role, recorded already, of an unknown task or proposal, or with a value that its type does not take.
     """
     asked: dict[tuple[str, str], set[Question]] = {}
     for position, record in enumerate(found):
         if type(record) is not kind:
             raise TypeError(f"a step of {kind.__name__} got a {type(record).__name__}")
-        body = _adapter(kind).dump_json([record], exclude=_KEY_ALONE)[1:-1].decode()
         try:
+            body = _ADAPTERS[kind].dump_json([record], exclude=_KEY_ALONE, warnings=False)[1:-1].decode()
             if '"NaN"' in body:
                 _check_numbers(record)
             _check_roles(db, record, asked)
             db.execute("INSERT INTO records (step, position, kind, body) VALUES (?, ?, ?, ?)", (step, position, kind.__name__, body))
-        except (LedgerError, sqlite3.IntegrityError) as error:
-            why = f"that is recorded already ({error})" if "UNIQUE" in str(error) else error
-            raise LedgerError(f"step {name!r} holds a {kind.__name__} {why}: record {position} of the step") from error
+        except (LedgerError, sqlite3.IntegrityError, ValueError) as error:
+            raise LedgerError(f"step {name!r} holds a {kind.__name__} {_why(error)}: record {position} of the step") from error
     try:
         return read(db, kind, step)
     except ValidationError as error:
@@ -64,14 +63,14 @@ def write(db: Db, step: int, name: str, kind: type[R], found: Sequence[R]) -> li
 def read(db: Db, kind: type[R], step: int | None = None, round: int | None = None) -> list[R]:
     """Records in the order they were written, of one step or round or of all. Raises ValidationError for what is not such a record."""
     bodies = db.execute(_READ, {"kind": kind.__name__, "step": step, "round": round})
-    found: list[R] = _adapter(kind).validate_json(f"[{','.join(body for (body,) in bodies)}]")
+    found: list[R] = _ADAPTERS[kind].validate_json(f"[{','.join(body for (body,) in bodies)}]")
     return found
 
 
 def check_kind(kind: type[Any]) -> None:
     """Raises TypeError for what a step cannot hold."""
-    if KINDS.get(kind.__name__) is not kind:
-        raise TypeError(f"the ledger holds {', '.join(KINDS)}, not {kind.__name__}")
+    if kind not in KINDS:
+        raise TypeError(f"the ledger holds {', '.join(known.__name__ for known in KINDS)}, not {kind.__name__}")
 
 
 def explain(error: ValidationError) -> str:
@@ -83,12 +82,13 @@ def explain(error: ValidationError) -> str:
     return f"{'.'.join(map(str, place))} of record {number}: {first['msg']}"
 
 
-@cache
-def _adapter(kind: type[Any]) -> TypeAdapter[list[Any]]:
-    return TypeAdapter(GenericAlias(list, (kind,)), config=_CONFIG)
-
-
 # ---------------------------------------------------------------- what cannot be true
+
+
+def _why(error: Exception) -> str:
+    if isinstance(error, ValueError):
+        return f"that cannot be written ({error})"
+    return f"that is recorded already ({error})" if "UNIQUE" in str(error) else str(error)
 
 
 def _check_numbers(record: Any) -> None:
@@ -133,4 +133,4 @@ def _answered(record: Any) -> tuple[str, str, Sequence[Answer]]:
 def _questions(db: Db, task_id: str, role: str) -> set[Question]:
     query = "SELECT json_extract(body, '$.' || ? || '_questions') FROM records WHERE kind = 'Task' AND round IS NULL AND task_id = ?"
     row = db.execute(query, (role, task_id)).fetchone()
-    return set(_adapter(Question).validate_json(row[0])) if row else set()
+    return set(_ADAPTERS[Question].validate_json(row[0])) if row else set()

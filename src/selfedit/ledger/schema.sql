@@ -81,7 +81,7 @@ SELECT id, step, position, task_id, json_extract(body, '$.title') AS title, json
 FROM records WHERE kind = 'Task';
 
 CREATE VIEW questions AS                  -- of a task
-SELECT tasks.task_id, roles.role, asked.key AS position,
+SELECT tasks.task_id, roles.role, asked.key AS number,
     json_extract(asked.value, '$.question') AS question,
     json_extract(asked.value, '$.answer') AS gold,           -- empty: nobody knows it
     json_extract(asked.value, '$.aliases') AS aliases,       -- JSON: further gold answers
@@ -99,7 +99,7 @@ SELECT id, step, position, task_id, round, idx,
 FROM records WHERE kind = 'Proposal';
 
 CREATE VIEW turns AS                      -- what was asked for a proposal and what was written; none where nothing was written
-SELECT proposals.id AS proposal_id, proposals.task_id, proposals.round, proposals.idx, turn.key AS position,
+SELECT proposals.id AS proposal_id, turn.key AS number,
     json_extract(turn.value, '$.prompt.text') AS prompt,
     json_extract(turn.value, '$.prompt.continued') AS continued,   -- 1: a plain text to go on with, 0: a user's turn
     json_extract(turn.value, '$.prompt.given') AS given,     -- what the answer will be about; of a choice, what it was drawn from
@@ -129,7 +129,7 @@ FROM records WHERE kind = 'Result';
 
 CREATE VIEW answers AS                    -- of a candidate to reward questions (once for each inner seed), or of a result to questions of its role
 SELECT iif(records.kind = 'Candidate', records.id, NULL) AS candidate_id, iif(records.kind = 'Result', records.id, NULL) AS result_id,
-    records.task_id, answer.key AS position,
+    answer.key AS number,
     json_extract(answer.value, '$.question.question') AS question,
     json_extract(answer.value, '$.question.answer') AS gold,
     json_extract(answer.value, '$.question.kind') AS kind,

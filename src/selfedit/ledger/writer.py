@@ -26,6 +26,9 @@ R = TypeVar("R")
 Status = Literal["running", "finished", "failed", "interrupted"]
 """What became of a run."""
 
+_NOTHING = {"train_tokens": 0, "sample_tokens": 0, "train_cpu_s": 0.0, "sample_cpu_s": 0.0}
+"""What is counted of a step as it begins."""
+
 
 class Ledger:
     """The ledger of one run, held by this process alone. Use it as a context manager: an exception marks the run failed or interrupted.
@@ -37,7 +40,8 @@ class Ledger:
         self.folder = folder
         self._db = db
         self._lock = held
-        self._begin_count()
+        self._counted: dict[str, float] = dict(_NOTHING)
+        self._last = 0.0
 
     # ------------------------------------------------------------ opening
 
@@ -204,7 +208,7 @@ class Ledger:
             return records.write(self._db, position, name, kind, made)
 
     def _begin_count(self) -> None:
-        self._counted = {"train_tokens": 0, "sample_tokens": 0, "train_cpu_s": 0.0, "sample_cpu_s": 0.0}
+        self._counted = dict(_NOTHING)
         self._last = time.process_time()
 
 

@@ -15,9 +15,9 @@ from selfedit.loop.inner import Base
 from selfedit.loop.measuring import score
 from selfedit.loop.outer import Round
 from selfedit.loop.prefilter import Prefilter
-from selfedit.loop.steps import artifact
 from selfedit.policy import Policy, derive
 from selfedit.rewards import material
+from selfedit.store.artifacts import check, seal
 from selfedit.strategies import demonstrate, parts
 from selfedit.types import Artifact, Candidate, Demonstration, Proposal, Selected, Task, Update
 
@@ -70,8 +70,8 @@ class Rounds(Prefilter):
         if done.losses and over:
             policy.reset()
         sealed = [name] if done.losses else []
-        for found in self.step(f"round-{round_}/policy", Artifact, "Sealing the policy", lambda progress: [artifact(folder, n) for n in sealed]):
-            policy.merge(folder / found.path)
+        for found in self.step(f"round-{round_}/policy", Artifact, "Sealing the policy", lambda progress: [seal(folder, n) for n in sealed]):
+            policy.merge(check(folder, found))
         return done
 
     def warm_up(self, shown: Sequence[Demonstration]) -> None:
@@ -82,10 +82,10 @@ class Rounds(Prefilter):
         def work(progress: Progress) -> list[Artifact]:
             turns = [turn for s in strategies for one in shown for turn in demonstrate(one, s, policy.chat)]
             self.export_trained(outer.cold_start_job(policy, turns), name, progress)
-            return [artifact(self.ledger.folder, name)]
+            return [seal(self.ledger.folder, name)]
 
-        self.step("cold-start", Artifact, "Showing the policy good self-edits", work)
-        policy.merge(self.ledger.folder / name)
+        [sealed] = self.step("cold-start", Artifact, "Showing the policy good self-edits", work)
+        policy.merge(check(self.ledger.folder, sealed))
         policy.begin()
 
 

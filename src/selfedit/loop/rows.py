@@ -12,7 +12,7 @@ from selfedit.engine.base import Progress
 from selfedit.errors import EngineError
 from selfedit.loop.cells import STRIDE, Cells, Edits, Trial, matched, tokens_of
 from selfedit.loop.outer import chosen
-from selfedit.loop.steps import artifact
+from selfedit.store.artifacts import check, seal
 from selfedit.text import ask
 from selfedit.types import Artifact, Example, Proposal, Question, Result, Task
 
@@ -165,7 +165,8 @@ class Rows(Cells):
             return [Result(row, task.id, a, t.tokens) for (row, t, task), a in zip(pairs, answers, strict=True)]
 
         self.step("compare", Result, "Training on the best self-edits of all documents", work)
-        self.step("adapter", Artifact, "Sealing the adapter", lambda progress: [artifact(self.ledger.folder, "adapter")])
+        [sealed] = self.step("adapter", Artifact, "Sealing the adapter", lambda progress: [seal(self.ledger.folder, "adapter")])
+        check(self.ledger.folder, sealed)
 
 
 def _passage(task: Task) -> Example:

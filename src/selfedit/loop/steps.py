@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
-import shutil
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal, TypeVar
 
 from selfedit.engine.base import Progress
@@ -15,7 +12,8 @@ from selfedit.errors import EngineError
 from selfedit.ledger import Ledger
 from selfedit.loop.measuring import before
 from selfedit.policy import Policy
-from selfedit.types import Adapter, Answer, Artifact, Result, Task, Trained, TrainJob
+from selfedit.store.artifacts import write_adapter
+from selfedit.types import Adapter, Answer, Result, Task, Trained, TrainJob
 
 R = TypeVar("R")
 Stage = Callable[[str], AbstractContextManager[Progress]]
@@ -64,23 +62,11 @@ class Steps:
 
     def export(self, trained: Trained, name: str) -> None:
         """Write an adapter whole or not at all."""
-        folder = self.ledger.folder / name
-        draft = folder.with_name(folder.name + ".part")
-        for old in (draft, folder):
-            shutil.rmtree(old, ignore_errors=True)
-        self.policy.engine.export(_adapter(trained), draft)
-        draft.rename(folder)
+        adapter = _adapter(trained)
+        write_adapter(self.ledger.folder / name, lambda draft: self.policy.engine.export(adapter, draft))
 
 
 def _adapter(trained: Trained) -> Adapter:
     if trained.adapter is None:
         raise EngineError(f"there is no adapter: {trained.failure}")
     return trained.adapter
-
-
-def artifact(run: Path, name: str) -> Artifact:
-    """A folder of the run with the digest of its files."""
-    digest = hashlib.sha256()
-    for file in sorted((run / name).iterdir()):
-        digest.update(file.read_bytes())
-    return Artifact(name, name, digest.hexdigest())

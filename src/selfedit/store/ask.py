@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from selfedit.config import parse_recipe
 from selfedit.ledger import Reader
+from selfedit.store.identity import recipe_of, require_model
 from selfedit.text import words
 from selfedit.types import Completion, SampleRequest, Sampling, Task
 
@@ -28,9 +28,11 @@ class Answers:
 
 
 def ask(folder: Path, adapter: Path, question: str, topic: str | None, watcher: Watcher) -> Answers:
-    """Ask as the run asked when it measured: greedy, without the documents. Raises SelfeditError where run, model or adapter cannot be opened."""
+    """Ask as the run asked when it measured: greedy, without the documents. Raises SelfeditError where run, model or adapter cannot be opened.
+
+    LedgerError where the model is no longer the one that was learned with."""
     with Reader(folder) as reader:
-        recipe = parse_recipe(reader.info().recipe, source=f"recipe of run {folder.name}")
+        recipe = recipe_of(reader)
         tasks = reader.tasks()
     title = choose_topic(question, tasks) if topic is None else topic
     from selfedit.store.work import opening
@@ -39,6 +41,7 @@ def ask(folder: Path, adapter: Path, question: str, topic: str | None, watcher: 
         from selfedit.policy.opening import open_policy
 
         policy = open_policy(recipe, say=watcher.say)
+        require_model(folder, recipe)
         learned = policy.engine.load(adapter)
     prompt = policy.question(title, question)
     sampling = Sampling(max(64, recipe.questions.max_tokens), stop=() if policy.in_chat else ("\n",))

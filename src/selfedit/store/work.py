@@ -1,27 +1,24 @@
-"""From a run folder to finished work: read the documents, open the model, go through the loop, write the report, put the adapter in force."""
+"""From a run folder to finished work: open the model, go through the loop, put the adapter in force."""
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol
 
-from selfedit.config import FakeEngine, Recipe, parse_recipe
+from selfedit.config import FakeEngine, Recipe
 from selfedit.engine.base import Progress
-from selfedit.errors import DataError, LedgerError
+from selfedit.errors import DataError
 from selfedit.ledger import Head, Heads, Ledger, Reader
 from selfedit.rewards import NAME, check
-from selfedit.tasks.knowledge.tasks import read, shown
+from selfedit.store.artifacts import adapter_of, rounds_of
+from selfedit.store.identity import digest, recipe_of, same_model, say_versions
 from selfedit.types import Demonstration, Passage, Task, Variant
 
 if TYPE_CHECKING:
     from selfedit.policy import Policy
-
-Split = Literal["train", "heldout"]
-D = TypeVar("D")
 
 
 class Watcher(Protocol):
@@ -92,78 +89,21 @@ def assess(ledger: Ledger, passages: Sequence[Passage], watcher: Watcher) -> Non
         ledger.finish()
 
 
-# ------------------------------------------------------------ documents
-
-
-def documents(ledger: Ledger, docs: Sequence[Path], split: Split, step: str = "tasks") -> list[Passage]:
-    """The passages of a run, read before any model is opened; nothing once the step that needs them is finished.
-
-    Relative paths count from where the run was begun. Raises DataError where they are no longer what the run began with.
-    """
-    return _as_before(ledger, docs, step, lambda paths: read(ledger.recipe, paths, split))
-
-
-def demonstrations(ledger: Ledger) -> list[Demonstration]:
-    """What the cold start of a run shows, as `documents`; nothing where there is none."""
-    settings = ledger.recipe.cold_start
-    found = _as_before(ledger, settings.examples, "cold-start", lambda paths: shown(ledger.recipe, paths)) if settings.enabled else []
-    if found:
-        ledger.note("shown", [digest(one.passage.context) for one in found])
-    return found
-
-
-def without(passages: Sequence[Passage], shown: Sequence[Demonstration]) -> list[Passage]:
-    """The passages that the rounds can use: what was shown with its answers is known. Raises DataError where none is left."""
-    known = {one.passage.context for one in shown}
-    left = [passage for passage in passages if passage.context not in known]
-    if passages and not left:
-        raise DataError("the cold start shows every training document, and the rounds have none left; lower cold_start.passages or give more docs")
-    return left
-
-
-def keep_apart(held_out: Sequence[Passage], learned: Collection[str]) -> None:
-    """Raises DataError where a passage that is there to be measured on is among those that are learned from, which are named by their digests."""
-    if found := [passage for passage in held_out if digest(passage.context) in learned]:
-        raise DataError(
-            f"{len(found)} of {len(held_out)} held-out passages are learned from as well, the first about {found[0].title!r}; "
-            "take them out of eval_docs, or out of docs and cold_start.examples"
-        )
-
-
-def _as_before(ledger: Ledger, docs: Sequence[Path], step: str, read_all: Callable[[list[Path]], list[D]]) -> list[D]:
-    """What documents say, which is what they said when the run was begun; nothing once the step that needs them is finished."""
-    if ledger.is_finished(step):
-        return []
-    with Reader(ledger.folder) as reader:
-        before = Path(reader.info().environment.get("folder", "."))
-        known = reader.notes().get(f"documents for {step}")
-    passages = read_all([path if before == Path.cwd() else before / path for path in docs])
-    found = {"passages": len(passages), "sha256": digest("\n".join(map(repr, passages)))}
-    if known not in (None, found):
-        raise DataError(f"the documents have changed since run {ledger.run_id} was begun; restore them, or start a new run")
-    ledger.note(f"documents for {step}", found)
-    return passages
-
-
-def digest(text: str) -> str:
-    """What a text is known by."""
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
 # ------------------------------------------------------------ the model
 
 
 def open_model(ledger: Ledger, watcher: Watcher) -> Policy:
     """The policy of a run; its tokens are counted in the ledger. Raises LedgerError where the model is another than the run began with."""
-    recipe = ledger.recipe
+    with Reader(ledger.folder) as reader:
+        recipe = recipe_of(reader)
     ledger.note("judge", NAME)
+    say_versions(ledger, watcher.say)
     with watcher.stage(opening(recipe)):
         from selfedit.policy.opening import open_policy
 
         policy = open_policy(recipe, say=watcher.say)
         policy.count = lambda trained, written: ledger.count(train_tokens=trained, sample_tokens=written)
-        if not isinstance(recipe.engine, FakeEngine):
-            _same_model(ledger)
+        same_model(ledger, recipe)
     return policy
 
 
@@ -172,24 +112,15 @@ def opening(recipe: Recipe) -> str:
     return "Opening the fake model" if isinstance(recipe.engine, FakeEngine) else f"Opening {recipe.model}"
 
 
-def _same_model(ledger: Ledger) -> None:
-    from selfedit.models import resolve
-    from selfedit.system.environment import fingerprint
-
-    found = fingerprint(resolve(ledger.recipe.model, offline=True))
-    with Reader(ledger.folder) as reader:
-        known = reader.notes().get("model")
-    if known not in (None, found):
-        raise LedgerError(f"{ledger.recipe.model} is no longer the model that run {ledger.run_id} began with; restore it, or start a new run")
-    ledger.note("model", found)
-
-
 # ------------------------------------------------------------ afterwards
 
 
 def put_in_force(root: Path, folder: Path, force: bool) -> bool:
-    """Make a run's adapter the current head, once; not where a guard was against it, unless forced. Returns whether it is in force now."""
-    heads, head = Heads(root), Head(folder.name, _adapter(root, folder))
+    """Make a run's adapter the current head, once; not where a guard was against it, unless forced. Returns whether it is in force now.
+
+    Raises LedgerError where it is no longer the one that the run recorded.
+    """
+    heads, head = Heads(root), Head(folder.name, _place(root, adapter_of(folder)))
     with Reader(folder) as reader:
         against = [verdict for verdict in reader.verdicts() if verdict.decision != "accept"]
     new = all(change.head != head for change in heads.history())
@@ -198,8 +129,8 @@ def put_in_force(root: Path, folder: Path, force: bool) -> bool:
     return heads.current() == head
 
 
-def _adapter(root: Path, folder: Path) -> str:
-    adapter = folder.resolve() / "adapter"
+def _place(root: Path, adapter: Path) -> str:
+    adapter = adapter.resolve()
     return adapter.relative_to(root.resolve()).as_posix() if adapter.is_relative_to(root.resolve()) else str(adapter)
 
 
@@ -218,37 +149,27 @@ def is_about_reliability(ledger: Ledger, asked: bool) -> bool:
 
 
 def learned_by(ledger: Ledger, policy: Path | None) -> Learned:
-    """What a run of `eval` measures beside the model as it came, if anything; noted at its beginning, and found again.
+    """What a run of `eval` measures beside the model as it came, if anything; noted at its beginning, and found again. Nothing once it is finished.
 
     Raises DataError for a run that came to nothing.
     """
+    if is_finished(ledger):
+        return Learned()
     with Reader(ledger.folder) as reader:
-        noted = reader.notes().get("policy")
+        noted = reader.notes().get("policy folder")
     folder = Path(noted["folder"]) if noted else policy
     if folder is None:
         return Learned()
     with Reader(folder) as reader:
         notes, taught = reader.notes(), [step.name for step in reader.steps() if step.name == "tasks"]
         known = {digest(task.context) for name in taught for task in reader.step(name, Task)} | set(notes.get("shown", ()))
+        adapters = {folder / artifact.path: artifact.sha256 for artifact in reader.artifacts()}
     found = notes.get("found")
     learned = Learned(rounds_of(folder), Variant(**found) if found else None, known)
     if not learned.rounds and not learned.strategy:
         raise DataError(
             f"run {folder.name} has trained no policy and found no strategy; `selfedit runs` shows which command made a run, and whether it finished"
         )
-    ledger.note("policy", {"run": folder.name, "folder": str(folder.resolve()), "updates": len(learned.rounds)})
+    ledger.note("policy folder", {"run": folder.name, "folder": str(folder.resolve())}, kind="places")
+    ledger.note("policy", {"adapters": [adapters[path] for path in learned.rounds], "strategy": found})
     return learned
-
-
-def rounds_of(folder: Path) -> list[Path]:
-    """The adapters that a run of `train` made of its policy: of the cold start, and one a round, or the last one alone if it started over."""
-    from selfedit.loop.outer import starts_over
-
-    with Reader(folder) as reader:
-        recipe = parse_recipe(reader.info().recipe, source=f"recipe of run {folder.name}")
-        found = [folder / artifact.path for artifact in reader.artifacts() if artifact.path.startswith("policy/")]
-    if not found:
-        return []
-    *before, last = found
-    alone = last.name.startswith("round-") and starts_over(recipe, int(last.name.removeprefix("round-")))
-    return [path for path in before if not (alone and path.name.startswith("round-"))] + [last]

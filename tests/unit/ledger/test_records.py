@@ -184,7 +184,7 @@ def test_a_researcher_can_ask_in_sql(tmp_path: Path):
     by_arm = db.execute("SELECT row, avg(correct), count(*) FROM results JOIN answers ON result_id = results.id WHERE role = 'report' GROUP BY row")
     assert sorted(by_arm.fetchall()) == [("after", 1.0, 8), ("base", 0.0, 8)]
     first_loss = db.execute("SELECT json_extract(losses, '$[0]'), json_extract(losses, '$[1]') FROM candidates WHERE reward IS NULL LIMIT 1")
-    assert first_loss.fetchone() == (1 / 3, "nan")
+    assert first_loss.fetchone() == (1 / 3, "NaN")
     turns = db.execute("SELECT idx, count(*), sum(finish_reason = 'length') FROM turns JOIN proposals ON proposals.id = proposal_id GROUP BY idx")
     assert turns.fetchall() == [(0, 8, 8), (1, 16, 16), (2, 24, 24)]
     db.close()
