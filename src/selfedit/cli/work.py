@@ -14,7 +14,7 @@ from tyro.conf import Positional, arg
 from selfedit.cli.flags import AnyRecipe, EvalRecipe, LearnRecipe, as_flags, as_recipe
 from selfedit.cli.options import Output
 from selfedit.cli.parse import parse
-from selfedit.config import Recipe, RestEM, check_learning, load_recipe, parse_recipe
+from selfedit.config import Recipe, RestEM, check_learning, load_recipe
 from selfedit.errors import ConfigError, DataError
 from selfedit.ledger import Ledger, Reader
 from selfedit.rewards import check, needs
@@ -213,10 +213,8 @@ def _recipe(command: Any, name: str, args: Sequence[str], policy: Path | None = 
 
 def _of_run(folder: Path) -> Recipe:
     with Reader(folder) as reader:
-        info = reader.info()
-    before = Path(info.environment.get("folder", "."))
-    recipe = parse_recipe(info.recipe, source=f"recipe of run {folder.name}")
-    return recipe.model_copy(update={"eval_docs": tuple(before / path for path in recipe.eval_docs)})
+        recipe, info = identity.recipe_of(reader), reader.info()
+    return recipe.model_copy(update={"eval_docs": tuple(identity.as_then(info, path) for path in recipe.eval_docs)})
 
 
 def _packaged(name: str) -> Recipe:

@@ -28,22 +28,19 @@ _VERSIONS = ("revision", "torch", "transformers", "processor")
 
 
 def recipe_of(reader: Reader) -> Recipe:
-    """The recipe of a run, with the folder of its model where it was when the run began. Raises ConfigError for keys that are no longer known."""
+    """The recipe of a run, with a model folder that can be opened from here. Raises ConfigError for keys that are no longer known."""
     info = reader.info()
-    return placed(parse_recipe(info.recipe, source=f"recipe of run {info.run_id}"), info)
-
-
-def placed(recipe: Recipe, info: RunInfo) -> Recipe:
-    """The recipe with a model folder that can be opened from here."""
-    if isinstance(recipe.engine, FakeEngine):
+    recipe = parse_recipe(info.recipe, source=f"recipe of run {info.run_id}")
+    here = Path(recipe.model).expanduser()
+    there = as_then(info, here)
+    if isinstance(recipe.engine, FakeEngine) or there == here or not there.is_dir():
         return recipe
     from selfedit.models.catalogue import find
 
-    folder = _as_then(info, Path(recipe.model).expanduser())
-    return recipe if find(recipe.model) or not folder.is_dir() else recipe.model_copy(update={"model": str(folder)})
+    return recipe if find(recipe.model) else recipe.model_copy(update={"model": str(there)})
 
 
-def _as_then(info: RunInfo, path: Path) -> Path:
+def as_then(info: RunInfo, path: Path) -> Path:
     """A relative path counts from the folder in which the run was begun; from here, where nothing is there any more."""
     begun_in = Path(info.environment.get("folder", "."))
     return path if begun_in == Path.cwd() or not (begun_in / path).exists() else begun_in / path
@@ -95,7 +92,7 @@ def _as_before(ledger: Ledger, docs: Sequence[Path], step: str, kind: type[D], r
         return []
     with Reader(ledger.folder) as reader:
         info, known = reader.info(), reader.notes().get(f"documents for {step}")
-    found = read_all([_as_then(info, path) for path in docs])
+    found = read_all([as_then(info, path) for path in docs])
     # Without defaults: a field that a later version adds is no change of the documents.
     said = TypeAdapter(list[kind]).dump_json(found, exclude_defaults=True)  # type: ignore[valid-type]
     noted = {"passages": len(found), "sha256": hashlib.sha256(said).hexdigest()}
