@@ -2,7 +2,7 @@
 
 1. learn → ask → export → rollback → report. PEFT opens what export wrote.
 2. Twice the same command gives the same content hash; a run that is stopped and resumed, too.
-3. A model that was changed in between is not taken for the same.
+3. A model that was changed in between is not taken for the same: not by a run that goes on, nor by a question to what was learned.
 4. train with a cold start and every row; eval of its policy, in parts, finds the same.
 """
 
@@ -92,6 +92,20 @@ def test_another_model_under_the_same_name(
         assert main(["learn", CORPUS, "--model", "mine", *FLAGS]) == 130
     tiny("llama", mine, seed=1)
     assert main(["learn", "--resume", "latest", "--quiet"]) == 6
+    assert "mine is no longer the model that run" in capsys.readouterr().err
+
+
+def test_asked_with_another_model(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    mine = tiny("llama", tmp_path / "mine")
+    typed(capsys, "learn", CORPUS, "--model", "./mine", *FLAGS, "--limit", "1", "--keep")
+    before = json.loads(typed(capsys, "ask", "Where was Odwin Marrack born?", "--json", "--quiet"))
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    tiny("llama", Path("mine"), seed=1)
+    assert json.loads(typed(capsys, "ask", "Where was Odwin Marrack born?", "--json", "--quiet", "--runs", "../runs")) == before
+    tiny("llama", mine, seed=1)
+    assert main(["ask", "Where was Odwin Marrack born?", "--quiet", "--runs", "../runs"]) == 6
     assert "mine is no longer the model that run" in capsys.readouterr().err
 
 
