@@ -16,13 +16,15 @@ from selfedit.config import CHOSEN, Recipe, check_learning, load_recipe, parse_r
 from selfedit.errors import ConfigError, DataError
 from selfedit.ledger import Heads, Ledger, Reader
 from selfedit.report.comparison import Comparison, compare
-from selfedit.store import runs, work
+from selfedit.store import identity, runs
+from selfedit.store.artifacts import adapter_of, in_force, put_in_force
+from selfedit.store.trained import trained_policy
 from selfedit.strategies import find, parts
 from selfedit.types import Candidate, Cost, Task, Verdict
 
 if TYPE_CHECKING:
+    from selfedit.loop import Watch
     from selfedit.store.ask import Answers
-    from selfedit.store.work import Watcher
 
 Docs = str | Path | Sequence[str | Path]
 """Files and folders."""
@@ -35,7 +37,7 @@ def learn(
     keep: bool = False,
     resume: str | None = None,
     folder: Path | str | None = None,
-    watcher: Watcher | None = None,
+    watch: Watch | None = None,
     **settings: Any,
 ) -> Run:
     """Learn documents: the best self-edit of each is kept, one adapter is trained on them, and put in force unless a guard was against it.
@@ -44,23 +46,25 @@ def learn(
     guards say, `resume` goes on with a run, `folder` is where runs live. Raises SelfeditError, whose message says what to do.
     """
     chosen = None if resume else _learning(made(recipe, settings, docs=_paths(docs)))
-    return _learned("learn", chosen, keep, resume, folder, watcher)
+    return _learned("learn", chosen, keep, resume, folder, watch)
 
 
 def demo(
-    recipe: Recipe | None = None, *, resume: str | None = None, folder: Path | str | None = None, watcher: Watcher | None = None, **settings: Any
+    recipe: Recipe | None = None, *, resume: str | None = None, folder: Path | str | None = None, watch: Watch | None = None, **settings: Any
 ) -> Run:
     """As `learn`, on the held-out part of the bundled documents about invented things."""
-    return _learned("demo", None if resume else made(recipe, settings), False, resume, folder, watcher)
+    return _learned("demo", None if resume else made(recipe, settings), False, resume, folder, watch)
 
 
-def _learned(command: str, recipe: Recipe | None, keep: bool, resume: str | None, folder: Path | str | None, watcher: Watcher | None) -> Run:
-    root, watcher = runs.root(Path(folder) if folder else None), watcher or _watcher()
+def _learned(command: str, recipe: Recipe | None, keep: bool, resume: str | None, folder: Path | str | None, watch: Watch | None) -> Run:
+    root, watch = runs.root(Path(folder) if folder else None), watch or _watch()
     with _ledger(root, command, recipe, resume) as ledger:
-        passages = work.documents(ledger, ledger.recipe.docs, "heldout", say=watcher.say)
-        watcher.say(f"run {ledger.run_id}")
-        work.learn(ledger, passages, watcher)
-    work.put_in_force(root, ledger.folder, keep)
+        passages = identity.documents(ledger, ledger.recipe.docs, "heldout", say=watch.say)
+        watch.say(f"run {ledger.run_id}")
+        if _unfinished(ledger):
+            loop().learn_documents(loop().begin(ledger, watch), passages)
+            ledger.finish()
+    put_in_force(root, ledger.folder, keep)
     return Run(ledger.folder)
 
 
@@ -69,24 +73,27 @@ def train(
     *,
     resume: str | None = None,
     folder: Path | str | None = None,
-    watcher: Watcher | None = None,
+    watch: Watch | None = None,
     **settings: Any,
 ) -> Run:
     """Reinforcement learning: the model learns to write better self-edits, and is measured on documents it never learns from.
 
     Arguments are as in `learn`.
     """
-    root, watcher = runs.root(Path(folder) if folder else None), watcher or _watcher()
+    root, watch = runs.root(Path(folder) if folder else None), watch or _watch()
     chosen = None if resume else made(recipe, settings)
     if chosen:
         check_learning(chosen)
     with _ledger(root, "train", chosen, resume) as ledger:
-        shown = work.demonstrations(ledger)
-        passages = work.without(work.documents(ledger, ledger.recipe.docs, "train", say=watcher.say), shown)
-        held_out = work.documents(ledger, ledger.recipe.eval_docs, "heldout", step="held-out", say=watcher.say)
-        work.keep_apart(held_out, {work.digest(passage.context) for passage in (*passages, *(one.passage for one in shown))})
-        watcher.say(f"run {ledger.run_id}")
-        work.train(ledger, passages, held_out, watcher, shown)
+        shown = identity.demonstrations(ledger)
+        passages = identity.without(identity.documents(ledger, ledger.recipe.docs, "train", say=watch.say), shown)
+        held_out = identity.documents(ledger, ledger.recipe.eval_docs, "heldout", step="held-out", say=watch.say)
+        learned = [*passages, *(one.passage for one in shown)]
+        identity.keep_apart(held_out, {name for passage in learned for name in identity.names(passage.context)})
+        watch.say(f"run {ledger.run_id}")
+        if _unfinished(ledger):
+            loop().train_policy(loop().begin(ledger, watch), passages, held_out, shown)
+            ledger.finish()
     return Run(ledger.folder)
 
 
@@ -97,14 +104,14 @@ def evaluate(
     reliability: bool = False,
     resume: str | None = None,
     folder: Path | str | None = None,
-    watcher: Watcher | None = None,
+    watch: Watch | None = None,
     **settings: Any,
 ) -> Run:
     """Compare baselines on held-out documents, and the `policy` of a run of `train` beside them; or (`reliability`) measure rewards themselves.
 
     A policy is measured with the settings of its run, which `settings` may change one by one. Other arguments as `learn`.
     """
-    root, watcher = runs.root(Path(folder) if folder else None), watcher or _watcher()
+    root, watch = runs.root(Path(folder) if folder else None), watch or _watch()
     trained = policy.folder if isinstance(policy, Run) else runs.find(root, policy, ("train",)) if policy else None
     if trained and reliability:
         raise ConfigError("--reliability is measured with the model as it came: leave out --policy")
@@ -113,21 +120,27 @@ def evaluate(
         once = f"--reliability compares rewards of answers that are written once, which {chosen.reward.part} is not"
         raise ConfigError(f"{once}; choose another reward")
     with _ledger(root, "eval", chosen, resume) as ledger:
-        if work.is_about_reliability(ledger, reliability):
-            passages = work.documents(ledger, ledger.recipe.docs, "train", say=watcher.say)
-            watcher.say(f"run {ledger.run_id}")
-            work.assess(ledger, passages, watcher)
+        if reliability:
+            ledger.note("measures", "reliability")
+        if Run(ledger.folder).measures_reliability:
+            passages = identity.documents(ledger, ledger.recipe.docs, "train", say=watch.say)
+            watch.say(f"run {ledger.run_id}")
+            if _unfinished(ledger):
+                loop().study_reliability(loop().begin(ledger, watch), passages)
+                ledger.finish()
         else:
-            held_out = work.documents(ledger, ledger.recipe.eval_docs, "heldout", step="held-out", say=watcher.say)
-            learned = work.learned_by(ledger, trained)
-            work.keep_apart(held_out, learned.of)
-            watcher.say(f"run {ledger.run_id}")
-            work.evaluate(ledger, held_out, learned, watcher)
+            held_out = identity.documents(ledger, ledger.recipe.eval_docs, "heldout", step="held-out", say=watch.say)
+            measured = trained_policy(ledger, trained)
+            identity.keep_apart(held_out, measured.learned)
+            watch.say(f"run {ledger.run_id}")
+            if _unfinished(ledger):
+                loop().evaluate(loop().begin(ledger, watch), held_out, measured.adapters, measured.strategy)
+                ledger.finish()
     return Run(ledger.folder)
 
 
 def ask(
-    question: str, *, topic: str | None = None, run: Run | str | None = None, folder: Path | str | None = None, watcher: Watcher | None = None
+    question: str, *, topic: str | None = None, run: Run | str | None = None, folder: Path | str | None = None, watch: Watch | None = None
 ) -> Answers:
     """The answer with what was learned (`learned`) and, beside it, without (`before`). The documents are not shown to the model.
 
@@ -138,12 +151,8 @@ def ask(
     if not question.strip():
         raise ConfigError("there is no question")
     root = runs.root(Path(folder) if folder else None)
-    if run is None:
-        of, adapter = in_force(root)
-    else:
-        of = run.folder if isinstance(run, Run) else runs.find(root, run, ("learn", "demo"))
-        adapter = adapter_of(of)
-    return put(of, adapter, question, topic, watcher or _watcher())
+    of = in_force(root) if run is None else run.folder if isinstance(run, Run) else runs.find(root, run, ("learn", "demo"))
+    return put(of, adapter_of(of), question, topic, watch or _watch())
 
 
 def load_run(name: str = "latest", *, folder: Path | str | None = None) -> Run:
@@ -350,28 +359,20 @@ def _learning(recipe: Recipe) -> Recipe:
 def recipe_of(folder: Path) -> Recipe:
     """The recipe of a run; its paths count from where the run was begun."""
     with Reader(folder) as reader:
-        info = reader.info()
-    before = Path(info.environment.get("folder", "."))
-    recipe = parse_recipe(info.recipe, source=f"recipe of run {folder.name}")
-    return recipe.model_copy(update={"eval_docs": tuple(before / path for path in recipe.eval_docs)})
+        recipe, info = identity.recipe_of(reader), reader.info()
+    return recipe.model_copy(update={"eval_docs": tuple(identity.as_then(info, path) for path in recipe.eval_docs)})
 
 
-def in_force(root: Path) -> tuple[Path, Path]:
-    """The run folder and the adapter that `ask` uses. Raises DataError where there is none."""
-    head = Heads(root).current()
-    if head is None:
-        raise DataError(f"nothing is learned yet, or it was rolled back (in {root}): begin with `selfedit learn DOCS`, or name a run with --run")
-    adapter = root / head.adapter
-    return adapter.parent, adapter
+def loop() -> Any:
+    """The loop, imported when a run begins: numpy and the engine come with it."""
+    from selfedit import loop
+
+    return loop
 
 
-def adapter_of(folder: Path) -> Path:
-    """The adapter of a finished run. Raises DataError where there is none."""
-    with Reader(folder) as reader:
-        sealed = any(artifact.path == "adapter" for artifact in reader.artifacts())
-    if not sealed or not (folder / "adapter").is_dir():
-        raise DataError(f"run {folder.name} has no adapter: it is not finished (selfedit learn --resume {folder.name}), or not a run of learn")
-    return folder / "adapter"
+def _unfinished(ledger: Ledger) -> bool:
+    with Reader(ledger.folder) as reader:
+        return reader.info().status != "finished"
 
 
 def _ledger(root: Path, command: str, recipe: Recipe | None, resume: str | None) -> AbstractContextManager[Ledger]:
@@ -384,7 +385,7 @@ def _paths(docs: Docs) -> tuple[Path, ...]:
     return tuple(Path(one) for one in ([docs] if isinstance(docs, str | Path) else docs))
 
 
-def _watcher() -> Watcher:
+def _watch() -> Watch:
     from selfedit.system.console import Show
 
     return Show()

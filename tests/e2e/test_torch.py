@@ -2,7 +2,7 @@
 
 1. learn → ask → export → rollback → report. PEFT opens what export wrote.
 2. Twice the same command gives the same content hash; a run that is stopped and resumed, too.
-3. A model that was changed in between is not taken for the same.
+3. A model that was changed in between is not taken for the same: not by a run that goes on, nor by a question to what was learned.
 4. train with a cold start and every row; eval of its policy, in parts, finds the same.
 """
 
@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 from tests.e2e.house import CORPUS
 
+from selfedit import parts
 from selfedit.cli import main
-from selfedit.config import BASELINES
 from selfedit.models import tiny
 
 FLAGS = (
@@ -77,7 +77,7 @@ def opened_by_peft(model: Path, adapter: Path) -> None:
 def test_same_command_same_content(learn: tuple[str, ...], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     first = json.loads(typed(capsys, *learn))
     with monkeypatch.context() as patch:
-        patch.setattr("selfedit.loop.Loop.compare", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr("selfedit.loop.learn.compare", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         assert main([*learn, "--runs", "other"]) == 130
     resumed = json.loads(typed(capsys, "learn", "--resume", "latest", "--runs", "other", "--json", "--quiet"))
     assert first["run"] != resumed["run"] and first["content_hash"] == resumed["content_hash"]
@@ -88,10 +88,24 @@ def test_another_model_under_the_same_name(
 ) -> None:
     mine = tiny("llama", tmp_path / "mine")
     with monkeypatch.context() as patch:
-        patch.setattr("selfedit.loop.Loop.learn", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr("selfedit.loop.learn_documents", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         assert main(["learn", CORPUS, "--model", "mine", *FLAGS]) == 130
     tiny("llama", mine, seed=1)
     assert main(["learn", "--resume", "latest", "--quiet"]) == 6
+    assert "mine is no longer the model that run" in capsys.readouterr().err
+
+
+def test_asked_with_another_model(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    mine = tiny("llama", tmp_path / "mine")
+    typed(capsys, "learn", CORPUS, "--model", "./mine", *FLAGS, "--limit", "1", "--keep")
+    before = json.loads(typed(capsys, "ask", "Where was Odwin Marrack born?", "--json", "--quiet"))
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    tiny("llama", Path("mine"), seed=1)
+    assert json.loads(typed(capsys, "ask", "Where was Odwin Marrack born?", "--json", "--quiet", "--runs", "../runs")) == before
+    tiny("llama", mine, seed=1)
+    assert main(["ask", "Where was Odwin Marrack born?", "--quiet", "--runs", "../runs"]) == 6
     assert "mine is no longer the model that run" in capsys.readouterr().err
 
 
@@ -99,9 +113,11 @@ def test_a_policy_beside_every_baseline(
     tmp_path: Path, tiny_model: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    parts.load()
+    baselines = [entry.name for entry in parts.KINDS["baseline"] if entry.build(entry.settings()).asked]
     settings = (
         "--eval.baselines",
-        *BASELINES,
+        *baselines,
         "--cold-start.enabled",
         "--cold-start.passages",
         "2",
@@ -112,10 +128,10 @@ def test_a_policy_beside_every_baseline(
     )
     train = json.loads(typed(capsys, "train", "--model", str(tiny_model), *FLAGS, *settings, "--json"))
     found = json.loads(Path(train["folder"], "results.json").read_text(encoding="utf-8"))
-    assert {row["name"] for row in found["rows"]} == {*BASELINES, "cold_start", "after_rl"}
+    assert {row["name"] for row in found["rows"]} == {*baselines, "cold_start", "after_rl"}
     assert all(row["n"] == found["rows"][0]["n"] and (row["tokens"] > 0) == (row["name"] != "base") for row in found["rows"])
     with monkeypatch.context() as patch:
-        patch.setattr("selfedit.loop.rows.Rows.oracle", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr("selfedit.baselines.oracle.Oracle.measure", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         assert main(["eval", "--policy", train["run"], "--quiet"]) == 130
     measured = json.loads(typed(capsys, "eval", "--resume", "latest", "--quiet", "--json"))
     assert json.loads(Path(measured["folder"], "results.json").read_text(encoding="utf-8")) == found

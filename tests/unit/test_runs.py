@@ -3,6 +3,8 @@
 1. `latest` is the newest of the commands asked for; a unique beginning, an id and a path are found; what is ambiguous or wrong names what there is.
 2. A full disk, in any library's words, is recognised.
 3. An error that came of Ctrl-C is Ctrl-C.
+4. What fails before a run has begun is said as it is, and leaves no folder; what fails later is said in a line, with its traceback in the run folder.
+5. Runs live where SELFEDIT_RUNS says, also relative to where one is; their adapters are found from anywhere.
 """
 
 from __future__ import annotations
@@ -15,10 +17,12 @@ from pathlib import Path
 
 import pytest
 
+from selfedit.cli import main
 from selfedit.config import Recipe
-from selfedit.errors import Interrupted, LedgerError, ModelError
-from selfedit.ledger import Ledger, Reader
+from selfedit.errors import ConfigError, Interrupted, LedgerError, ModelError
+from selfedit.ledger import Heads, Ledger, Reader
 from selfedit.store import runs
+from selfedit.system import environment
 from selfedit.system import interrupts as stop
 
 
@@ -80,3 +84,47 @@ def test_a_demo_is_resumed_by_learn(tmp_path: Path) -> None:
         raise KeyboardInterrupt
     with runs.taken_up(tmp_path, "latest", "learn") as ledger:
         assert ledger.recipe == Recipe()
+
+
+@pytest.mark.parametrize("reason", [ValueError("the real reason"), ConfigError("the real reason"), OSError("the real reason")])
+def test_what_fails_before_a_run_has_begun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reason: Exception) -> None:
+    def fails() -> dict[str, str]:
+        raise reason
+
+    monkeypatch.setattr(environment, "record", fails)
+    with pytest.raises(type(reason), match=r"^the real reason$"), runs.begun(tmp_path / "runs", "learn", Recipe()):
+        pass
+    assert not (tmp_path / "runs").exists()
+
+
+def test_what_fails_later(tmp_path: Path) -> None:
+    with (
+        pytest.raises(runs.Unexpected, match=r"unexpected ZeroDivisionError: 1 / 0 .*error\.log.*selfedit eval --resume"),
+        runs.begun(tmp_path, "eval", Recipe()),
+    ):
+        raise ZeroDivisionError("1 / 0\nand more")
+    [folder] = tmp_path.iterdir()
+    assert "ZeroDivisionError: 1 / 0" in (folder / runs.LOG).read_text(encoding="utf-8")
+
+
+def test_relative_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    home, elsewhere = tmp_path / "home", tmp_path / "elsewhere"
+    for folder in (home, elsewhere):
+        folder.mkdir()
+    (home / "mill.txt").write_text("The mill at Orlow was built by Ada Brenk in 1802. It burned down in 1833. Since then the river runs free.")
+    monkeypatch.setenv("SELFEDIT_RUNS", "deep/runs")
+    monkeypatch.chdir(home)
+    assert main(["learn", "mill.txt", "--engine", "fake", "--propose.candidates", "1", "--quiet"]) == 0
+    [folder] = (home / "deep" / "runs").glob("2*")
+    head = Heads(Path("deep/runs")).current()
+    assert head is not None and head.adapter == f"{folder.name}/adapter"
+    assert main(["ask", "Who built the mill?", "--quiet"]) == 0
+    monkeypatch.chdir(elsewhere)
+    monkeypatch.setenv("SELFEDIT_RUNS", "../home/deep/runs")
+    for name in ("latest", folder.name[:8], str(folder), f"../home/deep/runs/{folder.name}"):
+        assert runs.find(runs.root(), name).resolve() == folder
+        assert main(["ask", "Who built the mill?", "--quiet", "--run", name]) == 0
+        assert main(["learn", "--resume", name, "--quiet"]) == 0
+    assert main(["ask", "Who built the mill?", "--quiet"]) == 0
+    assert main(["ask", "Who built the mill?", "--quiet", "--runs", str(home / "deep" / "runs")]) == 0
+    assert len(Heads(home / "deep" / "runs").history()) == 1 and not list(elsewhere.iterdir())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +15,7 @@ from selfedit.cli.options import Where
 from selfedit.errors import ConfigError, ModelError
 from selfedit.ledger import Heads
 from selfedit.store import runs
+from selfedit.store.artifacts import adapter_of, copy_adapter
 from selfedit.system.console import Show
 
 Run = Annotated[str | None, arg(metavar="RUN", help_behavior_hint="")]
@@ -48,7 +48,7 @@ class Ask:
     def run(self, args: Sequence[str]) -> int:
         """Two answers."""
         show = Show(quiet=self.quiet, json=self.json)
-        answers = api.ask(self.question, topic=self.topic, run=self.run_, folder=self.where.root, watcher=show)
+        answers = api.ask(self.question, topic=self.topic, run=self.run_, folder=self.where.root, watch=show)
         show.fact("topic", answers.topic or "none fits; asked without one")
         show.fact("learned", answers.learned)
         show.fact("before", answers.before)
@@ -76,17 +76,13 @@ class Export:
         if len(self.names) not in (1, 2):
             raise ConfigError("export takes a run and a folder, or a folder alone: selfedit export [RUN] OUT")
         folder = runs.find(self.where.root, self.names[0] if len(self.names) == 2 else "latest", ("learn", "demo"))
-        adapter, out = api.adapter_of(folder), Path(self.names[-1]).expanduser()
+        adapter, out = adapter_of(folder), Path(self.names[-1]).expanduser()
         config = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8"))
         if config.get("peft_type") != "LORA":
             raise ModelError(f"the adapter of run {folder.name} was made by the fake engine and has no weights: learn with a real model")
         if out.exists():
             raise ConfigError(f"{out} exists already; export writes to a new folder")
-        draft = out.with_name(f"{out.name}.part")
-        shutil.rmtree(draft, ignore_errors=True)
-        out.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copytree(adapter, draft)
-        draft.rename(out)
+        copy_adapter(adapter, out)
         show = Show()
         show.fact("adapter", str(out))
         show.fact("model", str(config["base_model_name_or_path"]))

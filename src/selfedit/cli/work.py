@@ -65,9 +65,9 @@ class Learn(MakesRuns):
         output = self.output
         if output.resume:
             _nothing_else(self, "learn", self.docs, self.recipe)
-            return _learned(output, api.learn(resume=output.resume, keep=self.keep, folder=output.root, watcher=output.show))
+            return _learned(output, api.learn(resume=output.resume, keep=self.keep, folder=output.root, watch=output.show))
         recipe = _recipe(self, "learn", args)
-        return _learned(output, api.learn(self.docs, recipe=recipe, keep=self.keep, folder=output.root, watcher=output.show))
+        return _learned(output, api.learn(self.docs, recipe=recipe, keep=self.keep, folder=output.root, watch=output.show))
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ class Demo(MakesRuns):
         recipe = None if output.resume else _recipe(self, "demo", args)
         if output.resume:
             _nothing_else(self, "demo")
-        return _learned(output, api.demo(recipe, resume=output.resume, folder=output.root, watcher=output.show))
+        return _learned(output, api.demo(recipe, resume=output.resume, folder=output.root, watch=output.show))
 
 
 @dataclass(frozen=True)
@@ -126,7 +126,7 @@ class Train(MakesRuns):
         if output.resume:
             _nothing_else(self, "train", self.recipe)
         recipe = None if output.resume else _recipe(self, "train", args)
-        run = api.train(recipe, resume=output.resume, folder=output.root, watcher=output.show)
+        run = api.train(recipe, resume=output.resume, folder=output.root, watch=output.show)
         return _end(output, run, {"measure": f"selfedit eval --policy {run.id}"})
 
 
@@ -164,7 +164,7 @@ class Eval(MakesRuns):
         elif self.policy:
             raise ConfigError("--reliability is measured with the model as it came: leave out --policy")
         recipe = None if output.resume else _recipe(self, "eval", args, policy.folder if policy else None)
-        run = api.evaluate(recipe, policy=policy, reliability=self.reliability, resume=output.resume, folder=output.root, watcher=output.show)
+        run = api.evaluate(recipe, policy=policy, reliability=self.reliability, resume=output.resume, folder=output.root, watch=output.show)
         if run.measures_reliability:
             from selfedit.cli.reliability import end_of_study
 

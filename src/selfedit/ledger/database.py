@@ -10,19 +10,27 @@ import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
 
 from selfedit.errors import LedgerError
+from selfedit.ledger import older, records
 
 FILE = "ledger.db"
 APPLICATION_ID = 0x5EA1ED17
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
-_NOT_CONTENT = {
-    "run": {"run_id", "command", "environment", "version", "status", "created_at", "finished_at"},
-    "steps": {"finished_at", "wall_s", "cpu_s", "train_cpu_s", "sample_cpu_s"},
-    "artifacts": {"path"},
+_CONTENT = {
+    "notes": "SELECT key, value FROM notes WHERE kind = 'content' ORDER BY key",
+    "steps": "SELECT position, name, kind, records, train_tokens, sample_tokens FROM steps ORDER BY position",
+    "records": "SELECT step, position, kind, body FROM records ORDER BY step, position",
+    "replies": "SELECT key, judge, served, prompt, reply FROM replies ORDER BY key",
 }
-"""Columns of when, where and how fast: they differ between two runs that did and found the same."""
+"""What was done and found, beside the recipe. Left out is when, where, how fast and by which version: in that, two runs that are the same differ."""
+
+_PLACES = (("model",), ("docs",), ("eval_docs",), ("cold_start", "examples"))
+"""Keys of a recipe that say where something is; what is there is noted by its digest when the run begins."""
 
 
 @contextmanager
@@ -30,6 +38,8 @@ def explained(folder: Path) -> Iterator[None]:
     """Turn errors of SQLite and of the disk into a LedgerError of one line."""
     try:
         yield
+    except ValidationError as error:
+        raise LedgerError(f"a record of run {folder.name} cannot be read: {records.explain(error)}") from error
     except sqlite3.Error as error:
         raise LedgerError(_explain(error, folder)) from error
     except OSError as error:
@@ -63,7 +73,7 @@ def create(folder: Path, run: Mapping[str, str]) -> None:
     draft.unlink(missing_ok=True)
     with closing(sqlite3.connect(draft, isolation_level=None)) as db:
         db.executescript("PRAGMA journal_mode = MEMORY; PRAGMA synchronous = FULL; BEGIN;" + _schema())
-        db.execute(f"INSERT INTO run (id, {', '.join(run)}) VALUES (1, {', '.join(f':{column}' for column in run)})", run)
+        insert(db, "run", id=1, **run)
         db.execute("COMMIT")
     draft.replace(folder / FILE)
     sync_folder(folder)
@@ -75,11 +85,17 @@ def _schema() -> str:
 
 
 def open_writable(folder: Path) -> sqlite3.Connection:
-    """The ledger of a run for writing, checked from end to end. Raises sqlite3.Error or LedgerError."""
+    """The ledger of a run for writing, checked from end to end; a finished one of an older version for reading alone.
+
+    Raises sqlite3.Error, or LedgerError for one of an older version that is not finished.
+    """
     _require(folder)
     db = sqlite3.connect((folder / FILE).absolute().as_uri() + "?mode=rw", uri=True, isolation_level=None)
     try:
-        _check(folder, db)
+        if _schema_of(folder, db) != SCHEMA_VERSION:
+            _require_finished(folder, db)
+            db.close()
+            return open_readonly(folder)
         if (found := db.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
             raise LedgerError(f"{folder / FILE} is damaged ({found}): restore it from a copy, or start a new run")
         db.execute("PRAGMA journal_mode = WAL")
@@ -97,14 +113,16 @@ def open_readonly(folder: Path) -> sqlite3.Connection:
     address = (folder / FILE).absolute().as_uri()
     db = sqlite3.connect(f"{address}?mode=ro", uri=True, isolation_level=None)
     try:
-        _check(folder, db)
+        schema = _schema_of(folder, db)
     except sqlite3.OperationalError:
         db.close()
         if (folder / f"{FILE}-wal").exists():
             raise
         # A finished run on a disk that cannot be written: SQLite has nowhere to put its shared memory, and needs none.
         db = sqlite3.connect(f"{address}?mode=ro&immutable=1", uri=True, isolation_level=None)
-        _check(folder, db)
+        schema = _schema_of(folder, db)
+    if schema in older.SCHEMAS:
+        older.present(db)
     return db
 
 
@@ -113,14 +131,25 @@ def _require(folder: Path) -> None:
         raise LedgerError(f"no run at {folder}: there is no {FILE} in it; `selfedit runs` lists the runs there are")
 
 
-def _check(folder: Path, db: sqlite3.Connection) -> None:
+def _require_finished(folder: Path, db: sqlite3.Connection) -> None:
+    status, version = db.execute("SELECT status, version FROM run").fetchone()
+    if status != "finished":
+        raise LedgerError(
+            f"run {folder.name} was begun by selfedit {version} and is not finished: resume it with that version "
+            f"(pip install selfedit=={version}), or start a new run"
+        )
+
+
+def _schema_of(folder: Path, db: sqlite3.Connection) -> int:
+    """The schema's version. Raises LedgerError for a file that is no ledger, or that this version cannot read."""
     application_id = db.execute("PRAGMA application_id").fetchone()[0]
-    version = db.execute("PRAGMA user_version").fetchone()[0]
+    version: int = db.execute("PRAGMA user_version").fetchone()[0]
     if application_id != APPLICATION_ID:
         raise LedgerError(f"{folder / FILE} is damaged or not a ledger: restore it from a copy, or start a new run")
-    if version != SCHEMA_VERSION:
+    if version not in (SCHEMA_VERSION, *older.SCHEMAS):
         wanted = "a newer selfedit: upgrade it (pip install -U selfedit)" if version > SCHEMA_VERSION else "an older selfedit: use that one"
         raise LedgerError(f"{folder / FILE} has schema {version}, this selfedit reads {SCHEMA_VERSION}; it was written by {wanted}")
+    return version
 
 
 @contextmanager
@@ -137,20 +166,34 @@ def transaction(db: sqlite3.Connection) -> Iterator[None]:
         raise
 
 
+def insert(db: sqlite3.Connection, table: str, **values: Any) -> None:
+    """One row."""
+    db.execute(f"INSERT INTO {table} ({', '.join(values)}) VALUES ({', '.join(f':{column}' for column in values)})", values)
+
+
 def content_hash(db: sqlite3.Connection) -> str:
     """SHA-256, hex, over what was done and found, in the order it was recorded; clocks, places and versions left out.
 
-    Two runs of one recipe (its seed is part of it) on one machine have the same hash, however often they were killed and resumed.
+    Two runs of one recipe (its seed is part of it) on one machine have the same hash, wherever they are and however often they were killed and
+    resumed.
     """
-    digest = hashlib.sha256()
-    tables = [name for (name,) in db.execute("SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name")]
-    for table in tables:
-        columns = [row[1] for row in db.execute(f"PRAGMA table_info({table})") if row[1] not in _NOT_CONTENT.get(table, ())]
-        digest.update(f"{json.dumps([table, *columns])}\n".encode())
-        order = columns[0]  # the primary key, in every table
-        for row in db.execute(f"SELECT {', '.join(columns)} FROM {table} ORDER BY {order}"):
-            digest.update(f"{json.dumps(tuple(row))}\n".encode())
+    digest = hashlib.sha256(f"{json.dumps(_settings(db), sort_keys=True)}\n".encode())
+    for table, query in _CONTENT.items():
+        digest.update(f"{table}\n".encode())
+        for row in db.execute(query):
+            digest.update(f"{json.dumps(row)}\n".encode())
     return digest.hexdigest()
+
+
+def _settings(db: sqlite3.Connection) -> dict[str, Any]:
+    """The recipe without its places."""
+    recipe: dict[str, Any] = json.loads(db.execute("SELECT recipe FROM run").fetchone()[0])
+    for *path, last in _PLACES:
+        table = recipe
+        for key in path:
+            table = table.get(key, {})
+        table.pop(last, None)
+    return recipe
 
 
 def write_atomically(path: Path, text: str) -> None:

@@ -13,6 +13,7 @@ from typing import Any, Literal, Self, TypeVar
 
 from selfedit.errors import LedgerError
 from selfedit.ledger import database, lock, records
+from selfedit.ledger.older import upgraded
 from selfedit.types import Artifact, Candidate, Cost, Proposal, Rating, Result, Selected, Task, Update, Variant, Verdict
 
 R = TypeVar("R")
@@ -97,7 +98,7 @@ class Reader:
         [(run_id, command, recipe, environment, version, status, created_at, finished_at)] = self._select(f"SELECT {columns} FROM run")
         if status == "running" and not lock.is_held(self.folder):
             status = "interrupted"
-        return RunInfo(run_id, command, json.loads(recipe), json.loads(environment), version, status, created_at, finished_at)
+        return RunInfo(run_id, command, upgraded(json.loads(recipe)), json.loads(environment), version, status, created_at, finished_at)
 
     def notes(self) -> dict[str, Any]:
         """The metadata written with `Ledger.note`."""
@@ -119,8 +120,7 @@ class Reader:
         found = self._select("SELECT position FROM steps WHERE name = ? AND kind = ?", name, kind.__name__)
         if not found:
             raise LedgerError(f"run {self.folder.name} has no finished step {name!r} with records of type {kind.__name__}")
-        with database.explained(self.folder):
-            return records.read_step(self._db, kind, found[0][0])
+        return self._read(kind, found[0][0])
 
     def tasks(self) -> list[Task]:
         """The tasks, in the order they were recorded."""
@@ -128,19 +128,19 @@ class Reader:
 
     def proposals(self, round: int | None = None) -> list[Proposal]:
         """The self-edits as written, of one round or of all."""
-        return self._read(Proposal, round=round)
+        return self._read(Proposal, None, round)
 
     def candidates(self, round: int | None = None) -> list[Candidate]:
         """The self-edits as trained and scored, of one round or of all."""
-        return self._read(Candidate, round=round)
+        return self._read(Candidate, None, round)
 
     def ratings(self, round: int | None = None) -> list[Rating]:
-        """What screens said of self-edits, of one round or of all."""
-        return self._read(Rating, round=round)
+        """What prefilters said of self-edits, of one round or of all."""
+        return self._read(Rating, None, round)
 
     def selected(self, round: int | None = None) -> list[Selected]:
         """The selection, of one round or of all."""
-        return self._read(Selected, round=round)
+        return self._read(Selected, None, round)
 
     def variants(self) -> list[Variant]:
         """The strategies of an archive search, in the order they were found."""
@@ -152,16 +152,16 @@ class Reader:
 
     def results(self, row: str | None = None, role: Literal["report", "reward"] = "report") -> list[Result]:
         """Answers to report questions, of one row or of all; or the base's to reward questions, which are no result to be shown."""
-        return self._read(Result, row=row, role=role)
+        return [result for result in self._read(Result) if result.role == role and row in (None, result.row)]
 
     def rows(self) -> list[str]:
         """The rows that have results, in the order they were first recorded."""
-        return [row for (row,) in self._select("SELECT row FROM results WHERE role = 'report' GROUP BY row ORDER BY min(id)")]
+        query = "SELECT json_extract(body, '$.row') FROM records WHERE kind = 'Result' AND json_extract(body, '$.role') = 'report'"
+        return list(dict.fromkeys(row for (row,) in self._select(f"{query} ORDER BY step, position")))
 
     def verdicts(self) -> list[Verdict]:
         """What the guards said about the run as a whole; what they said about a candidate comes with it."""
-        with database.explained(self.folder):
-            return records.read(self._db, Verdict, {"candidate_id": None})
+        return self._read(Verdict)
 
     def artifacts(self) -> list[Artifact]:
         """The files the run left in its folder."""
@@ -173,8 +173,11 @@ class Reader:
             return database.content_hash(self._db)
 
     def accuracy(self, row: str) -> float | None:
-        """Share of an row's answers to report questions that are correct, None without any."""
-        query = "SELECT avg(correct) FROM answers JOIN results ON results.id = result_id WHERE row = ? AND role = 'report'"
+        """Share of a row's answers to report questions that are correct, None without any."""
+        query = """
+            SELECT avg(json_extract(answer.value, '$.correct')) FROM records, json_each(body, '$.answers') AS answer
+            WHERE records.kind = 'Result' AND json_extract(body, '$.row') = ? AND json_extract(body, '$.role') = 'report'
+        """
         share: float | None = self._select(query, row)[0][0]
         return share
 
@@ -182,9 +185,9 @@ class Reader:
         with database.explained(self.folder):
             return self._db.execute(query, values).fetchall()
 
-    def _read(self, kind: type[R], **wanted: int | str | None) -> list[R]:
+    def _read(self, kind: type[R], step: int | None = None, round: int | None = None) -> list[R]:
         with database.explained(self.folder):
-            return records.read(self._db, kind, {column: value for column, value in wanted.items() if value is not None})
+            return records.read(self._db, kind, step, round)
 
 
 def final_row(rows: Sequence[str]) -> str | None:

@@ -1,5 +1,5 @@
--- One run. Anything a report says can be recomputed from these tables; JSON only where a list is nested in a record.
--- NULL is "not measured". idx counts the self-edits of a task in a round, position the records of a step; all from 0.
+-- One run. A step holds records of one type of selfedit.types; a record is a JSON object with that type's fields.
+-- The views below the tables are there to be asked in SQL. NULL is "not measured"; everything is counted from 0.
 
 CREATE TABLE run (
     id          INTEGER PRIMARY KEY CHECK (id = 1),
@@ -15,7 +15,8 @@ CREATE TABLE run (
 
 CREATE TABLE notes (
     key   TEXT PRIMARY KEY,
-    value TEXT NOT NULL                   -- JSON
+    value TEXT NOT NULL,                  -- JSON
+    kind  TEXT NOT NULL CHECK (kind IN ('content', 'places'))   -- places: folders and versions, which the content hash leaves out
 ) STRICT;
 
 CREATE TABLE steps (
@@ -32,161 +33,17 @@ CREATE TABLE steps (
     sample_cpu_s  REAL NOT NULL           -- of cpu_s, in writing
 ) STRICT;
 
-CREATE TABLE tasks (
+CREATE TABLE records (
     id       INTEGER PRIMARY KEY,
     step     INTEGER NOT NULL REFERENCES steps (position),
-    position INTEGER NOT NULL,
-    task_id  TEXT NOT NULL UNIQUE,
-    title    TEXT NOT NULL,
-    context  TEXT NOT NULL
-) STRICT;
-
-CREATE TABLE questions (
-    id       INTEGER PRIMARY KEY,
-    task_id  TEXT NOT NULL REFERENCES tasks (task_id),
-    role     TEXT NOT NULL CHECK (role IN ('reward', 'report')),
-    position INTEGER NOT NULL,
-    question TEXT NOT NULL,
-    gold     TEXT NOT NULL,
+    position INTEGER NOT NULL,            -- in its step
     kind     TEXT NOT NULL,
-    fact     TEXT
-) STRICT;
-
-CREATE TABLE proposals (
-    id       INTEGER PRIMARY KEY,
-    step     INTEGER NOT NULL REFERENCES steps (position),
-    position INTEGER NOT NULL,
-    task_id  TEXT NOT NULL REFERENCES tasks (task_id),
-    round    INTEGER NOT NULL,
-    idx      INTEGER NOT NULL,
-    seed     INTEGER NOT NULL,
-    strategy TEXT NOT NULL,
-    examples TEXT NOT NULL,               -- JSON: [{prompt, text}]
-    dropped  TEXT NOT NULL,               -- JSON: [{text, reason}]
-    UNIQUE (task_id, round, idx)
-) STRICT;
-
-CREATE TABLE turns (                      -- what was asked for a proposal and what was written; none where nothing was written
-    id            INTEGER PRIMARY KEY,
-    proposal_id   INTEGER NOT NULL REFERENCES proposals (id),
-    position      INTEGER NOT NULL,
-    prompt        TEXT NOT NULL,
-    continued     INTEGER NOT NULL CHECK (continued IN (0, 1)),   -- 1: a plain text to go on with, 0: a user's turn
-    given         TEXT NOT NULL,          -- what the answer will be about; of a choice, what it was drawn from
-    completion    TEXT NOT NULL,
-    finish_reason TEXT NOT NULL CHECK (finish_reason IN ('stop', 'length'))
-) STRICT;
-
-CREATE TABLE candidates (
-    id            INTEGER PRIMARY KEY,
-    step          INTEGER NOT NULL REFERENCES steps (position),
-    position      INTEGER NOT NULL,
-    task_id       TEXT NOT NULL,
-    round         INTEGER NOT NULL,
-    idx           INTEGER NOT NULL,
-    reward        REAL,                   -- NULL: unscored, see reward_reason
-    reward_kind   TEXT NOT NULL,
-    reward_reason TEXT NOT NULL,
-    reward_parts  TEXT NOT NULL,          -- JSON: [[name, figure]], what the reward was made of
-    losses        TEXT NOT NULL,          -- JSON: one a step of the optimizer; "nan", "inf", "-inf" are strings
-    tokens        INTEGER NOT NULL,       -- trained on
-    UNIQUE (task_id, round, idx),
-    FOREIGN KEY (task_id, round, idx) REFERENCES proposals (task_id, round, idx)
-) STRICT;
-
-CREATE TABLE ratings (                    -- of screens, before a self-edit is trained in full
-    id       INTEGER PRIMARY KEY,
-    step     INTEGER NOT NULL REFERENCES steps (position),
-    position INTEGER NOT NULL,
-    task_id  TEXT NOT NULL,
-    round    INTEGER NOT NULL,
-    idx      INTEGER NOT NULL,
-    screen   TEXT NOT NULL,
-    rung     INTEGER NOT NULL,            -- of a screen in several, from 0
-    value    REAL,                        -- NULL: not measured
-    UNIQUE (task_id, round, idx, screen, rung),
-    FOREIGN KEY (task_id, round, idx) REFERENCES proposals (task_id, round, idx)
-) STRICT;
-
-CREATE TABLE kept (
-    id       INTEGER PRIMARY KEY,
-    step     INTEGER NOT NULL REFERENCES steps (position),
-    position INTEGER NOT NULL,
-    task_id  TEXT NOT NULL,
-    round    INTEGER NOT NULL,
-    idx      INTEGER NOT NULL,
-    advantage REAL NOT NULL,              -- how much it is learned from, and with which sign; 1: imitated
-    FOREIGN KEY (task_id, round, idx) REFERENCES proposals (task_id, round, idx)
-) STRICT;
-
-CREATE TABLE variants (                   -- ways of writing self-edits, in an archive
-    id       INTEGER PRIMARY KEY,
-    step     INTEGER NOT NULL REFERENCES steps (position),
-    position INTEGER NOT NULL,
-    number   INTEGER NOT NULL UNIQUE,     -- the round in which it is evaluated
-    parent   INTEGER,                     -- NULL: a known strategy
-    strategy TEXT NOT NULL,
-    prompt   TEXT NOT NULL,
-    format   TEXT NOT NULL CHECK (format IN ('statements', 'questions')),
-    samples  INTEGER NOT NULL,
-    epochs   INTEGER NOT NULL,
-    lr       REAL NOT NULL,
-    written  TEXT NOT NULL,               -- the completion it was read from
-    problem  TEXT NOT NULL                -- why it is not used; empty: it is
-) STRICT;
-
-CREATE TABLE updates (                    -- of the policy
-    id        INTEGER PRIMARY KEY,
-    step      INTEGER NOT NULL REFERENCES steps (position),
-    position  INTEGER NOT NULL,
-    round     INTEGER NOT NULL,
-    algorithm TEXT NOT NULL,
-    groups    INTEGER NOT NULL,           -- tasks with scored self-edits
-    skipped   INTEGER NOT NULL,           -- those of them that taught nothing
-    losses    TEXT NOT NULL               -- JSON: one a step of the optimizer
-) STRICT;
-
-CREATE TABLE metrics (                    -- of an update, means over its steps
-    id        INTEGER PRIMARY KEY,
-    update_id INTEGER NOT NULL REFERENCES updates (id),
-    name      TEXT NOT NULL,
-    value     REAL NOT NULL
-) STRICT;
-
-CREATE TABLE results (
-    id       INTEGER PRIMARY KEY,
-    step     INTEGER NOT NULL REFERENCES steps (position),
-    position INTEGER NOT NULL,
-    row      TEXT NOT NULL,
-    task_id  TEXT NOT NULL REFERENCES tasks (task_id),
-    role     TEXT NOT NULL CHECK (role IN ('reward', 'report')),   -- of the questions; only 'report' is a result to be shown
-    tokens   INTEGER NOT NULL,            -- trained on in all
-    seed     INTEGER NOT NULL             -- of the comparison, from 0: rows are paired by it
-) STRICT;
-
-CREATE TABLE answers (                    -- of a candidate to reward questions (once for each inner seed), or of a result to questions of its role
-    id           INTEGER PRIMARY KEY,
-    candidate_id INTEGER REFERENCES candidates (id),
-    result_id    INTEGER REFERENCES results (id),
-    position     INTEGER NOT NULL,
-    question     TEXT NOT NULL,
-    gold         TEXT NOT NULL,          -- empty: nobody knows it
-    kind         TEXT NOT NULL,
-    fact         TEXT,
-    prediction   TEXT NOT NULL,
-    correct      INTEGER CHECK (correct IN (0, 1)),   -- by the local judge; NULL: nobody knows the right answer
-    gold_logprob REAL,                    -- nats a token; NULL: not measured
-    CHECK ((candidate_id IS NULL) <> (result_id IS NULL))
-) STRICT;
-
-CREATE TABLE verdicts (
-    id           INTEGER PRIMARY KEY,
-    step         INTEGER NOT NULL REFERENCES steps (position),
-    position     INTEGER NOT NULL,
-    candidate_id INTEGER REFERENCES candidates (id),   -- NULL: about the run
-    guard        TEXT NOT NULL,
-    decision     TEXT NOT NULL CHECK (decision IN ('accept', 'reject', 'stop')),
-    reason       TEXT NOT NULL
+    body     TEXT NOT NULL,               -- JSON. Of a candidate's proposal only the key: see the record with the same key and kind 'Proposal'
+    task_id  TEXT AS (
+        iif(kind = 'Task', json_extract(body, '$.id'), coalesce(json_extract(body, '$.task_id'), json_extract(body, '$.proposal.task_id')))
+    ),
+    round    INTEGER AS (coalesce(json_extract(body, '$.round'), json_extract(body, '$.proposal.round'))),
+    idx      INTEGER AS (coalesce(json_extract(body, '$.index'), json_extract(body, '$.proposal.index')))   -- number of the self-edit
 ) STRICT;
 
 CREATE TABLE replies (                    -- of a judge, kept as they come, so that a resumed run asks nothing twice
@@ -197,17 +54,133 @@ CREATE TABLE replies (                    -- of a judge, kept as they come, so t
     reply  TEXT NOT NULL
 ) STRICT;
 
-CREATE TABLE artifacts (
-    id       INTEGER PRIMARY KEY,
-    step     INTEGER NOT NULL REFERENCES steps (position),
-    position INTEGER NOT NULL,
-    name     TEXT NOT NULL,
-    path     TEXT NOT NULL,               -- relative to the run folder
-    sha256   TEXT NOT NULL
-) STRICT;
+CREATE INDEX records_of_step ON records (step);
+CREATE INDEX records_by_key ON records (kind, round, task_id, idx);
 
-CREATE INDEX questions_of_task ON questions (task_id);
-CREATE INDEX turns_of_proposal ON turns (proposal_id);
-CREATE INDEX answers_of_candidate ON answers (candidate_id);
-CREATE INDEX answers_of_result ON answers (result_id);
-CREATE INDEX verdicts_of_candidate ON verdicts (candidate_id);
+-- ---------------------------------------------------------------- what a record may not be
+
+CREATE UNIQUE INDEX task_once ON records (task_id) WHERE kind = 'Task';
+CREATE UNIQUE INDEX edit_once ON records (kind, task_id, round, idx) WHERE kind IN ('Proposal', 'Candidate');
+CREATE UNIQUE INDEX rating_once ON records (task_id, round, idx, json_extract(body, '$.prefilter'), json_extract(body, '$.rung')) WHERE kind = 'Rating';
+CREATE UNIQUE INDEX variant_once ON records (json_extract(body, '$.number')) WHERE kind = 'Variant';
+
+CREATE TRIGGER of_a_known_task BEFORE INSERT ON records
+WHEN NEW.kind IN ('Proposal', 'Result')
+    AND NOT EXISTS (SELECT 1 FROM records WHERE kind = 'Task' AND round IS NULL AND task_id = NEW.task_id)
+BEGIN SELECT raise(ABORT, 'whose task is not recorded'); END;
+
+CREATE TRIGGER of_a_known_proposal BEFORE INSERT ON records
+WHEN NEW.kind IN ('Candidate', 'Rating', 'Selected')
+    AND NOT EXISTS (SELECT 1 FROM records WHERE kind = 'Proposal' AND task_id = NEW.task_id AND round = NEW.round AND idx = NEW.idx)
+BEGIN SELECT raise(ABORT, 'whose proposal is not recorded'); END;
+
+-- ---------------------------------------------------------------- to be asked in SQL
+
+CREATE VIEW tasks AS
+SELECT id, step, position, task_id, json_extract(body, '$.title') AS title, json_extract(body, '$.context') AS context, body
+FROM records WHERE kind = 'Task';
+
+CREATE VIEW questions AS                  -- of a task
+SELECT tasks.task_id, roles.role, asked.key AS number,
+    json_extract(asked.value, '$.question') AS question,
+    json_extract(asked.value, '$.answer') AS gold,           -- empty: nobody knows it
+    json_extract(asked.value, '$.aliases') AS aliases,       -- JSON: further gold answers
+    json_extract(asked.value, '$.kind') AS kind,
+    json_extract(asked.value, '$.fact') AS fact
+FROM tasks, (SELECT 'reward' AS role UNION ALL SELECT 'report') AS roles, json_each(tasks.body, '$.' || roles.role || '_questions') AS asked;
+
+CREATE VIEW proposals AS
+SELECT id, step, position, task_id, round, idx,
+    json_extract(body, '$.seed') AS seed,
+    json_extract(body, '$.edit.strategy') AS strategy,
+    json_extract(body, '$.edit.examples') AS examples,       -- JSON: [{text, prompt}]
+    json_extract(body, '$.edit.dropped') AS dropped,         -- JSON: [{text, reason}]
+    body
+FROM records WHERE kind = 'Proposal';
+
+CREATE VIEW turns AS                      -- what was asked for a proposal and what was written; none where nothing was written
+SELECT proposals.id AS proposal_id, turn.key AS number,
+    json_extract(turn.value, '$.prompt.text') AS prompt,
+    json_extract(turn.value, '$.prompt.continued') AS continued,   -- 1: a plain text to go on with, 0: a user's turn
+    json_extract(turn.value, '$.prompt.given') AS given,     -- what the answer will be about; of a choice, what it was drawn from
+    json_extract(turn.value, '$.completion') AS completion,
+    json_extract(turn.value, '$.finish_reason') AS finish_reason
+FROM proposals, json_each(proposals.body, '$.edit.turns') AS turn;
+
+CREATE VIEW candidates AS
+SELECT id, step, position, task_id, round, idx,
+    json_extract(body, '$.reward.value') AS reward,          -- NULL: unscored, see reward_reason
+    json_extract(body, '$.reward.kind') AS reward_kind,
+    json_extract(body, '$.reward.reason') AS reward_reason,
+    json_extract(body, '$.reward.parts') AS reward_parts,    -- JSON: [[name, figure]]
+    json_extract(body, '$.losses') AS losses,                -- JSON: one a step of the optimizer; "NaN" and "Infinity" are strings
+    json_extract(body, '$.tokens') AS tokens,                -- trained on
+    body
+FROM records WHERE kind = 'Candidate';
+
+CREATE VIEW results AS
+SELECT id, step, position, task_id,
+    json_extract(body, '$.row') AS row,
+    json_extract(body, '$.role') AS role,                    -- of the questions; only 'report' is a result to be shown
+    json_extract(body, '$.tokens') AS tokens,                -- trained on in all
+    json_extract(body, '$.seed') AS seed,                    -- of the comparison: rows are paired by it
+    body
+FROM records WHERE kind = 'Result';
+
+CREATE VIEW answers AS                    -- of a candidate to reward questions (once for each inner seed), or of a result to questions of its role
+SELECT iif(records.kind = 'Candidate', records.id, NULL) AS candidate_id, iif(records.kind = 'Result', records.id, NULL) AS result_id,
+    answer.key AS number,
+    json_extract(answer.value, '$.question.question') AS question,
+    json_extract(answer.value, '$.question.answer') AS gold,
+    json_extract(answer.value, '$.question.kind') AS kind,
+    json_extract(answer.value, '$.question.fact') AS fact,
+    json_extract(answer.value, '$.prediction') AS prediction,
+    json_extract(answer.value, '$.correct') AS correct,      -- by the local judge; NULL: nobody knows the right answer
+    json_extract(answer.value, '$.gold_logprob') AS gold_logprob   -- nats a token; NULL: not measured
+FROM records, json_each(records.body, '$.answers') AS answer WHERE records.kind IN ('Candidate', 'Result');
+
+CREATE VIEW ratings AS                    -- of prefilters, before a self-edit is trained in full
+SELECT id, step, position, task_id, round, idx,
+    json_extract(body, '$.prefilter') AS prefilter,
+    json_extract(body, '$.rung') AS rung,
+    json_extract(body, '$.value') AS value,                  -- NULL: not measured
+    body
+FROM records WHERE kind = 'Rating';
+
+CREATE VIEW selected AS
+SELECT id, step, position, task_id, round, idx, json_extract(body, '$.advantage') AS advantage, body
+FROM records WHERE kind = 'Selected';
+
+CREATE VIEW variants AS                   -- ways of writing self-edits, in an archive
+SELECT id, step, position,
+    json_extract(body, '$.number') AS number,                -- the round in which it is evaluated
+    json_extract(body, '$.parent') AS parent,                -- NULL: a known strategy
+    json_extract(body, '$.strategy') AS strategy,
+    json_extract(body, '$.prompt') AS prompt,
+    json_extract(body, '$.problem') AS problem,              -- why it is not used; empty: it is
+    body
+FROM records WHERE kind = 'Variant';
+
+CREATE VIEW updates AS                    -- of the policy
+SELECT id, step, position, round,
+    json_extract(body, '$.algorithm') AS algorithm,
+    json_extract(body, '$.groups') AS groups,                -- tasks with scored self-edits
+    json_extract(body, '$.skipped') AS skipped,              -- those of them that taught nothing
+    json_extract(body, '$.losses') AS losses,                -- JSON: one a step of the optimizer
+    json_extract(body, '$.metrics') AS metrics,              -- JSON: {name: mean over the steps}
+    body
+FROM records WHERE kind = 'Update';
+
+CREATE VIEW verdicts AS                   -- candidate_id NULL: about the run
+SELECT records.step, iif(records.kind = 'Candidate', records.id, NULL) AS candidate_id,
+    json_extract(verdict.value, '$.guard') AS guard,
+    json_extract(verdict.value, '$.decision') AS decision,
+    json_extract(verdict.value, '$.reason') AS reason
+FROM records, json_each(iif(records.kind = 'Candidate', json_extract(records.body, '$.verdicts'), json_array(json(records.body)))) AS verdict
+WHERE records.kind IN ('Candidate', 'Verdict');
+
+CREATE VIEW artifacts AS
+SELECT id, step, position, json_extract(body, '$.name') AS name,
+    json_extract(body, '$.path') AS path,                    -- relative to the run folder
+    json_extract(body, '$.sha256') AS sha256
+FROM records WHERE kind = 'Artifact';

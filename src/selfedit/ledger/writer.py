@@ -19,11 +19,15 @@ from filelock import BaseFileLock
 from selfedit.config import Recipe, parse_recipe
 from selfedit.errors import Interrupted, LedgerError
 from selfedit.ledger import database, lock, records
+from selfedit.ledger.older import upgraded
 from selfedit.types import JudgeReply
 
 R = TypeVar("R")
 Status = Literal["running", "finished", "failed", "interrupted"]
 """What became of a run."""
+
+_NOTHING = {"train_tokens": 0, "sample_tokens": 0, "train_cpu_s": 0.0, "sample_cpu_s": 0.0}
+"""What is counted of a step as it begins."""
 
 
 class Ledger:
@@ -36,7 +40,7 @@ class Ledger:
         self.folder = folder
         self._db = db
         self._lock = held
-        self._counted: dict[str, float] = {}
+        self._counted: dict[str, float] = dict(_NOTHING)
         self._last = 0.0
 
     # ------------------------------------------------------------ opening
@@ -71,7 +75,8 @@ class Ledger:
             held = lock.acquire(folder)
             try:
                 db = database.open_writable(folder)
-                db.execute("UPDATE run SET status = 'running', finished_at = NULL WHERE status <> 'finished'")
+                if db.execute("SELECT status FROM run").fetchone()[0] != "finished":  # else there is nothing to write, perhaps no way to
+                    db.execute("UPDATE run SET status = 'running', finished_at = NULL")
             except BaseException:
                 held.release()
                 raise
@@ -104,13 +109,14 @@ class Ledger:
         """The recipe the run was begun with. Raises ConfigError where this version of selfedit no longer knows one of its keys."""
         with database.explained(self.folder):
             text = self._db.execute("SELECT recipe FROM run").fetchone()[0]
-        return parse_recipe(json.loads(text), source=f"recipe of run {self.run_id}")
+        return parse_recipe(upgraded(json.loads(text)), source=f"recipe of run {self.run_id}")
 
     def step(self, name: str, kind: type[R], compute: Callable[[], Sequence[R]]) -> list[R]:
         """The records of step `name`: from the ledger if it is finished, otherwise computed, recorded in one transaction and read back.
 
-        `kind` is one of Task, Proposal, Rating, Candidate, Selected, Variant, Update, Result, Verdict, Artifact.
+        `kind` is one of `records.KINDS`. Raises LedgerError, and records nothing, where one of the records cannot be true or cannot be read back.
         """
+        records.check_kind(kind)
         with database.explained(self.folder):
             done = self._db.execute("SELECT position, kind FROM steps WHERE name = ?", (name,)).fetchone()
         if done is not None:
@@ -119,13 +125,14 @@ class Ledger:
                 raise LedgerError(
                     f"step {name!r} of run {self.run_id} holds {recorded_kind}, not {kind.__name__}: resume with the version that began it"
                 )
-            return self._read(kind, position)
-        return self._read(kind, self._compute(name, kind, compute))
+            with database.explained(self.folder):
+                return records.read(self._db, kind, position)
+        return self._compute(name, kind, compute)
 
     def count(self, *, train_tokens: int = 0, sample_tokens: int = 0) -> None:
         """Add to the tokens of the step that is being computed, right after they were trained on or written: called from within its `compute`.
 
-        The CPU's time since the last count went into them.
+        The CPU's time since the last count went into them. What is counted between two steps is not recorded: it belongs to none of them.
         """
         now = time.process_time()
         for kind, tokens in (("train", train_tokens), ("sample", sample_tokens)):
@@ -139,14 +146,27 @@ class Ledger:
         with database.explained(self.folder):
             return self._db.execute("SELECT 1 FROM steps WHERE name = ?", (name,)).fetchone() is not None
 
-    def note(self, key: str, value: Any) -> None:
-        """Metadata as JSON, once for each key: again with the same value is nothing, with another a LedgerError."""
+    def note(self, key: str, value: Any, kind: Literal["content", "places"] = "content") -> None:
+        """Metadata as JSON, once for each key: again with the same value is nothing, with another a LedgerError.
+
+        `places` are folders and run ids, which the content hash leaves out.
+        """
         text = json.dumps(value, sort_keys=True, allow_nan=False)
         with database.explained(self.folder):
-            self._db.execute("INSERT INTO notes (key, value) VALUES (?, ?) ON CONFLICT DO NOTHING", (key, text))
-            recorded = self._db.execute("SELECT value FROM notes WHERE key = ?", (key,)).fetchone()[0]
-        if recorded != text:
-            raise LedgerError(f"note {key!r} of run {self.run_id} is already {recorded}, and now {text}: start a new run")
+            recorded = self._db.execute("SELECT value FROM notes WHERE key = ?", (key,)).fetchone()
+            if recorded is None:
+                database.insert(self._db, "notes", key=key, value=text, kind=kind)
+            elif recorded[0] != text:
+                raise LedgerError(f"note {key!r} of run {self.run_id} is already {recorded[0]}, and now {text}: start a new run")
+
+    def add_note(self, key: str, value: Any) -> None:
+        """Add to a list of notes about places and versions, which the content hash leaves out."""
+        query = """
+            INSERT INTO notes (key, value, kind) VALUES (:key, json_array(json(:value)), 'places')
+            ON CONFLICT (key) DO UPDATE SET value = json_insert(value, '$[#]', json(:value))
+        """
+        with database.explained(self.folder):
+            self._db.execute(query, {"key": key, "value": json.dumps(value, sort_keys=True, allow_nan=False)})
 
     def recall(self, key: str) -> JudgeReply | None:
         """A judge's reply that was remembered under this key."""
@@ -162,7 +182,7 @@ class Ledger:
                 one, other = (f"{judge} ({served or 'model not named'})" for judge, served in (before, (reply.judge, reply.served)))
                 raise LedgerError(f"run {self.run_id} was judged by {one} and now would be by {other}: two judges are never mixed; start a new run")
             with database.transaction(self._db):
-                records.insert(self._db, "replies", **asdict(reply))
+                database.insert(self._db, "replies", **asdict(reply))
 
     def finish(self, status: Literal["finished", "failed", "interrupted"] = "finished") -> None:
         """Say how the run ended. A run that ended otherwise than `finished` can be resumed."""
@@ -176,29 +196,20 @@ class Ledger:
 
     # ------------------------------------------------------------ inside a step
 
-    def _compute(self, name: str, kind: type[R], compute: Callable[[], Sequence[R]]) -> int:
+    def _compute(self, name: str, kind: type[R], compute: Callable[[], Sequence[R]]) -> list[R]:
         self._begin_count()
         wall_s, cpu_s = time.perf_counter(), time.process_time()
         made = compute()
         wall_s, cpu_s = time.perf_counter() - wall_s, time.process_time() - cpu_s
+        cost = {"wall_s": wall_s, "cpu_s": cpu_s, **self._counted}
         with database.explained(self.folder), database.transaction(self._db):
             position: int = self._db.execute("SELECT count(*) FROM steps").fetchone()[0]
-            cost = {"wall_s": wall_s, "cpu_s": cpu_s, **self._counted}
-            records.insert(self._db, "steps", position=position, name=name, kind=kind.__name__, records=len(made), finished_at=_now(), **cost)
-            try:
-                records.write(self._db, position, kind, made)
-            except sqlite3.IntegrityError as error:
-                trouble = f"a {kind.__name__} that is recorded already, or whose task or proposal is not"
-                raise LedgerError(f"step {name!r} holds {trouble} ({error})") from error
-        return position
+            database.insert(self._db, "steps", position=position, name=name, kind=kind.__name__, records=len(made), finished_at=_now(), **cost)
+            return records.write(self._db, position, name, kind, made)
 
     def _begin_count(self) -> None:
-        self._counted = {"train_tokens": 0, "sample_tokens": 0, "train_cpu_s": 0.0, "sample_cpu_s": 0.0}
+        self._counted = dict(_NOTHING)
         self._last = time.process_time()
-
-    def _read(self, kind: type[R], position: int) -> list[R]:
-        with database.explained(self.folder):
-            return records.read_step(self._db, kind, position)
 
 
 def _now() -> str:

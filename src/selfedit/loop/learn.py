@@ -9,9 +9,9 @@ from selfedit.errors import EngineError
 from selfedit.guards import AdapterSeen, judge
 from selfedit.loop.evaluate import gold
 from selfedit.loop.round import all_failed, answer_base, answers_before, one_round
-from selfedit.loop.run import Run, seal
+from selfedit.loop.run import Run
 from selfedit.policy import Asked
-from selfedit.types import Artifact, Passage, Proposal, Result, Task, TrainJob, Verdict
+from selfedit.types import Passage, Proposal, Result, Task, TrainJob, Verdict
 
 
 def learn_documents(run: Run, passages: Sequence[Passage]) -> None:
@@ -46,7 +46,7 @@ def compare(run: Run, tasks: Sequence[Task], best: Sequence[Proposal]) -> None:
         return [Result(name, task.id, a, t.tokens) for (name, t, task), a in zip(asked, answers, strict=True)]
 
     run.step("compare", Result, "Training on the best self-edits of all documents", work)
-    run.step("adapter", Artifact, "Sealing the adapter", lambda _: [seal(run.ledger.folder, "adapter")])
+    run.sealed("adapter", "Sealing the adapter", ["adapter"])
 
 
 def check(run: Run, tasks: Sequence[Task], progress: Progress) -> list[Verdict]:

@@ -16,11 +16,11 @@ from selfedit.engine.base import Progress
 from selfedit.errors import EngineError
 from selfedit.guards import CandidateSeen, judge
 from selfedit.loop.prefilter import prefiltered
-from selfedit.loop.run import Run, by_task, chunks, seal
+from selfedit.loop.run import Run, by_task, chunks
 from selfedit.policy import Asked, Policy
 from selfedit.prefilters import Base
 from selfedit.rewards import Measured, Memory
-from selfedit.types import Adapter, Answer, Artifact, Candidate, Proposal, Result, Reward, Round, Selected, Task, Trained, Update, Verdict
+from selfedit.types import Adapter, Answer, Candidate, Proposal, Result, Reward, Round, Selected, Task, Trained, Update, Verdict
 
 T = TypeVar("T")
 
@@ -54,9 +54,8 @@ def learn(run: Run, rounds: Sequence[Round], before: Update | None) -> Update:
     [update] = run.step(f"round-{last.number}/update", Update, "Training the policy on its self-edits", work)
     if update.losses and starts_over:
         policy.reset()
-    sealed = [name] if update.losses else []
-    for found in run.step(f"round-{last.number}/policy", Artifact, "Sealing the policy", lambda _: [seal(run.ledger.folder, n) for n in sealed]):
-        policy.merge(run.ledger.folder / found.path)
+    for adapter in run.sealed(f"round-{last.number}/policy", "Sealing the policy", [name] if update.losses else []):
+        policy.merge(adapter)
     return update
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
@@ -15,6 +13,7 @@ from selfedit.engine.base import Progress
 from selfedit.errors import EngineError
 from selfedit.ledger import Ledger
 from selfedit.policy import Policy
+from selfedit.store.artifacts import check, seal, write_adapter
 from selfedit.types import Artifact, Proposal, Trained, TrainJob, Variant
 
 R = TypeVar("R")
@@ -62,12 +61,13 @@ class Run:
         """Write an adapter into the run folder, whole or not at all. Raises EngineError where there is none."""
         if trained.adapter is None:
             raise EngineError(f"there is no adapter: {trained.failure}")
-        folder = self.ledger.folder / name
-        draft = folder.with_name(folder.name + ".part")
-        for old in (draft, folder):
-            shutil.rmtree(old, ignore_errors=True)
-        self.policy.engine.export(trained.adapter, draft)
-        draft.rename(folder)
+        adapter = trained.adapter
+        write_adapter(self.ledger.folder / name, lambda draft: self.policy.engine.export(adapter, draft))
+
+    def sealed(self, step: str, title: str, names: Sequence[str]) -> list[Path]:
+        """Adapters of the run folder, whose digests are recorded in a step. Raises LedgerError where one is no longer what was recorded."""
+        folder = self.ledger.folder
+        return [check(folder, found) for found in self.step(step, Artifact, title, lambda _: [seal(folder, name) for name in names])]
 
     def train_policy(self, job: TrainJob, name: str, progress: Progress) -> Trained:
         """Train one adapter of the policy and leave it in the run folder. Raises EngineError where training fails."""
@@ -76,14 +76,6 @@ class Run:
                 raise EngineError(f"the policy could not be trained: {trained.failure}")
             self.export(trained, name)
         return trained
-
-
-def seal(run: Path, name: str) -> Artifact:
-    """A folder of the run with the digest of its files."""
-    digest = hashlib.sha256()
-    for file in sorted((run / name).iterdir()):
-        digest.update(file.read_bytes())
-    return Artifact(name, name, digest.hexdigest())
 
 
 def chunks(items: Sequence[R], size: int) -> Iterator[Sequence[R]]:

@@ -10,9 +10,10 @@ from selfedit.engine.base import Progress
 from selfedit.guards import RoundSeen, judge
 from selfedit.loop.evaluate import baselines_after, baselines_before, directives_of, gold, held_out_tasks, policy_row, validates
 from selfedit.loop.round import learn, one_round
-from selfedit.loop.run import Run, seal
+from selfedit.loop.run import Run
 from selfedit.loop.search import search
 from selfedit.policy import Policy
+from selfedit.store.artifacts import check, seal
 from selfedit.strategies import demonstrate, parts
 from selfedit.tasks.base import named_apart
 from selfedit.types import Artifact, Demonstration, Passage, Result, Round, Task, Update, Verdict
@@ -76,6 +77,6 @@ def warm_up(run: Run, shown: Sequence[Demonstration]) -> None:
         run.train_policy(job, name, progress)
         return [seal(run.ledger.folder, name)]
 
-    run.step("cold-start", Artifact, "Showing the policy good self-edits", work)
-    policy.merge(run.ledger.folder / name)
+    [sealed] = run.step("cold-start", Artifact, "Showing the policy good self-edits", work)
+    policy.merge(check(run.ledger.folder, sealed))
     policy.begin()

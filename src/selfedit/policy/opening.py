@@ -27,3 +27,8 @@ def open_policy(recipe: Recipe, adapter: Path | None = None, say: Callable[[str]
     if adapter is not None:
         engine.merge(engine.load(adapter))
     return Policy(engine, recipe)
+
+
+def title(recipe: Recipe) -> str:
+    """The title of the stage in which a model is opened."""
+    return f"Opening {recipe.model}" if recipe.open("engine").real else "Opening the fake model"

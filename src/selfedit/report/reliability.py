@@ -200,8 +200,8 @@ def _screens(reader: Reader, steps: Sequence[Step], scored: Sequence[Candidate],
     rows = [_one_seed(cubes, answering, S)] if cubes and S > 1 else []
     words = PartWords(reader.notes())
     edits = len(reader.proposals())
-    for name in dict.fromkeys(rating.screen for rating in ratings):
-        standing = standings([rating for rating in ratings if rating.screen == name])
+    for name in dict.fromkeys(rating.prefilter for rating in ratings):
+        standing = standings([rating for rating in ratings if rating.prefilter == name])
         groups: dict[str, list[tuple[float, float]]] = {}
         for candidate in scored:
             p = candidate.proposal

@@ -9,13 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from selfedit.config import parse_recipe
 from selfedit.ledger import Reader
+from selfedit.policy.opening import open_policy
+from selfedit.policy.opening import title as opened
+from selfedit.store.identity import recipe_of, require_model
 from selfedit.text import words
 from selfedit.types import Completion, SampleRequest, Sampling, Task
 
 if TYPE_CHECKING:
-    from selfedit.store.work import Watcher
+    from selfedit.loop.run import Watch
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,22 +30,22 @@ class Answers:
     run: str = ""
 
 
-def ask(folder: Path, adapter: Path, question: str, topic: str | None, watcher: Watcher) -> Answers:
-    """Ask as the run asked when it measured: greedy, without the documents. Raises SelfeditError where run, model or adapter cannot be opened."""
+def ask(folder: Path, adapter: Path, question: str, topic: str | None, watch: Watch) -> Answers:
+    """Ask as the run asked when it measured: greedy, without the documents. Raises SelfeditError where run, model or adapter cannot be opened.
+
+    LedgerError where the model is no longer the one that was learned with.
+    """
     with Reader(folder) as reader:
-        recipe = parse_recipe(reader.info().recipe, source=f"recipe of run {folder.name}")
+        recipe = recipe_of(reader)
         tasks = reader.tasks()
     title = choose_topic(question, tasks) if topic is None else topic
-    from selfedit.store.work import opening
-
-    with watcher.stage(opening(recipe)):
-        from selfedit.policy.opening import open_policy
-
-        policy = open_policy(recipe, say=watcher.say)
+    with watch.stage(opened(recipe)):
+        policy = open_policy(recipe, say=watch.say)
+        require_model(folder, recipe)
         learned = policy.engine.load(adapter)
     prompt = policy.question(title, question)
     sampling = Sampling(max(64, recipe.questions.max_tokens), stop=policy.render.answer_stop)
-    with watcher.stage("Answering") as progress:
+    with watch.stage("Answering") as progress:
         with_, without = policy.sample([SampleRequest(prompt, sampling, who) for who in (learned, None)], progress)
     return Answers(title, _text(with_), _text(without), folder.name)
 

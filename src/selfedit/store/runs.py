@@ -16,6 +16,7 @@ from pathlib import Path
 from selfedit.config import Recipe
 from selfedit.errors import ConfigError, DataError, EngineError, Interrupted, LedgerError, ModelError, SelfeditError
 from selfedit.ledger import Ledger, Reader, runs
+from selfedit.ledger.database import FILE
 from selfedit.system import environment
 from selfedit.system import interrupts as stop
 
@@ -99,13 +100,15 @@ def _held(folder: Path, command: str, opened: Callable[[], Ledger]) -> Iterator[
         with opened() as ledger, stop.heard():
             yield ledger
     except KeyboardInterrupt as error:
-        to_go_on = f"; everything finished is kept; resume with: {again}" if (folder / "ledger.db").exists() else ""
+        to_go_on = f"; everything finished is kept; resume with: {again}" if (folder / FILE).exists() else ""
         raise Interrupted(f"stopped{to_go_on}") from error
     except SelfeditError:
         raise
     except Exception as error:
         if is_full(error):
             raise LedgerError(f"no room left on the disk: free some space, then go on with: {again}") from error
+        if not folder.is_dir():  # the run has not begun
+            raise
         log = folder / LOG
         log.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
         raise Unexpected(f"{describe(error)} (the traceback is in {log}; everything finished is kept, to try again: {again})") from error
@@ -136,5 +139,8 @@ def describe(error: BaseException) -> str:
 
 
 def _steps(folder: Path) -> int:
+    """Finished steps; none where there is no ledger yet."""
+    if not (folder / FILE).exists():
+        return 0
     with Reader(folder) as reader:
         return len(reader.steps())

@@ -87,15 +87,15 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Rating:
-    """What a screen says of a self-edit before it is trained in full: the higher the better, None where it could not be measured.
+    """What a prefilter says of a self-edit before it is trained in full: the higher the better, None where it could not be measured.
 
-    A screen in several rungs (from 0) rates again those that are left; whoever reached a higher rung is ahead of whoever did not.
+    A prefilter in several rungs (from 0) rates again those that are left; whoever reached a higher rung is ahead of whoever did not.
     """
 
     task_id: str
     round: int
     index: int
-    screen: str
+    prefilter: str
     rung: int
     value: float | None
 

@@ -24,7 +24,7 @@ from selfedit.ledger import Reader
 from selfedit.loop.train import of_round
 from selfedit.policy import Policy
 from selfedit.report import write
-from selfedit.store.work import rounds_of
+from selfedit.store.artifacts import rounds_of
 from selfedit.types import Task
 
 POLICY_GRADIENT = ("reinforce", "ppo", "grpo", "dpo")

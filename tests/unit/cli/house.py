@@ -11,11 +11,19 @@ from typing import Any
 
 import pytest
 
+from selfedit import parts
 from selfedit.cli import main
 from selfedit.ledger import Reader
 
 CORPUS = Path(str(files("selfedit").joinpath("data/corpus.jsonl")))
 QUICK = ("--engine", "fake", "--limit", "3", "--propose.candidates", "2")
+
+
+def baselines() -> list[str]:
+    """Every baseline that a recipe can ask for, in the order of the table."""
+    parts.load()
+    built = {entry.name: entry.build(entry.settings()) for entry in parts.KINDS["baseline"]}
+    return sorted((name for name, one in built.items() if one.asked), key=lambda name: (built[name].when == "after", built[name].place))
 
 
 @dataclass(frozen=True)

@@ -71,20 +71,23 @@ def test_missing_and_huge_documents(house: House) -> None:
     ("args", "said"),
     [
         (("lern",), "2 no command 'lern'; the nearest is 'learn'"),
-        (("train", "--algorithm.epochs", "abc"), "2 train: --algorithm.epochs takes a whole number (got 'abc')"),
+        (("train", "--algorithm.epochs", "abc"), "2 train: --algorithm.epochs: invalid literal for int"),
         (("dataset", "--min-reward", "abc", "x"), "2 dataset: --min-reward takes a number (got 'abc')"),
         (("train", "--propose.sampling.temperature", "-1"), "2 recipe: propose.sampling.temperature: Input should be greater than or equal to 0"),
         (("train", "--inner.lora.rank", "0"), "2 recipe: inner.lora.rank: Input should be greater than or equal to 1"),
         (("show", "recipee"), "6 no run 'recipee' in runs: there is none at all yet; or do you mean `selfedit show recipe`?"),
-        (("eval", "--recipe", "x.toml"), "2 eval: unknown option --recipe; the nearest is --resume"),
+        (("eval", "--recipe", "x.toml"), "2 eval: unknown option --recipe; the nearest is --prefilter"),
         (("train", "--cold_start.enabled", "--rounds", "abc"), "2 train: --rounds: invalid literal for int"),
         (("learn", "x", "--quite"), "2 learn: unknown option --quite; the nearest is --quiet"),
         (("learn", "x", "--inner.lora.rnak", "3"), "2 learn: unknown option --inner.lora.rnak; the nearest is --inner.lora.rank"),
         (("learn", "x", "--seed", "x"), "2 learn: --seed: invalid literal for int"),
-        (("learn", "x", "--seed", "-1"), "2 learn: --seed: Input should be greater than or equal to 0 (got -1)"),
-        (("learn", "x", "--inner.epochs", "0"), "2 learn: --inner.epochs: Input should be greater than or equal to 1 (got 0)"),
+        (("learn", "x", "--seed", "-1"), "2 recipe: seed: Input should be greater than or equal to 0 (got -1)"),
+        (("learn", "x", "--inner.epochs", "0"), "2 recipe: inner.epochs: Input should be greater than or equal to 1 (got 0)"),
         (("learn", "x", "--engine", "tpu"), "2 learn: invalid choice 'tpu'"),
-        (("learn", "x", "--engine", "fake", "--engine.threads", "2"), "2 --engine.threads is a setting of the torch engine"),
+        (
+            ("learn", "x", "--engine", "fake", "--engine.threads", "2"),
+            "2 learn: --engine.threads is a setting of the engine torch; choose it with --engine",
+        ),
         (("learn", "x", "--recipe", "no.toml"), "2 no recipe at no.toml"),
         (("learn", "x", "--algorithm", "grpo"), "2 `learn` keeps the best self-edits, which is --algorithm rest_em; grpo is for `selfedit train`"),
         (("train", "--algorithm", "grpo", "--propose.candidates", "1"), "2 recipe: propose.candidates is 1: algorithm grpo learns from how"),
@@ -124,7 +127,7 @@ def test_the_unforeseen(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     def surprise(*_: object) -> None:
         raise ZeroDivisionError("nobody thought of this\nat all")
 
-    monkeypatch.setattr("selfedit.loop.Loop.guard", surprise)
+    monkeypatch.setattr("selfedit.loop.learn.check", surprise)
     line = house.refused("learn", str(CORPUS), *QUICK)
     assert line.startswith("70 unexpected ZeroDivisionError: nobody thought of this (the traceback is in ")
     run = next((house.folder / "runs").glob("*-learn-*"))
@@ -143,7 +146,7 @@ def test_a_run_that_fails_late_is_kept(house: House) -> None:
 def test_changed_documents(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = CORPUS.read_text(encoding="utf-8").splitlines(keepends=True)
     write(house.folder, "d.jsonl", "".join(rows[:3]).encode())
-    monkeypatch.setattr("selfedit.loop.loop.learning_exams", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr("selfedit.tasks.knowledge.domain.Knowledge.tasks", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     line = house.refused("learn", "d.jsonl", *QUICK)
     run = next((house.folder / "runs").glob("*-learn-*")).name
     assert line == f"130 stopped; everything finished is kept; resume with: selfedit learn --resume {run}"

@@ -15,17 +15,22 @@ from __future__ import annotations
 import json
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.unit.cli.house import CORPUS, QUICK, House
 
-from selfedit.cli.flags import AnyRecipe
-from selfedit.config import GRPO, PPO, UNIONS, Recipe, load_recipe, parse_recipe
+from selfedit import parts
+from selfedit.cli.flags import with_flags
+from selfedit.cli.parse import flags_of
+from selfedit.cli.work import Train
+from selfedit.config import CHOSEN, TABLES, Recipe, keys_of, load_recipe, parse_recipe
 from selfedit.engine.fake import Fake
+from selfedit.guards import reject
 from selfedit.ledger import Heads
 from selfedit.policy import Policy
 from selfedit.study.statistics import interval
-from selfedit.types import Example, LoraShape, Verdict
+from selfedit.types import Example
 
 
 def test_learn_says_what_was_learned(house: House) -> None:
@@ -73,7 +78,7 @@ def test_documents_without_questions_get_them(house: House) -> None:
 
 
 def test_a_guard_keeps_an_adapter_out_of_force(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("selfedit.loop.loop.forgetting", lambda before, after, limit: Verdict("forgetting", "reject", "it forgot Paris"))
+    monkeypatch.setattr("selfedit.guards.forgetting.forgetting", lambda before, after, limit: reject("it forgot Paris"))
     out = house.fine("learn", str(CORPUS), *QUICK)
     assert "forgetting: reject; it forgot Paris" in out and "--keep" in out and "undo" not in out
     assert Heads(house.folder / "runs").current() is None
@@ -137,20 +142,30 @@ def test_an_algorithm_by_flags(house: House) -> None:
     recipe = house.folder / "mine.toml"
     recipe.write_text('[algorithm]\ntype = "grpo"\nkl = 0.3\nscale = false\n[algorithm.lora]\nrank = 8\n[engine]\ntype = "fake"\n', encoding="utf-8")
     for args, expected in (
-        (("--engine", "fake", "--algorithm", "ppo", "--algorithm.clip", "0.1"), PPO(clip=0.1)),
-        (("mine.toml", "--algorithm.kl", "0.1"), GRPO(kl=0.1, scale=False, lora=LoraShape(8, 32.0))),
+        (("--engine", "fake", "--algorithm", "ppo", "--algorithm.clip", "0.1"), {"type": "ppo", "clip": 0.1}),
+        (("mine.toml", "--algorithm.kl", "0.1"), {"type": "grpo", "kl": 0.1, "scale": False, "lora": {"rank": 8, "alpha": 32.0}}),
     ):
         house.fine("train", *args, "--limit", "2", "--propose.candidates", "2")
         with house.reader(sorted((house.folder / "runs").glob("*-train-*"), key=lambda run: run.stat().st_mtime)[-1].name) as reader:
-            assert parse_recipe(reader.info().recipe).algorithm == expected
+            assert parse_recipe(reader.info().recipe).algorithm == parse_recipe({"algorithm": expected}).algorithm
     code, _, err = house.type("train", "--engine", "fake", "--algorithm", "dpo", "--algorithm.clip", "0.1")
-    assert code == 2 and err == "selfedit: --algorithm.clip is a setting of the ppo algorithm, not of the dpo one; leave it out\n"
+    said = "--algorithm.clip is a setting of the algorithm grpo or ppo; choose it with --algorithm, or leave it out"
+    assert code == 2 and err == f"selfedit: train: {said}\n"
+
+
+def leaves(settings: type[Any], key: str) -> set[str]:
+    """The flags of a section's settings: of its own sections those of their settings."""
+    keys = set(keys_of(settings, f"{key}."))
+    return {f"--{one}".replace("_", "-") for one in keys if not any(other.startswith(f"{one}.") for other in keys)}
 
 
 def test_every_setting_is_a_flag() -> None:
-    for name, kinds in UNIONS.items():
-        flags = AnyRecipe.model_fields[name].annotation
-        assert flags is not None and {key for kind in kinds.values() for key in kind.model_fields} - {"type"} <= set(flags.model_fields), name
+    parts.load()
+    for key, (kind, _) in CHOSEN.items():
+        for entry in parts.KINDS[kind] if key != "sampler" else ():
+            assert leaves(entry.settings, key) - {f"--{key}.type"} <= set(flags_of(with_flags(Train, [f"--{key}", entry.name]))), entry.name
+    held = {flag for key, kind in TABLES.items() for entry in parts.KINDS[kind] for flag in leaves(entry.settings, f"{key}.{entry.name}")}
+    assert "--guard.forgetting.max-nats" in held <= set(flags_of(with_flags(Train, [])))
 
 
 def test_flags_win_over_the_recipe_file(house: House) -> None:
@@ -196,7 +211,7 @@ def test_what_cannot_be_asked_about_is_learned_all_the_same(house: House) -> Non
     ]
     learned = [e for one in kept for e in edits[one.task_id, one.index].examples] + [Example(f"{tasks[1].title}\n{tasks[1].context}")]
     epochs = policy.recipe.inner.epochs
-    assert {result.tokens for result in results} == {epochs * sum(len(policy.datum(example).tokens) for example in learned)}
+    assert {result.tokens for result in results} == {epochs * sum(len(policy.render.datum(example).tokens) for example in learned)}
 
 
 def test_where_nothing_could_be_chosen_all_is_learned_as_it_is(house: House) -> None:

@@ -6,8 +6,8 @@
 4. The oracle learns every question in other wordings than the one it is asked, and all are asked; without other wordings it is left out, and said.
 5. Adapters of one document and seed begin alike in every row; other seeds write and train anew.
 6. `eval --policy` finds what `train` found. A comparison that is stopped in any cell goes on there, and repeats none.
-7. An unknown row is refused with the nearest.
-8. The cold start is an row of its own, between what is untrained and the rounds; the rounds do without its documents, and a run resumes across it.
+7. An unknown row is refused with the nearest, and so is one that a run makes by itself.
+8. The cold start is a row of its own, between what is untrained and the rounds; the rounds do without its documents, and a run resumes across it.
 9. What is shown can be the user's: completions or questions; what cannot be understood is refused with its line.
 10. A policy that picks strategies does so in every row of its own; before any update that is `untrained_picks`, while `untrained` is the best
     fixed one; `eval --policy` finds them again.
@@ -17,23 +17,27 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.unit.cli.house import CORPUS, QUICK, House
+from tests.unit.cli.house import CORPUS, QUICK, House, baselines
 
+from selfedit import parts
 from selfedit.algorithms import rest_em
-from selfedit.config import BASELINES
+from selfedit.algorithms.base import Trainable, outer_job
+from selfedit.baselines.base import matched
+from selfedit.baselines.oracle import folds
+from selfedit.cli.results import compared as table
+from selfedit.engine.fake import Fake
 from selfedit.ledger import Reader
-from selfedit.loop import cells, outer
-from selfedit.policy import Policy
-from selfedit.report import comparison
+from selfedit.loop.evaluate import STRIDE, cell
+from selfedit.loop.run import Run
 from selfedit.study import statistics as stats
 from selfedit.tasks.knowledge.split import bundled_corpus, divide
-from selfedit.types import Proposal, Question, Result, Selected, Task, TrainJob, Turn
+from selfedit.types import Datum, Proposal, Question, Result, Selected, Task, TrainJob
 
+BASELINES = baselines()
 ALL = ("--eval.baselines", *BASELINES)
 
 
@@ -51,26 +55,27 @@ def compared(house: House, *args: str) -> Path:
     return Path(json.loads(house.fine(args[0], *QUICK, *args[1:], "--json", "--quiet"))["folder"])
 
 
-def test_every_arm_is_a_row(house: House) -> None:  # promise 1
+def test_every_baseline_is_a_row(house: House) -> None:  # promise 1
     run = compared(house, "train", *ALL, "--rounds", "1", "--eval.seeds", "2")
     assert list(rows(run)) == [*(row for row in BASELINES if row not in ("token_matched", "more_edits")), "after_rl", "token_matched", "more_edits"]
     with Reader(run) as reader:
-        by_arm: dict[str, dict[str, list[list[float]]]] = defaultdict(lambda: defaultdict(list))
+        by_row: dict[str, dict[str, list[list[float]]]] = defaultdict(lambda: defaultdict(list))
         for result in reader.results():
-            by_arm[result.row][result.task_id].append([float(a.correct) for a in result.answers])
-    means = {row: [stats.over_seeds(seeds) for seeds in tasks.values()] for row, tasks in by_arm.items()}
-    for row, groups in means.items():
-        want, row = stats.interval(groups), rows(run)["after_rl" if row == "round-1" else row]
+            by_row[result.row][result.task_id].append([float(a.correct) for a in result.answers])
+    means = {row: [stats.over_seeds(seeds) for seeds in tasks.values()] for row, tasks in by_row.items()}
+    for name, groups in means.items():
+        want, row = stats.interval(groups), rows(run)["after_rl" if name == "round-1" else name]
         assert (row["mean"], row["n"]) == (want.mean, want.n) and row["low"] == max(0, want.low) and row["high"] == min(1, want.high)
-        assert row["seeds"] == (1 if row == "base" else 2)
+        assert row["seeds"] == (1 if name == "base" else 2)
     differences = {(d["of"], d["over"]): d for d in results(run)["differences"]}
     assert {over for of, over in differences if of == "after_rl"} == set(rows(run)) - {"after_rl"}
     want = stats.paired_difference(means["round-1"], means["best_of_k"])
     assert differences["after_rl", "best_of_k"] == {"of": "after_rl", "over": "best_of_k", "mean": want.mean, "low": want.low, "high": want.high}
     out, page = house.fine("show", run.name), (run / "report.html").read_text(encoding="utf-8")
-    for row in (*BASELINES, "round-1"):
-        label = comparison.EACH.get(row, comparison.BASELINES.get(row, ("After 1 round", "")))[0]
-        assert label in out and f'data-row="{row}"' in page
+    labels = {row.name: row.label for row in table(run).rows}
+    assert labels == {name: parts.words("baseline", name)["label"] for name in BASELINES} | {"round-1": "After 1 round"}
+    for name, label in labels.items():
+        assert label in out and f'data-row="{name}"' in page
     assert "“After 1 round” over" in out and "figure-gains" in page
 
 
@@ -82,18 +87,18 @@ def test_what_is_learned_from(house: House) -> None:  # promise 2
         assert not reader.selected()
     groups: dict[tuple[str, int], list[Any]] = defaultdict(list)
     for candidate in candidates:
-        groups[candidate.proposal.task_id, candidate.proposal.index // cells.STRIDE].append(candidate)
+        groups[candidate.proposal.task_id, candidate.proposal.index // STRIDE].append(candidate)
     assert len(groups) == 3 * 2 and {len(group) for group in groups.values()} == {3}
     for (task, seed), group in groups.items():
-        [best] = rest_em.select(group, 1)
+        [best] = rest_em.best(group, 1)
         assert best == Selected(task, 0, best.index) and tokens["best_of_k", task, seed] == next(
             c.tokens for c in group if c.proposal.index == best.index
         )
         assert tokens["random_edit", task, seed] in {c.tokens for c in group}
         assert max(c.tokens for c in group) < tokens["all_edits", task, seed] < sum(c.tokens for c in group)
     right = {row: [a.correct for r in chosen if r.row == row for a in r.answers] for row in ("self-qa", "span-qa")}
-    best_arm = max(right, key=lambda row: sum(right[row]))
-    assert [r.answers for r in reported if r.row == "untrained"] == [r.answers for r in reported if r.row == best_arm]
+    best_row = max(right, key=lambda row: sum(right[row]))
+    assert [r.answers for r in reported if r.row == "untrained"] == [r.answers for r in reported if r.row == best_row]
 
 
 def test_controls_have_as_many_tokens(house: House) -> None:  # promise 3
@@ -107,22 +112,19 @@ def test_controls_have_as_many_tokens(house: House) -> None:  # promise 3
 
 
 def test_matched_jobs() -> None:  # promise 3
-    from selfedit.types import Datum
-
     job = TrainJob((Datum((1,) * 10, (1.0,) * 10), Datum((1,) * 30, (1.0,) * 30)), epochs=6)
-    assert [cells.matched(job, tokens).epochs for tokens in (1, 59, 61, 240, 1000)] == [1, 1, 2, 6, 25]
+    assert [matched(job, tokens).epochs for tokens in (1, 59, 61, 240, 1000)] == [1, 1, 2, 6, 25]
 
 
 def test_the_oracle_learns_other_wordings() -> None:  # promise 4
     for passage in bundled_corpus("heldout"):
         task = divide(passage, 0.5, 0)
-        folds = measured_rows._folds(task)
-        assert sorted(q.question for _, asked in folds for q in asked) == sorted(q.question for q in task.report_questions)
-        for learned, asked in folds:
+        assert sorted(q.question for _, asked in folds(task) for q in asked) == sorted(q.question for q in task.report_questions)
+        for learned, asked in folds(task):
             assert not {q.question for q in learned} & {q.question for q in asked}
             assert {(q.fact, q.answer) for q in asked} <= {(q.fact, q.answer) for q in learned}
     uneven = [Question(f"{fact}{n}?", fact, fact=fact) for fact, many in (("a", 2), ("b", 3)) for n in range(many)]
-    assert [[q.question for q in asked] for _, asked in measured_rows._folds(Task("t", "T", "C", (), tuple(uneven)))] == [
+    assert [[q.question for q in asked] for _, asked in folds(Task("t", "T", "C", (), tuple(uneven)))] == [
         ["a0?", "b0?"],
         ["a1?", "b1?"],
         ["b2?"],
@@ -146,9 +148,7 @@ def test_what_cannot_be_measured_is_said(house: House) -> None:  # promise 4
     assert list(rows(run)) == ["base"] and "name `untrained` too" in house.fine("show", run.name)
 
 
-def test_arms_are_paired_by_seed(house: House, monkeypatch: pytest.MonkeyPatch) -> None:  # promise 5
-    from selfedit.engine.fake import Fake
-
+def test_rows_are_paired_by_seed(house: House, monkeypatch: pytest.MonkeyPatch) -> None:  # promise 5
     jobs: list[TrainJob] = []
     train = Fake.train
     monkeypatch.setattr(Fake, "train", lambda self, given, progress=None: (jobs.extend(given), train(self, given, progress))[1])
@@ -161,7 +161,7 @@ def test_arms_are_paired_by_seed(house: House, monkeypatch: pytest.MonkeyPatch) 
     assert set(seeds.values()) == {5} and len(seeds) == 2 * len(tasks)  # four rows, one of them with two adapters
     written = {(p.task_id, p.index): p for p in proposals}
     assert len(written) == len(tasks) * 2 * 2 and len({p.seed for p in proposals}) == len(written)
-    assert any(_text(written[t.id, 0]) != _text(written[t.id, cells.STRIDE]) for t in tasks)
+    assert any(_text(written[t.id, 0]) != _text(written[t.id, STRIDE]) for t in tasks)
 
 
 def _text(proposal: Proposal) -> list[str]:
@@ -188,18 +188,17 @@ def test_no_cell_is_repeated(house: House, monkeypatch: pytest.MonkeyPatch) -> N
     args = ("eval", *ALL, "--eval.seeds", "2", "--chunk", "2", *QUICK, "--quiet")
     whole = json.loads(house.fine(*args, "--json"))
     done: list[tuple[str, int, tuple[str, ...]]] = []
-    cell = measured_rows.Rows.cell
     stop_at = 0
 
-    def watched(self: measured_rows.Rows, row: str, tasks: list[Task], seed: int, *rest: Any) -> list[Result]:
+    def watched(run: Run, row: str, tasks: list[Task], seed: int, *rest: Any) -> list[Result]:
         nonlocal stop_at
         if len(done) == stop_at:
             stop_at += 3
             raise KeyboardInterrupt
         done.append((row, seed, tuple(task.id for task in tasks)))
-        return cell(self, row, tasks, seed, *rest)
+        return cell(run, row, tasks, seed, *rest)
 
-    monkeypatch.setattr(measured_rows.Rows, "cell", watched)
+    monkeypatch.setattr("selfedit.loop.evaluate.cell", watched)
     assert house.type(*args, "--runs", "stopped")[0] == 130
     stops = 1
     while (typed := house.type("eval", "--resume", "latest", "--runs", "stopped", "--json", "--quiet"))[0] == 130:
@@ -209,18 +208,22 @@ def test_no_cell_is_repeated(house: House, monkeypatch: pytest.MonkeyPatch) -> N
     assert len(done) == len(set(done)) and stops > 5
 
 
-def test_an_unknown_arm(house: House) -> None:  # promise 7
-    Path("r.toml").write_text('[eval]\narms = ["base", "best_of_n"]\n', encoding="utf-8")
-    said = "eval.baselines: there is no row 'best_of_n'; the nearest is 'best_of_k' (there are: base, "
-    assert house.refused("train", "--eval.baselines", "base", "best_of_n").startswith(f"2 train: --{said}")
+def test_an_unknown_baseline(house: House) -> None:  # promise 7
+    Path("r.toml").write_text('[eval]\nbaselines = ["base", "best_of_n"]\n', encoding="utf-8")
+    said = "eval.baselines: unknown baseline 'best_of_n'; the nearest is 'best_of_k' (there are: "
+    assert house.refused("train", "--eval.baselines", "base", "best_of_n").startswith(f"2 recipe: {said}")
     assert house.refused("eval", "r.toml").startswith(f"2 r.toml: {said}")
-    assert set(BASELINES) <= set(comparison.BASELINES)
+
+
+@pytest.mark.parametrize("name", ["after", "cold_start", "round", "best_strategy", "untrained_picks"])
+def test_rows_that_a_run_makes_by_itself_cannot_be_asked_for(house: House, name: str) -> None:  # promise 7
+    assert house.refused("eval", *QUICK, "--eval.baselines", "base", name).startswith(f"2 recipe: eval.baselines: unknown baseline '{name}'")
 
 
 COLD = ("--cold-start.enabled", "--cold-start.passages", "4")
 
 
-def test_the_cold_start_is_an_arm(house: House, monkeypatch: pytest.MonkeyPatch) -> None:  # promise 8
+def test_the_cold_start_is_a_row(house: House, monkeypatch: pytest.MonkeyPatch) -> None:  # promise 8
     args = ("train", *COLD, "--limit", "31", "--propose.candidates", "1", "--rounds", "1")
     run = compared(house, *args)
     names = list(rows(run))
@@ -232,9 +235,9 @@ def test_the_cold_start_is_an_arm(house: House, monkeypatch: pytest.MonkeyPatch)
     last = {passage.context for passage in bundled_corpus("train")[-4:]}
     assert len(learned) == 29 and not last & {task.context for task in learned}
     assert "After the cold start" in house.fine("show", run.name) and "Over the cold start alone" in (run / "report.html").read_text(encoding="utf-8")
-    for name in ("warm_up", "update"):  # stopped before the cold start, and after it
+    for name in ("warm_up", "learn"):  # stopped before the cold start, and after it
         with monkeypatch.context() as patch:
-            patch.setattr(f"selfedit.loop.rounds.Rounds.{name}", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+            patch.setattr(f"selfedit.loop.train.{name}", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
             assert house.type("train", *QUICK, *args[1:], "--runs", name)[0] == 130
         found = json.loads(house.fine("train", "--resume", "latest", "--runs", name, "--json", "--quiet"))
         assert found["content_hash"] == content
@@ -244,13 +247,13 @@ def test_the_cold_start_is_an_arm(house: House, monkeypatch: pytest.MonkeyPatch)
 
 def test_the_policy_learns_what_is_shown(house: House, monkeypatch: pytest.MonkeyPatch) -> None:  # promise 9
     taught: list[str] = []
-    job = outer.cold_start_job
 
-    def watched(policy: Policy, turns: Sequence[Turn]) -> TrainJob:
-        taught.extend(turn.completion for turn in turns)
-        return job(policy, turns)
+    def watched(settings: Trainable, data: tuple[Datum, ...], seed: int) -> TrainJob:
+        learned = [[token for token, weight in zip(datum.tokens, datum.weights, strict=True) if weight] for datum in data]
+        taught.extend(map(Fake().tokenizer.decode, learned))
+        return outer_job(settings, data, seed)
 
-    monkeypatch.setattr(outer, "cold_start_job", watched)
+    monkeypatch.setattr("selfedit.loop.train.outer_job", watched)
     one = {"title": "Corve Mill", "context": "Corve Mill was built by Edda Stannis in 1688. Its wheel is of larch."}
     lines = [
         {**one, "completion": "1. Edda Stannis built it."},

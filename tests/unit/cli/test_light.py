@@ -1,4 +1,4 @@
-"""The command line is light: help and configuration load nothing that is heavy."""
+"""The command line. 1. Help and configuration load nothing that is heavy. 2. Every part can be chosen. 3. A reader that goes away is no error."""
 
 from __future__ import annotations
 
@@ -6,6 +6,12 @@ import subprocess
 import sys
 
 import pytest
+
+from selfedit import parts
+from selfedit.cli.flags import as_recipe, with_flags
+from selfedit.cli.parse import parse
+from selfedit.cli.work import Train
+from selfedit.config import CHOSEN
 
 HEAVY = {"torch", "transformers", "plotly", "numpy", "safetensors", "huggingface_hub"}
 
@@ -20,25 +26,31 @@ HEAVY = {"torch", "transformers", "plotly", "numpy", "safetensors", "huggingface
         "from selfedit.cli import main; main(['runs'])",
     ],
 )
-def test_nothing_heavy_is_loaded(code: str) -> None:
+def test_nothing_heavy_is_loaded(code: str) -> None:  # promise 1
     ask = f"import sys; {code}; print('loaded:', *sorted(sys.modules))"
     done = subprocess.run([sys.executable, "-c", ask], capture_output=True, text=True, check=True)
     loaded = set(done.stdout.splitlines()[-1].removeprefix("loaded:").split())
     assert not HEAVY & loaded
 
 
-def test_every_variant_of_a_recipe_can_be_typed() -> None:
-    from typing import get_args
-
-    from selfedit.cli.flags import EngineFlags, RewardFlags
-    from selfedit.config import EngineSettings, RewardSettings
-
-    for flags, settings in ((EngineFlags, EngineSettings), (RewardFlags, RewardSettings)):
-        variants = {variant.model_fields["type"].default for variant in get_args(get_args(settings)[0])}
-        assert set(get_args(flags.model_fields["type"].annotation)) == variants
+NEEDED = {"python": ("--reward.function", "mine:reward"), "judge": ("--reward.model", "m")}
+"""Settings without which a part cannot be chosen."""
 
 
-def test_a_reader_that_goes_away_is_no_error() -> None:
+def chosen_by() -> list[tuple[str, str]]:
+    """Every section of a recipe that chooses a part, with every part that it may choose; `sampler` has no flags."""
+    parts.load()
+    return [(key, name) for key, (kind, _) in CHOSEN.items() if key != "sampler" for name in parts.KINDS[kind].names()]
+
+
+@pytest.mark.parametrize(("key", "name"), chosen_by())
+def test_every_part_can_be_typed(key: str, name: str) -> None:  # promise 2
+    for flag in (f"--{key}", f"--{key}.type"):
+        args = [flag, name, *NEEDED.get(name, ())]
+        assert getattr(as_recipe(parse(with_flags(Train, args), "train", args).settings), key).part == name
+
+
+def test_a_reader_that_goes_away_is_no_error() -> None:  # promise 3
     command = f"{sys.executable} -m selfedit show recipe | true; {sys.executable} -m selfedit --help | true"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True)
     assert done.stderr == ""

@@ -43,14 +43,14 @@ def test_what_cannot_go_together(house: House) -> None:  # promise 2
     assert "leave out --policy" in house.refused("eval", "--reliability", "--policy", "latest")
     assert "a resumed run keeps what it began with" in house.refused("eval", "--reliability", "--resume", "latest")
     assert "leave out --policy" not in (line := house.refused("eval", "--reliability", "--reward", "majority")) and "choose another reward" in line
-    assert "--prefilter.rungs is a setting of the halving prefilter, not of the gradient one" in house.refused(
+    assert "--prefilter.rungs is a setting of the prefilter halving; choose it with --prefilter" in house.refused(
         "learn", "x", "--prefilter", "gradient", "--prefilter.rungs", "1"
     )
     assert "reliability.seeds" in house.refused("eval", "--reliability", "--reliability.seeds", "1")
-    assert "there is no screen 'luck'" in house.refused("eval", "--reliability", "--reliability.screens", "luck")
+    assert "unknown prefilter 'luck'" in house.refused("eval", "--reliability", "--reliability.prefilters", "luck")
 
 
-def test_learn_with_a_screen(house: House) -> None:  # promise 3
+def test_learn_with_a_prefilter(house: House) -> None:  # promise 3
     run = house.learn("--propose.candidates", "4", "--prefilter", "halving", "--prefilter.keep", "1", "--prefilter.rungs", "1")["run"]
     with house.reader(run) as reader:
         assert len(reader.proposals()) == 12 and len(reader.ratings()) == 12 and len(reader.candidates()) == len(reader.selected()) == 3

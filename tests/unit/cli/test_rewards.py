@@ -10,7 +10,7 @@ from tests.unit.cli.house import QUICK, House
 from tests.unit.rewards.judge_server import Say, serving
 
 from selfedit.ledger import Reader, runs
-from selfedit.rewards import REWARDS
+from selfedit.rewards import reward as rewards
 
 MINE = "tests.unit.rewards.made:examples"
 PARTS = {"mix": "Gain, nats a token", "perplexity": "Withheld text, nats a token", "majority": "Vote share"}
@@ -23,10 +23,10 @@ def the_run(house: House) -> Path:
 
 def test_show_lists_them(house: House) -> None:
     said = house.fine("show", "rewards")
-    assert all(name in said for name in REWARDS)
+    assert all(name in said for name in rewards.names())
 
 
-@pytest.mark.parametrize("reward", [name for name in REWARDS if name != "judge"])
+@pytest.mark.parametrize("reward", [name for name in rewards.names() if name != "judge"])
 def test_a_whole_run_with_each(house: House, reward: str) -> None:
     more = ("--reward.function", MINE) if reward == "python" else ("--reward.threshold", "0") if reward == "majority" else ()
     found = json.loads(house.fine(*TRAIN, "--reward", reward, *more, "--json").splitlines()[-1])
@@ -69,7 +69,7 @@ def test_the_best_of_k_is_the_best_by_the_reward(house: House) -> None:
     ("args", "said"),
     [
         (("--reward", "praise"), "invalid choice 'praise'"),
-        (("--reward.samples", "4"), "--reward.samples is a setting of the majority reward, not of the correctness one"),
+        (("--reward.samples", "4"), "--reward.samples is a setting of the reward majority; choose it with --reward"),
         (("--reward", "python"), "reward.function: write package.module:function"),
         (("--reward", "python", "--reward.function", "nowhere:f"), "'nowhere:f' cannot be imported"),
         (("--reward", "judge"), "reward.model: name the model that judges"),

@@ -2,11 +2,12 @@
 
 1. Every record type comes back equal, floats to the last bit, whatever the text holds.
 2. An unscored reward stays unscored, a diverged loss stays NaN.
-3. A NaN where a score belongs is refused.
-4. Records whose task or proposal is unknown, or which are there already, are refused.
+3. A NaN where a score belongs is refused, and so is a value that its type does not take: the message names step, record and field.
+4. Records whose task or proposal is unknown, or which are there already, are refused, and nothing of their step is kept.
 5. An answer to a question of the other role is refused, and what reward questions were answered with is never among the results.
-6. The tables answer questions in SQL.
+6. The views answer questions in SQL, one for each type of record; NULL is what was not measured.
 7. A judge's reply is remembered at once, whatever becomes of its step, and a second judge is refused.
+8. A field that a later version adds has its default in older records; a record with a field that is not known is refused in words.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from tests.unit.ledger import made_up
 
 from selfedit.errors import LedgerError
 from selfedit.ledger import Ledger, Reader
+from selfedit.ledger.records import KINDS
 from selfedit.types import (
     Answer,
     Artifact,
@@ -34,6 +36,7 @@ from selfedit.types import (
     Prompt,
     Proposal,
     Question,
+    Rating,
     Result,
     Reward,
     Selected,
@@ -49,12 +52,17 @@ text = st.text(max_size=20)
 number = st.integers(0, 2**40)
 score = st.floats(allow_nan=False) | st.none()
 finite = st.floats(allow_nan=False, allow_infinity=False)
-asked = st.lists(st.builds(Question, text, text, st.sampled_from(["given", "written", "cloze"]), text | st.none()), max_size=3).map(tuple)
+texts = st.lists(text, max_size=2).map(tuple)
+kinds = st.sampled_from(["given", "written", "cloze"])
+asked = st.lists(st.builds(Question, text, text, kinds, text | st.none(), texts, text), max_size=3).map(tuple)
+turns = st.builds(
+    Turn, st.builds(Prompt, text, st.booleans(), text), text, st.sampled_from(["stop", "length"]), st.lists(number, max_size=3).map(tuple)
+)
 verdicts = st.lists(st.builds(Verdict, text, st.sampled_from(["accept", "reject", "stop"]), text), max_size=2).map(tuple)
 edits = st.builds(
     SelfEdit,
     text,
-    st.lists(st.builds(Turn, st.builds(Prompt, text, st.booleans(), text), text, st.sampled_from(["stop", "length"])), max_size=3).map(tuple),
+    st.lists(turns, max_size=3).map(tuple),
     st.lists(st.builds(Example, text, text), max_size=3).map(tuple),
     st.lists(st.builds(Dropped, text, text), max_size=2).map(tuple),
 )
@@ -79,15 +87,17 @@ def answers_to(questions: tuple[Question, ...]) -> st.SearchStrategy[tuple[Answe
     artifact=st.builds(Artifact, text, text, text),
     row=text,
     advantage=st.floats(allow_nan=False),
+    rating=score,
     metrics=st.dictionaries(text, st.floats(allow_nan=False), max_size=3),
 )
-def test_round_trip_of_every_record(task, edit, round, index, reward, data, losses, verdicts, artifact, row, advantage, metrics):
+def test_round_trip_of_every_record(task, edit, round, index, reward, data, losses, verdicts, artifact, row, advantage, rating, metrics):
     rewarded, reported = data.draw(answers_to(task.reward_questions)), data.draw(answers_to(task.report_questions))
     proposal = Proposal(task.id, round, index, 3, edit)
     written = {
         Task: [task],
         Proposal: [proposal],
         Candidate: [Candidate(proposal, reward, rewarded, losses, 5, verdicts)],
+        Rating: [Rating(task.id, round, index, row, 0, rating), Rating(task.id, round, index, row, 1, None)],
         Selected: [Selected(task.id, round, index, advantage)],
         Variant: [Variant(index, None if round % 2 else round, row, task.title, "questions", 2, 3, 1e-3, edit.strategy, row)],
         Update: [Update(round, row, index, index, losses, metrics)],
@@ -102,7 +112,9 @@ def test_round_trip_of_every_record(task, edit, round, index, reward, data, loss
         with Reader(Path(folder) / "run") as reader:
             for kind, records in written.items():
                 assert reader.step(kind.__name__, kind) == records
-            assert [reader.tasks(), reader.proposals(round), reader.candidates(), reader.selected(round)] == list(written.values())[:4]
+            found = [reader.tasks(), reader.proposals(round), reader.candidates(), reader.ratings(round), reader.selected(round)]
+            assert repr(found) == repr(list(written.values())[:5])  # repr: 0.0 and -0.0 are equal
+            assert reader.proposals(round + 1) == reader.candidates(round + 1) == []
             assert reader.results(row) + reader.results(row, "reward") == written[Result]
             assert [reader.variants(), reader.updates(), reader.verdicts(), reader.artifacts()] == [
                 written[Variant],
@@ -123,28 +135,109 @@ def test_unscored_and_diverged_survive(tmp_path: Path):
     assert candidate.answers[0].gold_logprob is None
 
 
-def test_a_nan_score_is_refused(tmp_path: Path):
-    task = made_up.task(0)
-    broken = Answer(task.report_questions[0], "", False, math.nan)
+NAN = math.nan
+TASK = made_up.task(0)
+PROPOSAL = made_up.proposal(TASK, 0, 0)
+REWARDED = made_up.answers(TASK.reward_questions, True)
+
+
+@pytest.mark.parametrize(
+    ("kind", "record", "field"),
+    [
+        (
+            Result,
+            Result("base", "t0", (replace(made_up.answers(TASK.report_questions, True)[1], gold_logprob=NAN),)),
+            "answers[0].gold_logprob is NaN",
+        ),
+        (Candidate, Candidate(PROPOSAL, Reward(NAN, "likelihood")), "reward.value is NaN"),
+        (Candidate, Candidate(PROPOSAL, Reward(1.0, "mix", parts=(("a", 1.0), ("b", NAN)))), "reward.parts[1][1] is NaN"),
+        (Candidate, Candidate(PROPOSAL, Reward(1.0, "x"), (REWARDED[0], replace(REWARDED[0], gold_logprob=NAN))), "answers[1].gold_logprob is NaN"),
+        (Rating, Rating("t0", 0, 0, "halving", 0, NAN), "value is NaN"),
+        (Selected, Selected("t0", 0, 0, NAN), "advantage is NaN"),
+        (Update, Update(0, "grpo", 1, 0, (NAN,), {"kl": NAN}), "metrics.kl is NaN"),
+        (Variant, Variant(0, None, "s", "p", "questions", 1, 1, NAN), "lr is NaN"),
+        (Verdict, Verdict("norm", "perhaps", "x"), "decision of record 1: Input should be 'accept'"),  # type: ignore[arg-type]
+        (Selected, Selected("t0", 0, 0, "much"), "advantage of record 1: Input should be a valid number"),  # type: ignore[arg-type]
+        (Update, Update(0, "x", None, 0), "groups of record 1: Input should be a valid integer"),  # type: ignore[arg-type]
+    ],
+)
+def test_what_cannot_be_true_is_refused(tmp_path: Path, kind: type, record: object, field: str):
+    fine = {
+        Result: Result("base", "t0", ()),
+        Candidate: made_up.candidate(TASK, made_up.proposal(TASK, 0, 1)),
+        Rating: Rating("t0", 0, 1, "halving", 0, None),
+        Selected: Selected("t0", 0, 1),
+        Update: Update(0, "grpo", 1, 0, (NAN, math.inf)),
+        Variant: Variant(1, None, "NaN", "NaN", "questions", 1, 1, math.inf),
+        Verdict: Verdict("NaN", "accept", "NaN"),
+    }[kind]
     with made_up.begin(tmp_path / "run") as ledger:
-        ledger.step("tasks", Task, lambda: [task])
-        with pytest.raises(LedgerError, match="gold_logprob is NaN"):
-            ledger.step("results", Result, lambda: [Result("base", task.id, (broken,))])
-        assert not ledger.is_finished("results")
+        ledger.step("tasks", Task, lambda: [TASK])
+        ledger.step("edits", Proposal, lambda: [PROPOSAL, made_up.proposal(TASK, 0, 1)])
+        before = ledger.content_hash()
+        with pytest.raises(LedgerError) as refusal:
+            ledger.step("broken", kind, lambda: [fine, record])
+        assert all(words in str(refusal.value) for words in ("step 'broken' holds a", kind.__name__, field, "record 1"))
+        assert not ledger.is_finished("broken") and ledger.content_hash() == before
+        assert repr(ledger.step("broken", kind, lambda: [fine])) == repr([fine])
 
 
 def test_records_that_do_not_fit_are_refused(tmp_path: Path):
-    task = made_up.task(0)
+    task, edit, candidate = TASK, PROPOSAL, made_up.candidate(TASK, PROPOSAL)
+    rating, variant = Rating(task.id, 0, 0, "halving", 0, 1.0), Variant(0, None, "s", "p", "questions", 1, 1, 1e-3)
+    stranger, unknown = made_up.task(9), made_up.proposal(task, 0, 5)
     with made_up.begin(tmp_path / "run") as ledger:
-        ledger.step("tasks", Task, lambda: [task])
-        with pytest.raises(LedgerError, match="'again' holds a Task that is recorded already"):
-            ledger.step("again", Task, lambda: [task])
-        with pytest.raises(LedgerError, match="'kept' holds a Selected"):
-            ledger.step("kept", Selected, lambda: [Selected(task.id, 0, 0)])
+        for number, record in enumerate((task, edit, candidate, rating, variant)):
+            ledger.step(f"{number}", type(record), lambda record=record: [record])
+            with pytest.raises(LedgerError, match=rf"'again' holds a {type(record).__name__} that is recorded already .*: record 0 of the step"):
+                ledger.step("again", type(record), lambda record=record: [record])
+        ledger.step("next rung", Rating, lambda: [replace(rating, rung=1), replace(rating, prefilter="gradient")])
+        ledger.step("next round", Proposal, lambda: [replace(edit, round=1)])
+        for record in (made_up.proposal(stranger, 0, 0), Result("base", stranger.id, ())):
+            with pytest.raises(LedgerError, match=r"holds a \w+ whose task is not recorded: record 0"):
+                ledger.step("strange", type(record), lambda record=record: [record])
+        for record in (made_up.candidate(task, unknown), Selected(task.id, 0, 5), Selected(task.id, 7, 0), replace(rating, index=5)):
+            with pytest.raises(LedgerError, match=r"holds a \w+ whose proposal is not recorded: record 0"):
+                ledger.step("strange", type(record), lambda record=record: [record])
         with pytest.raises(TypeError, match="a step of Selected got a Task"):
             ledger.step("kept", Selected, lambda: [task])
         with pytest.raises(TypeError, match="not int"):
-            ledger.step("numbers", int, lambda: [1])
+            ledger.step("numbers", int, lambda: pytest.fail("computed in vain"))
+        assert not any(map(ledger.is_finished, ("again", "strange", "kept", "numbers")))
+
+
+def rewrite(run: Path, change: str) -> None:
+    with sqlite3.connect(run / "ledger.db") as db:
+        assert db.execute(change).rowcount > 0
+    db.close()
+
+
+def test_a_field_that_was_added_later_has_its_default(tmp_path: Path):
+    turn = Turn(Prompt("Write"), "line", "stop", (1, 2))
+    edit = Proposal(TASK.id, 0, 0, 1, SelfEdit("self-qa", (turn,), ()))
+    result = Result("base", TASK.id, (), 7, seed=3)
+    with made_up.begin(tmp_path / "run") as ledger:
+        ledger.step("tasks", Task, lambda: [TASK])
+        ledger.step("edits", Proposal, lambda: [edit])
+        ledger.step("results", Result, lambda: [result])
+    rewrite(tmp_path / "run", "UPDATE records SET body = json_remove(body, '$.edit.turns[0].tokens', '$.edit.dropped') WHERE kind = 'Proposal'")
+    rewrite(tmp_path / "run", "UPDATE records SET body = json_remove(body, '$.seed', '$.role') WHERE kind = 'Result'")
+    with Reader(tmp_path / "run") as reader:
+        assert reader.proposals() == [replace(edit, edit=SelfEdit("self-qa", (replace(turn, tokens=()),), ()))]
+        assert reader.results() == [replace(result, seed=0)]
+
+
+def test_a_field_of_a_later_version_is_refused(tmp_path: Path):
+    with made_up.begin(tmp_path / "run") as ledger:
+        made_up.run(ledger)
+    rewrite(tmp_path / "run", "UPDATE records SET body = json_set(body, '$.edit.turns[0].mood', 'bright') WHERE kind = 'Proposal' AND idx = 2")
+    with Reader(tmp_path / "run") as reader:
+        for read in (reader.proposals, reader.candidates):
+            with pytest.raises(
+                LedgerError, match=r"of run run cannot be read: '.*edit\.turns\.0\.mood' is not known here: a newer selfedit wrote it, upgrade"
+            ):
+                read()
+        assert len(reader.tasks()) == made_up.TASKS
 
 
 def test_an_answer_to_the_other_role_is_refused(tmp_path: Path):
@@ -154,7 +247,7 @@ def test_an_answer_to_the_other_role_is_refused(tmp_path: Path):
     with made_up.begin(tmp_path / "run") as ledger:
         ledger.step("tasks", Task, lambda: [task])
         ledger.step("edits", Proposal, lambda: [proposal])
-        with pytest.raises(LedgerError, match="'What is reward 0\\?' is not one of the report questions of task 't0'"):
+        with pytest.raises(LedgerError, match="'What is reward 0\\?', which is not one of the report questions of task 't0'"):
             ledger.step("results", Result, lambda: [Result("base", task.id, (*reported, *rewarded))])
         with pytest.raises(LedgerError, match="is not one of the reward questions"):
             ledger.step("base", Result, lambda: [Result("base", task.id, reported, 0, "reward")])
@@ -180,13 +273,34 @@ def test_answers_to_reward_questions_are_no_results(tmp_path: Path):
 def test_a_researcher_can_ask_in_sql(tmp_path: Path):
     with made_up.begin(tmp_path / "run") as ledger:
         made_up.run(ledger)
+        ledger.step("ratings", Rating, lambda: [Rating("t0", 0, 0, "halving", 0, None)])
+        ledger.step("variant", Variant, lambda: [Variant(0, None, "self-qa", "Write", "questions", 1, 2, 1e-3)])
+        ledger.step("update", Update, lambda: [Update(0, "grpo", 4, 1, (0.5,), {"kl": 0.1 + 0.2})])
     db = sqlite3.connect(tmp_path / "run" / "ledger.db")
-    by_arm = db.execute("SELECT row, avg(correct), count(*) FROM results JOIN answers ON result_id = results.id WHERE role = 'report' GROUP BY row")
-    assert sorted(by_arm.fetchall()) == [("after", 1.0, 8), ("base", 0.0, 8)]
-    first_loss = db.execute("SELECT json_extract(losses, '$[0]'), json_extract(losses, '$[1]') FROM candidates WHERE reward IS NULL LIMIT 1")
-    assert first_loss.fetchone() == (1 / 3, "nan")
-    turns = db.execute("SELECT idx, count(*), sum(finish_reason = 'length') FROM turns JOIN proposals ON proposals.id = proposal_id GROUP BY idx")
-    assert turns.fetchall() == [(0, 8, 8), (1, 16, 16), (2, 24, 24)]
+
+    def ask(query: str) -> list[tuple[object, ...]]:
+        return db.execute(query).fetchall()
+
+    by_row = "SELECT row, avg(correct), count(*) FROM results JOIN answers ON result_id = results.id WHERE role = 'report' GROUP BY row"
+    assert sorted(ask(by_row)) == [("after", 1.0, 8), ("base", 0.0, 8)]
+    first_loss = "SELECT json_extract(losses, '$[0]'), json_extract(losses, '$[1]') FROM candidates WHERE reward IS NULL LIMIT 1"
+    assert ask(first_loss) == [(1 / 3, "NaN")]
+    assert ask("SELECT reward, reward_reason, tokens FROM candidates WHERE idx > 0 ORDER BY id LIMIT 2") == [(None, "diverged", 40), (0.2, "", 40)]
+    assert ask("SELECT role, count(*) FROM questions GROUP BY role ORDER BY role") == [("report", 8), ("reward", 4)]
+    assert ask("SELECT count(*), sum(gold_logprob IS NULL) FROM answers WHERE candidate_id IS NOT NULL") == [(48, 40)]
+    assert ask("SELECT idx, count(*) FROM proposals JOIN turns ON proposal_id = proposals.id GROUP BY idx") == [(0, 8), (1, 16), (2, 24)]
+    assert ask("SELECT continued, finish_reason, given FROM turns LIMIT 1") == [(1, "length", "Sentence 0.")]
+    assert ask("SELECT candidate_id IS NULL, count(*) FROM verdicts GROUP BY 1 ORDER BY 1") == [(0, 24), (1, 1)]
+    assert ask("SELECT prefilter, rung, value FROM ratings") == [("halving", 0, None)]
+    assert ask("SELECT number, parent, strategy FROM variants") == [(0, None, "self-qa")]
+    assert ask("SELECT algorithm, json_extract(metrics, '$.kl') FROM updates") == [("grpo", 0.1 + 0.2)]
+    assert ask("SELECT sum(advantage) FROM selected") == [(8.0,)]
+    assert ask("SELECT name, path FROM artifacts") == [("adapter", "adapter")]
+    assert ask("SELECT title, context FROM tasks LIMIT 1") == [(TASK.title, TASK.context)]
+    for kind, count in ask("SELECT kind, count(*) FROM records GROUP BY kind"):
+        view = "verdicts WHERE candidate_id IS NULL" if kind == "Verdict" else {"Selected": "selected"}.get(str(kind), f"{kind}s")
+        assert ask(f"SELECT count(*) FROM {view}") == [(count,)], kind
+    assert {kind for (kind,) in ask("SELECT kind FROM records")} == {kind.__name__ for kind in KINDS}
     db.close()
 
 

@@ -2,10 +2,10 @@
 
 1. A finished step is not computed again, and gives the same records.
 2. A step whose computation fails leaves nothing, and its exception comes through.
-3. Costs: tokens as counted, none left over from a failed attempt.
+3. Costs: tokens as counted, none left over from a failed attempt, none from between two steps.
 4. A run that is killed at any moment and resumed has the content of one that was not.
-5. The content hash sees every number and no clock.
-6. Notes are written once; the status says how the run ended.
+5. The content hash sees every number and every setting, and no clock, place or version.
+6. Notes are written once, a list of notes grows; the status says how the run ended.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from pathlib import Path
 import pytest
 from tests.unit.ledger import made_up
 
+from selfedit.config import ColdStart, Recipe
 from selfedit.errors import Interrupted, LedgerError
 from selfedit.ledger import Ledger, Reader, final_row
 from selfedit.types import Task
@@ -74,6 +75,19 @@ def test_costs_add_up(tmp_path: Path):
     assert cost.wall_s > 0.001 * made_up.STEPS
 
 
+def test_what_is_counted_between_two_steps_belongs_to_none(tmp_path: Path):
+    with made_up.begin(tmp_path / "run") as ledger:
+        ledger.count(train_tokens=5, sample_tokens=7)
+        ledger.step("tasks", Task, lambda: [made_up.task(0)])
+        ledger.count(train_tokens=5)
+        with pytest.raises(KeyError):
+            ledger.step("broken", Task, lambda: {}["nothing"])
+        ledger.count(sample_tokens=5)
+        ledger.step("more", Task, lambda: [made_up.task(1)])
+    with Reader(tmp_path / "run") as reader:
+        assert [(step.cost.train_tokens, step.cost.sample_tokens) for step in reader.steps()] == [(0, 0), (0, 0)]
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_killed_and_resumed_equals_uninterrupted(tmp_path: Path, seed: int):
     _, digest = finished(tmp_path / "whole")
@@ -102,17 +116,36 @@ def test_the_hash_sees_numbers_but_no_clock(tmp_path: Path):
     digests = {finished(tmp_path / name)[1] for name in ("a", "b")}
     assert len(digests) == 1
     for change in (
-        "UPDATE candidates SET reward = reward + 1e-15 WHERE id = 3",
-        "UPDATE answers SET gold_logprob = NULL WHERE id = (SELECT max(id) FROM answers)",
-        "DELETE FROM verdicts WHERE candidate_id IS NULL",
+        "UPDATE records SET body = replace(body, '0.30000000000000004', '0.3') WHERE kind = 'Candidate' AND idx = 0",
+        "UPDATE records SET body = json_set(body, '$.answers[1].gold_logprob', NULL) WHERE id = (SELECT max(id) FROM records WHERE kind = 'Result')",
+        "DELETE FROM records WHERE kind = 'Verdict'",
+        "UPDATE steps SET train_tokens = train_tokens + 1 WHERE position = 0",
+        "UPDATE run SET recipe = json_set(recipe, '$.inner.epochs', 77)",
+        "INSERT INTO notes VALUES ('judge', '\"another\"', 'content')",
     ):
         db = sqlite3.connect(tmp_path / "a" / "ledger.db")
-        assert db.execute(change).rowcount == 1
+        assert db.execute(change).rowcount > 0
         db.commit()
         db.close()
         with Reader(tmp_path / "a") as reader:
             digests.add(reader.content_hash())
-    assert len(digests) == 4
+    assert len(digests) == 7
+
+
+def test_the_hash_sees_no_places(tmp_path: Path):
+    digests = set()
+    for name, begun_in in (("a", "/home/ann"), ("b", "/srv")):
+        docs, shown = (Path(begun_in, "docs"),), ColdStart(enabled=True, examples=(Path(begun_in, "shown.jsonl"),))
+        recipe = Recipe(model=f"{begun_in}/model", docs=docs, eval_docs=docs, cold_start=shown)
+        with Ledger.create(tmp_path / name, command="eval", recipe=recipe, environment={"folder": begun_in}) as ledger:
+            ledger.note("documents for tasks", {"sha256": "1" * 64})
+            ledger.note("policy folder", {"run": name, "folder": begun_in}, kind="places")
+            ledger.add_note("resumed", {"after_steps": 1, "with": {"torch": begun_in}})
+            digests.add(ledger.content_hash())
+        with Reader(tmp_path / name) as reader:
+            assert reader.notes()["policy folder"] == {"run": name, "folder": begun_in}
+            digests.add(reader.content_hash())
+    assert len(digests) == 1
 
 
 def test_notes_are_written_once(tmp_path: Path):
@@ -121,8 +154,10 @@ def test_notes_are_written_once(tmp_path: Path):
         ledger.note("machine", {"name": "ä", "cores": 2})
         with pytest.raises(LedgerError, match="already"):
             ledger.note("machine", "another")
+        ledger.add_note("resumed", {"with": "ä"})
+        ledger.add_note("resumed", [2, None])
     with Reader(tmp_path / "run") as reader:
-        assert reader.notes() == {"machine": {"cores": 2, "name": "ä"}}
+        assert reader.notes() == {"machine": {"cores": 2, "name": "ä"}, "resumed": [{"with": "ä"}, [2, None]]}
 
 
 @pytest.mark.parametrize(

@@ -91,7 +91,7 @@ def test_resumed_is_uninterrupted(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     with Reader(tmp_path / "whole") as whole, Reader(tmp_path / "cut") as cut:
         assert whole.content_hash() == cut.content_hash()
         assert len(whole.candidates()) == (12 if name == "early_stop" else 6)
-        assert {r.screen for r in whole.ratings()} == (set() if name == "early_stop" else {name})
+        assert {r.prefilter for r in whole.ratings()} == (set() if name == "early_stop" else {name})
 
 
 def test_early_stop_is_a_short_training(tmp_path: Path) -> None:  # promise 3

@@ -95,7 +95,9 @@ def page(run: Path) -> Page:
 
 def marks(folder: Path, row: str) -> list[list[float]]:
     db = sqlite3.connect(folder / "ledger.db")
-    query = "SELECT task_id, correct FROM results JOIN answers ON result_id = results.id WHERE row = ? AND role = 'report' ORDER BY answers.id"
+    query = (
+        "SELECT task_id, correct FROM results JOIN answers ON result_id = results.id WHERE row = ? AND role = 'report' ORDER BY results.id, number"
+    )
     groups: dict[str, list[float]] = {}
     for task_id, correct in db.execute(query, (row,)):
         groups.setdefault(task_id, []).append(correct)

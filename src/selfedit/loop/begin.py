@@ -1,0 +1,51 @@
+"""From a ledger to a run at work: the model is opened, and what the run depends on beyond its recipe is noted."""
+
+from __future__ import annotations
+
+from selfedit import parts
+from selfedit.config import CHOSEN
+from selfedit.errors import LedgerError
+from selfedit.ledger import Ledger, Reader
+from selfedit.loop.run import Run, Watch
+from selfedit.policy import Policy
+from selfedit.policy.opening import open_policy, title
+from selfedit.rewards import NAME
+from selfedit.store.identity import recipe_of, same_model, say_versions
+
+
+def begin(ledger: Ledger, watch: Watch) -> Run:
+    """A run on its ledger. Raises LedgerError where the model or a plug-in is another than the run began with."""
+    recipe = ledger.recipe
+    ledger.note("reward", {"type": recipe.reward.part, **recipe.open("reward").depends_on()})
+    note_parts(ledger)
+    return Run(open_model(ledger, watch), ledger, watch)
+
+
+def open_model(ledger: Ledger, watch: Watch) -> Policy:
+    """The policy of a run; its tokens are counted in the ledger."""
+    with Reader(ledger.folder) as reader:
+        recipe = recipe_of(reader)
+    ledger.note("judge", NAME)
+    say_versions(ledger, watch.say)
+    with watch.stage(title(recipe)):
+        policy = open_policy(recipe, say=watch.say)
+        policy.count = lambda trained, written: ledger.count(train_tokens=trained, sample_tokens=written)
+        same_model(ledger, recipe)
+    return policy
+
+
+def note_parts(ledger: Ledger) -> None:
+    """The parts of the run in words, for readers that cannot import them, and the digests of plug-ins."""
+    recipe = ledger.recipe
+    with Reader(ledger.folder) as reader:
+        noted = reader.notes()
+    for module, digest in parts.digests(recipe.plugins).items():
+        if noted.get(f"plug-in {module}") not in (None, digest):
+            raise LedgerError(f"plug-in {module} has changed since run {ledger.run_id} was begun; restore it, or start a new run")
+        ledger.note(f"plug-in {module}", digest)
+    if "parts" in noted:
+        return
+    chosen = [parts.words(kind, getattr(recipe, key).part) for key, (kind, _) in CHOSEN.items() if getattr(recipe, key) is not None]
+    strategies = [parts.words("strategy", part) for choice in recipe.propose.strategies for part in choice.split("+")]
+    guards = [parts.words("guard", name) for name in recipe.guards]
+    ledger.note("parts", [*chosen, *strategies, *guards, *(entry.words for entry in parts.KINDS["baseline"])])

@@ -1,0 +1,139 @@
+"""The adapters in a run folder: written whole or not at all, known by their digest, and never used where that has changed."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from selfedit.config import parse_recipe
+from selfedit.errors import DataError, LedgerError, ModelError
+from selfedit.ledger import Head, Heads, Reader
+from selfedit.ledger.database import sync_folder
+from selfedit.types import Artifact
+
+_SUFFIXES = (".json", ".safetensors")
+_BLOCK = 2**20
+
+
+def write_adapter(folder: Path, export: Callable[[Path], None]) -> None:
+    """Write an adapter with `export(draft)`: when this returns, it is whole and on the disk, and survives a power cut.
+
+    One that is there already is replaced only after the new one is whole.
+    """
+    draft, old = folder.with_name(f"{folder.name}.new"), folder.with_name(f"{folder.name}.old")
+    for left in (draft, old):
+        shutil.rmtree(left, ignore_errors=True)
+    export(draft)
+    for file in draft.iterdir():
+        _sync(file)
+    sync_folder(draft)
+    if folder.exists():
+        folder.rename(old)
+    draft.rename(folder)
+    sync_folder(folder.parent)
+    sync_folder(folder.parent.parent)  # where the parent itself may be new
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def seal(run: Path, name: str) -> Artifact:
+    """What the ledger holds of the adapter in the folder `name` of a run: its place, and the SHA-256 of its configuration and weights."""
+    return Artifact(name, name, _digest(run / name))
+
+
+def check(run: Path, artifact: Artifact) -> Path:
+    """The folder of an adapter. Raises LedgerError where it is no longer what the run recorded."""
+    folder = run / artifact.path
+    if not folder.is_dir():
+        raise LedgerError(f"adapter {artifact.name} of run {run.name} is gone: restore {folder} from a copy, or make a new run")
+    if _digest(folder) != artifact.sha256:
+        raise LedgerError(
+            f"adapter {artifact.name} of run {run.name} is no longer the one that the run recorded, by its SHA-256: "
+            f"restore {folder} from a copy, or make a new run"
+        )
+    return folder
+
+
+def adapter_of(run: Path) -> Path:
+    """The adapter that a run of `learn` made. Raises DataError for a run without one, and says what it has; LedgerError as `check`."""
+    with Reader(run) as reader:
+        command, found = reader.info().command, [artifact for artifact in reader.artifacts() if artifact.path == "adapter"]
+    if found:
+        return check(run, found[0])
+    if command == "train":
+        updates = ", then ".join(path.relative_to(run).as_posix() for path in rounds_of(run)) or "not trained yet"
+        raise DataError(
+            f"run {run.name} is one of `selfedit train`, which makes a policy and learns no documents; measure it with `selfedit eval --policy "
+            f"{run.name}`. Its adapters are in {run}, in PEFT's format, to be merged into the model one after the other: {updates}"
+        )
+    if command == "eval":
+        raise DataError(f"run {run.name} is one of `selfedit eval`, which leaves no adapter; runs of `selfedit learn` do")
+    raise DataError(f"run {run.name} has no adapter yet, it is not finished: selfedit learn --resume {run.name}")
+
+
+def rounds_of(run: Path) -> list[Path]:
+    """The adapters that a run of `train` made of its policy: of the cold start, and one a round, or the last one alone if it started over."""
+    with Reader(run) as reader:
+        recipe = parse_recipe(reader.info().recipe, source=f"recipe of run {run.name}")
+        found = [check(run, artifact) for artifact in reader.artifacts() if artifact.path.startswith("policy/")]
+    if not found:
+        return []
+    *before, last = found
+    number = last.name.removeprefix("round-")
+    alone = number.isdecimal() and recipe.open("algorithm").starts_over(int(number), recipe.rounds)
+    return [path for path in before if not (alone and path.name.startswith("round-"))] + [last]
+
+
+def put_in_force(root: Path, run: Path, force: bool) -> bool:
+    """Make a run's adapter the current head, once; not where a guard was against it, unless forced. Returns whether it is in force now.
+
+    Raises LedgerError where it is no longer the one that the run recorded.
+    """
+    heads, head = Heads(root), Head(run.name, _place(root, adapter_of(run)))
+    with Reader(run) as reader:
+        against = [verdict for verdict in reader.verdicts() if verdict.decision != "accept"]
+    new = all(change.head != head for change in heads.history())
+    if (new and not against) or (force and heads.current() != head):
+        heads.push(head)
+    return heads.current() == head
+
+
+def in_force(root: Path) -> Path:
+    """The run whose adapter is in force. Raises DataError where there is none, ModelError where its adapter is gone."""
+    head = Heads(root).current()
+    if head is None:
+        raise DataError(f"nothing is learned yet, or it was rolled back (in {root}): begin with `selfedit learn DOCS`, or name a run with --run")
+    adapter = root / head.adapter
+    if not adapter.is_dir():
+        raise ModelError(f"the adapter in force, {adapter}, is gone: restore it, or take it back with `selfedit rollback`")
+    return adapter.parent
+
+
+def _place(root: Path, adapter: Path) -> str:
+    adapter = adapter.resolve()
+    return adapter.relative_to(root.resolve()).as_posix() if adapter.is_relative_to(root.resolve()) else str(adapter)
+
+
+def copy_adapter(adapter: Path, out: Path) -> None:
+    """A whole copy in a new folder, or none."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as scratch:
+        shutil.copytree(adapter, Path(scratch) / out.name).rename(out)
+
+
+def _digest(folder: Path) -> str:
+    """SHA-256, hex, of the configuration and the weights one after the other. What else lies in the folder does not count."""
+    digest = hashlib.sha256()
+    for file in sorted(file for file in folder.iterdir() if file.suffix in _SUFFIXES and not file.name.startswith(".")):
+        with file.open("rb") as stream:
+            while block := stream.read(_BLOCK):
+                digest.update(block)
+    return digest.hexdigest()
+
+
+def _sync(file: Path) -> None:
+    with file.open("rb+") as stream:
+        os.fsync(stream.fileno())
