@@ -20,7 +20,8 @@ from benchmarks import machine, models
 from benchmarks.data import jobs
 from benchmarks.machine import Cost, Ratio
 from benchmarks.table import Line, Row, rounded
-from selfedit.config import Recipe, TorchEngine
+from selfedit.config import Recipe
+from selfedit.engine.settings import TorchSettings
 from selfedit.engine.torch.engine import Torch
 from selfedit.policy import Policy
 from selfedit.policy.opening import open_engine
@@ -114,7 +115,7 @@ class Bench:
     @cached_property
     def recipe(self) -> Recipe:
         """The engine as it comes, its device aside."""
-        return Recipe(model=str(self.folder), seed=self.seed, engine=TorchEngine(device=self.device))
+        return Recipe(model=str(self.folder), seed=self.seed, engine=TorchSettings(device=self.device))
 
     @cached_property
     def _engines(self) -> dict[int, Torch]:
@@ -130,7 +131,7 @@ class Bench:
     def _open(self, threads: int) -> Torch:
         """The engine, whatever number of threads this process has now."""
         if threads not in self._engines:
-            settings = TorchEngine(device=self.device, threads=0 if self.on_gpu else threads)
+            settings = TorchSettings(device=self.device, threads=0 if self.on_gpu else threads)
             engine = open_engine(self.recipe.model_copy(update={"engine": settings}))
             assert isinstance(engine, Torch)
             engine.ends = frozenset()  # no end token: everybody writes as much

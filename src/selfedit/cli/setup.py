@@ -53,7 +53,7 @@ class Doctor:
 
     def run(self, args: Sequence[str]) -> int:
         """A line for each finding."""
-        from selfedit.system.doctor import examine
+        from selfedit.cli.doctor import examine
 
         show = Show()
         with show.stage("Looking around"):

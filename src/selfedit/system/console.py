@@ -17,10 +17,9 @@ from rich.progress import Progress as Bars
 from rich.table import Table
 from rich.text import Text
 
-from selfedit.engine.base import Progress
 from selfedit.system import interrupts as stop
 from selfedit.text import duration
-from selfedit.types import Interval
+from selfedit.types import Interval, Progress
 
 if TYPE_CHECKING:
     from selfedit.report.comparison import Comparison

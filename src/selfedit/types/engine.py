@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from math import inf
 from typing import Annotated, ClassVar, Literal
@@ -11,6 +11,10 @@ from annotated_types import Ge, Gt, Le, Lt
 
 Tokens = tuple[int, ...]
 """Token ids of one sequence, length T."""
+
+
+Progress = Callable[[int, int], None]
+"""Called now and then with (units done, units in all) of the running call."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from selfedit.engine.base import Progress, Tokenizer, check_loss
-from selfedit.engine.kinds import TorchSettings
+from selfedit.engine.settings import TorchSettings
 from selfedit.engine.torch import peft, sample, score, train
 from selfedit.engine.torch.lora import Weights
 from selfedit.engine.torch.plain import adopt

@@ -1,0 +1,26 @@
+"""Settings of the embedded engine."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from selfedit.parts import Settings
+
+
+class TorchSettings(Settings):
+    """Settings of `torch`."""
+
+    device: str = "auto"
+    """cpu, cuda, cuda:1, ... `auto` takes the GPU where there is one."""
+    dtype: Literal["auto", "bfloat16", "float32", "float64"] = "auto"
+    """Of the frozen base; adapters and their optimizer are fp32. `auto`: bfloat16 where the processor is fast at it."""
+    threads: int = Field(0, ge=0)
+    """CPU threads, each a worker of its own in training; 0 leaves the number to torch: one for each core."""
+    slots: int = Field(16, ge=1)
+    """Adapters trained at the same time, by all workers together."""
+    budget_tokens: int = Field(0, ge=0)
+    """Tokens of one pass of a worker; 0 is 1024 on a CPU, 8192 on a GPU."""
+    cache_tokens: int = Field(24576, ge=1024)
+    """Tokens held in the key-value cache while sampling."""
