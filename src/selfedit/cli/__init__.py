@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import difflib
+import io
 import os
 import sys
 import tempfile
 import traceback
 from collections.abc import Sequence
 from importlib import import_module
-from pathlib import Path
 
 from selfedit import __version__
 from selfedit.errors import ConfigError, SelfeditError
@@ -64,6 +64,9 @@ SELFEDIT_CACHE where models are kept.
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code. An error is one line on standard error."""
+    for stream in (sys.stdout, sys.stderr):  # a terminal that cannot show a character shows another, and ends no run
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     args = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in args or os.environ.get("SELFEDIT_DEBUG") == "1"
     args = [each for each in args if each != "--debug"]
@@ -79,7 +82,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         if debug:
             traceback.print_exc()
         message, code = _explain(error)
-        print(f"selfedit: {message}", file=sys.stderr)
+        from selfedit.system.console import harmless
+
+        print(f"selfedit: {harmless(message)}", file=sys.stderr)
         return code
 
 
@@ -114,6 +119,7 @@ def _explain(error: BaseException) -> tuple[str, int]:
         return "stopped", 130
     if is_full(error):
         return f"no room left on the disk: free some space and try again ({error})", 1
-    log = Path(tempfile.gettempdir()) / f"selfedit-error-{os.getpid()}.log"
-    log.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
+    descriptor, log = tempfile.mkstemp(prefix="selfedit-error-", suffix=".log")  # a file of our own, whatever lies in the shared folder
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write("".join(traceback.format_exception(error)))
     return f"{describe(error)} (the traceback is in {log})", 70

@@ -6,7 +6,8 @@ import difflib
 import inspect
 import textwrap
 from collections.abc import Sequence
-from typing import Any, TypeVar
+from dataclasses import fields, is_dataclass
+from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
 
 import tyro
 from tyro import _errors as events  # tyro's hook for errors of its own; the version is pinned in constraints.txt
@@ -80,5 +81,20 @@ def _unknown(command: type[Any], name: str, argument: str) -> str:
 
 def flags_of(command: type[Any]) -> list[str]:
     """Every flag a command takes."""
-    parser = tyro.extras.get_parser(command, config=CONFIG)
-    return [flag for action in parser._actions for flag in action.option_strings]
+    return ["--help", *_flags(command, "")]
+
+
+def _flags(section: type[Any], prefix: str) -> list[str]:
+    """The flags of a section's fields, and of its own sections."""
+    found: list[str] = []
+    hints = get_type_hints(section, include_extras=True)
+    for one in fields(section):
+        base, *marks = get_args(hints[one.name]) if get_origin(hints[one.name]) is Annotated else (hints[one.name],)
+        if tyro.conf.Suppress in marks or tyro.conf.Positional in marks:
+            continue
+        said = [mark for mark in marks if hasattr(mark, "aliases")]  # what tyro.conf.arg leaves
+        name = next((mark.name for mark in reversed(said) if mark.name is not None), one.name)
+        path = ".".join(part for part in (prefix, name) if part).replace("_", "-")
+        found += [alias for mark in said for alias in mark.aliases or ()]
+        found += _flags(base, path) if isinstance(base, type) and is_dataclass(base) else [f"--{path}"]
+    return found

@@ -83,9 +83,11 @@ class Recipe(Settings):
     @classmethod
     def _chosen(cls, value: Any, info: ValidationInfo) -> Any:
         """The settings of the part that `type` names."""
+        kind, standard = CHOSEN[str(info.field_name)]
+        if isinstance(value, Settings) and not value.part:
+            return _registered(kind, value)
         if not isinstance(value, Mapping):
             return value
-        kind, standard = CHOSEN[str(info.field_name)]
         return parts.KINDS[kind].get(str(value.get("type", standard))).settings.model_validate(value)
 
     @field_validator("strategy", "guard", "baseline", mode="before")
@@ -125,6 +127,15 @@ class Recipe(Settings):
         if propose.policy_picks and len(set(propose.choices)) < 2:
             raise ValueError("propose.pick is policy, and there is nothing to pick from: name several in propose.strategies")
         return self
+
+
+def _registered(kind: str, value: Settings) -> Settings:
+    """Settings written as a part's plain class, as the part that they are of. Raises ValueError where no part has them."""
+    parts.load()
+    for entry in parts.KINDS[kind]:
+        if entry.settings.__base__ is type(value):
+            return entry.settings(**{name: getattr(value, name) for name in type(value).model_fields})
+    raise ValueError(f"{type(value).__name__} are the settings of no {kind}")
 
 
 CHOSEN: dict[str, tuple[str, str]] = {

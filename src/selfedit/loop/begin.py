@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from selfedit import parts
 from selfedit.config import CHOSEN
-from selfedit.errors import LedgerError
+from selfedit.errors import DataError, LedgerError
 from selfedit.ledger import Ledger, Reader
 from selfedit.loop.run import Run, Watch
 from selfedit.policy import Policy
 from selfedit.policy.opening import open_policy, title
 from selfedit.rewards import NAME
 from selfedit.store.identity import recipe_of, same_model, say_versions
+from selfedit.strategies import Source
+from selfedit.types import Passage
 
 
 def begin(ledger: Ledger, watch: Watch) -> Run:
@@ -49,3 +53,21 @@ def note_parts(ledger: Ledger) -> None:
     strategies = [parts.words("strategy", part) for choice in recipe.propose.strategies for part in choice.split("+")]
     guards = [parts.words("guard", name) for name in recipe.guards]
     ledger.note("parts", [*chosen, *strategies, *guards, *(entry.words for entry in parts.KINDS["baseline"])])
+
+
+def check_lengths(run: Run, passages: Sequence[Passage]) -> None:
+    """Every passage fits the model, as a training sequence and in the longest prompt of each strategy. Raises DataError naming where it stands."""
+    policy, most = run.policy, run.policy.engine.context_tokens
+    written = run.recipe.propose.sampling.max_tokens
+    strategies = [policy.strategy(name) for choice in run.recipe.propose.strategies for name in dict.fromkeys(choice.split("+"))]
+    for passage in passages:
+        trained = len(policy.engine.tokenizer.encode(f"{passage.title}\n{passage.context}")) + 1
+        asked = [prompt for strategy in strategies for prompt in strategy.ask(Source(passage.title, passage.context, policy.chat))]
+        longest = max(asked, key=lambda prompt: len(prompt.text), default=None)
+        needed = max(trained, len(policy.render.prompt(longest)) + written if longest else 0)
+        if needed > most:
+            where = f"{passage.source}: " if passage.source else ""
+            raise DataError(
+                f"{where}{passage.title!r} is too long for {run.recipe.model}: it takes {needed:,} tokens with its prompt, the model {most:,}; "
+                "split it, or give it without questions, so that it is cut into passages (documents.passage_words)"
+            )

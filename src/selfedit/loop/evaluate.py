@@ -14,6 +14,7 @@ from selfedit.baselines import Baseline, Edits, Measurement, Start
 from selfedit.config import MOST_CHOICES, Propose
 from selfedit.engine.base import Progress
 from selfedit.errors import EngineError
+from selfedit.loop.begin import check_lengths
 from selfedit.loop.round import answer_base, answers_before, scored
 from selfedit.loop.run import Run, chunks
 from selfedit.policy import Asked, Policy
@@ -28,6 +29,7 @@ Plan = Callable[[Task, int], Sequence[Measurement]]
 
 def evaluate(run: Run, passages: Sequence[Passage], updates: Sequence[Path] = (), found: Variant | None = None) -> None:
     """The model as it came and, given the adapters of a policy in their order, the policy after each; last the strategy that a search found."""
+    check_lengths(run, passages)
     tasks = held_out_tasks(run, passages)
     start = baselines_before(run, tasks)
     final = start.results

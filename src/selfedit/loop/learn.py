@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from selfedit.engine.base import Progress
 from selfedit.errors import EngineError
 from selfedit.guards import AdapterSeen, judge
+from selfedit.loop.begin import check_lengths
 from selfedit.loop.evaluate import gold
 from selfedit.loop.round import all_failed, answer_base, answers_before, one_round
 from selfedit.loop.run import Run
@@ -17,6 +18,7 @@ from selfedit.types import Passage, Proposal, Result, Task, TrainJob, Verdict
 def learn_documents(run: Run, passages: Sequence[Passage]) -> None:
     """Learn documents. One none of whose self-edits could be chosen is learned as it is. Raises EngineError where every training failed."""
     policy = run.policy
+    check_lengths(run, passages)
     tasks = run.step("tasks", Task, "Preparing questions", lambda progress: policy.domain.tasks(policy, passages, "learn", progress, gold=gold(run)))
     answer_base(run, "base", tasks)
     able = [task for task in tasks if task.reward_questions or policy.reward.needs().texts]

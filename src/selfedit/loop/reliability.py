@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from selfedit import parts
 from selfedit.engine.base import Progress
+from selfedit.loop.begin import check_lengths
 from selfedit.loop.prefilter import rated
 from selfedit.loop.round import adapt_and_score, answer_base, scored
 from selfedit.loop.run import Run, chunks
@@ -21,6 +22,7 @@ ROUND = 0
 def study_reliability(run: Run, passages: Sequence[Passage]) -> None:
     """K self-edits a task, S adapters of each, and what the prefilters say of them."""
     policy, settings = run.policy, run.recipe.reliability
+    check_lengths(run, passages)
     tasks = run.step("tasks", Task, "Preparing questions", lambda progress: policy.domain.tasks(policy, passages, "train", progress, gold=True))
     base = answer_base(run, "trials/base", tasks, "reward")
     edits = run.step("trials/edits", Proposal, "Writing self-edits", lambda progress: policy.propose(tasks, ROUND, run.recipe.propose, progress))

@@ -63,14 +63,14 @@ def learn(run: Run, rounds: Sequence[Round], before: Update | None) -> Update:
 
 
 def propose(run: Run, tasks_P: Sequence[Task], number: int, given: Sequence[str] = ()) -> list[Proposal]:
-    """K self-edits of every task."""
-    settings = run.recipe.propose
-    return run.step(
-        f"round-{number}/edits",
-        Proposal,
-        "Writing self-edits",
-        lambda progress: run.policy.propose(tasks_P, number, settings, progress, given=given),
-    )
+    """K self-edits of every task. Says where they teach nothing but the passage."""
+    settings, title = run.recipe.propose, "Writing self-edits"
+    work = f"round-{number}/edits"
+    edits_PK = run.step(work, Proposal, title, lambda progress: run.policy.propose(tasks_P, number, settings, progress, given=given))
+    if empty := [edit.edit.strategy for edit in edits_PK if len(edit.edit.examples) < 2]:
+        often = ", ".join(f"{name} {empty.count(name)}" for name in dict.fromkeys(empty))
+        run.watch.say(f"{len(empty)} of {len(edits_PK)} self-edits teach nothing but the passage (by strategy: {often}); selfedit report shows why")
+    return edits_PK
 
 
 def answers_before(run: Run, name: str, tasks_P: Sequence[Task]) -> Base:

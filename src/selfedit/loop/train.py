@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from selfedit.algorithms.base import imitated, outer_job
 from selfedit.engine.base import Progress
 from selfedit.guards import RoundSeen, judge
+from selfedit.loop.begin import check_lengths
 from selfedit.loop.evaluate import baselines_after, baselines_before, directives_of, gold, held_out_tasks, policy_row, validates
 from selfedit.loop.round import learn, one_round
 from selfedit.loop.run import Run
@@ -22,6 +23,7 @@ from selfedit.types import Artifact, Demonstration, Passage, Result, Round, Task
 def train_policy(run: Run, passages: Sequence[Passage], held_out: Sequence[Passage], shown: Sequence[Demonstration] = ()) -> None:
     """Learn to write self-edits. `shown` are the good ones of a cold start."""
     policy, algorithm = run.policy, run.recipe.open("algorithm")
+    check_lengths(run, [*passages, *held_out])
     tasks = run.step("tasks", Task, "Preparing questions", lambda progress: policy.domain.tasks(policy, passages, "train", progress, gold=gold(run)))
     exams = held_out_tasks(run, named_apart(held_out, tasks))
     start = baselines_before(run, exams)

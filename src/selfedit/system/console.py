@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 import textwrap
 import time
@@ -106,12 +107,21 @@ class Show:
         for number, column in enumerate(columns):
             table.add_column(column, justify="left" if number in words else "right", no_wrap=number not in words, overflow="fold")
         for number, row in enumerate(rows):
-            table.add_row(*(Text(cell) for cell in row), style="bold" if number == bold else "")
+            table.add_row(*(Text(harmless(cell)) for cell in row), style="bold" if number == bold else "")
         self.out.print(table, soft_wrap=False)
 
 
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+
+
+def harmless(text: str) -> str:
+    """Documents, questions and answers are untrusted: no character of theirs moves the cursor, sets a title or turns the line round."""
+    return _CONTROL.sub("\ufffd", text)
+
+
 def wrapped(where: Console, text: str, indent: int = 0) -> str:
-    """Sentences as wide as the terminal; what has no spaces, such as a path, stays whole. Unchanged where there is no terminal."""
+    """Sentences as wide as the terminal; what has no spaces, such as a path, stays whole. Only made harmless where there is no terminal."""
+    text = harmless(text)
     if not where.is_terminal:
         return text
     width = max(20, where.width - indent)
@@ -139,7 +149,7 @@ class _Bar:
 
     def __init__(self, bars: Bars, title: str) -> None:
         self.bars, self.pace = bars, _Pace()
-        self.task: TaskID = bars.add_task(escape(title), total=None, share="", left="")
+        self.task: TaskID = bars.add_task(escape(harmless(title)), total=None, share="", left="")
 
     def __call__(self, done: int, total: int) -> None:
         left = self.pace.left(done, total)
