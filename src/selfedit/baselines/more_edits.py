@@ -17,6 +17,7 @@ class MoreEdits(Baseline):
     """The control for a policy that learned to write more."""
 
     when = "after"
+    place = 1
     needs_edits = 2
 
     def measure(self, run: Comparison) -> Start | None:

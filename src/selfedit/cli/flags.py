@@ -59,11 +59,11 @@ def flags_for(command: str, args: Sequence[str], before: Recipe | None = None) -
     return make_dataclass("Settings", found, frozen=True, namespace={"__doc__": "Settings of a run."})
 
 
-def with_flags(command: type[Any], args: Sequence[str], before: Recipe | None = None) -> type[Any]:
+def with_flags(command: type[Any], args: Sequence[str]) -> type[Any]:
     """A command with the flags of the recipe as its field `settings`, where it takes any: its class says so in `flags`."""
     if not hasattr(command, "flags"):
         return command
-    flags = flags_for(command.flags, args, before or command.begins_with())
+    flags = flags_for(command.flags, args, command.begins_with(args))
     settings = ("settings", Annotated[flags, arg(name="")], field(default_factory=flags))
     return make_dataclass(command.__name__, [settings], bases=(command,), frozen=True, namespace={"__doc__": command.__doc__})
 
@@ -119,10 +119,10 @@ def as_recipe(flags: Any) -> Recipe:
 
 
 def _plain(value: Any) -> Any:
-    """Sections as dictionaries; records such as LoraShape, which pydantic knows, stay what they are."""
+    """Sections and records as dictionaries, so that the recipe checks every value."""
     if isinstance(value, BaseModel):
         return {key: _plain(getattr(value, key)) for key in type(value).model_fields}
-    if is_dataclass(value) and not isinstance(value, type) and not hasattr(value, "__pydantic_config__"):
+    if is_dataclass(value) and not isinstance(value, type):
         return {one.name: _plain(getattr(value, one.name)) for one in fields(value)}
     return value
 

@@ -147,6 +147,8 @@ def _kind(printer: Printer, kind: str) -> None:
     """The parts of a kind, with their settings; where one of yours comes from."""
     rows = []
     for entry in parts.KINDS[kind]:
+        if not getattr(entry.build, "asked", True):  # a row that a run makes by itself
+            continue
         settings = ", ".join(name for name in entry.settings.model_fields if name != "type")
         rows.append([entry.name, entry.means, settings, entry.module if entry.sha256 else ""])
     columns = [kind, "what it means", "settings", *(["from"] if any(row[3] for row in rows) else [])]

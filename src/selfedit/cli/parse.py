@@ -16,6 +16,9 @@ from selfedit.errors import ConfigError
 
 CONFIG = (tyro.conf.FlagCreatePairsOff,)
 
+_KINDS = {"|INT ": "a whole number", "|FLOAT ": "a number"}
+"""What an option takes that may be left out, by tyro's name for it."""
+
 C = TypeVar("C")
 
 
@@ -47,7 +50,9 @@ def _explain(event: events.ParseErrorEvent, command: type[Any], name: str, args:
         return _unknown(command, name, wrong[0])
     match event:
         case events.InstantiationFailure(message=message, argument=argument):
-            text = f"{argument.display_name()}: {_line(message)}" if argument else _line(message)
+            wanted = next((words for kind, words in _KINDS.items() if kind in message), "")
+            said = f" takes {wanted}" if wanted and "no type matching" in message else f": {_line(message)}"
+            text = f"{argument.display_name()}{said}" if argument else _line(message)
         case events.InvalidChoice(argument=argument, value=value, choices=choices):
             text = f"invalid choice '{value}' for {argument.display_name()}; there are {', '.join(choices)}"
         case events.MissingArgs(missing_arguments=missing):

@@ -11,9 +11,8 @@ from typing import Annotated, Any, ClassVar
 from tyro.conf import Positional, arg
 
 from selfedit import api
-from selfedit.cli.flags import as_recipe, with_flags
+from selfedit.cli.flags import as_recipe, named
 from selfedit.cli.options import Output
-from selfedit.cli.parse import parse
 from selfedit.config import Recipe, load_recipe
 from selfedit.errors import ConfigError
 from selfedit.store import runs
@@ -30,10 +29,13 @@ class MakesRuns:
     """Which flags of the recipe it has: `cli.flags.SUPPRESSED`."""
     settings: Any
 
-    @staticmethod
-    def begins_with() -> Recipe | None:
-        """The recipe that flags change; None for the defaults."""
-        return None
+    @classmethod
+    def begins_with(cls, args: Sequence[str] = ()) -> Recipe | None:
+        """The recipe that flags change: the one that the arguments name; None for the defaults."""
+        after_flag = {value for key in ("docs", "eval-docs", "cold-start.examples") for value in named(args, key)}
+        files = [*named(args, "recipe")[:1], *(one for one in args if one.endswith(".toml") and one not in after_flag), *args[:1]]
+        file = next((one for one in files if not one.startswith("-")), None) if cls.flags != "learn" or named(args, "recipe") else None
+        return load_recipe(Path(file)) if file else None
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,7 @@ class Learn(MakesRuns):
         if output.resume:
             _nothing_else(self, "learn", self.docs, self.recipe)
             return _learned(output, api.learn(resume=output.resume, keep=self.keep, folder=output.root, watch=output.show))
-        recipe = _recipe(self, "learn", args)
+        recipe = as_recipe(self.settings)
         return _learned(output, api.learn(self.docs, recipe=recipe, keep=self.keep, folder=output.root, watch=output.show))
 
 
@@ -85,15 +87,15 @@ class Demo(MakesRuns):
     flags = "learn"
     output: Options = field(default_factory=Output)
 
-    @staticmethod
-    def begins_with() -> Recipe | None:
+    @classmethod
+    def begins_with(cls, args: Sequence[str] = ()) -> Recipe | None:
         """The packaged recipe."""
         return _packaged("demo")
 
     def run(self, args: Sequence[str]) -> int:
         """As learn, on the held-out part of the bundled corpus."""
         output = self.output
-        recipe = None if output.resume else _recipe(self, "demo", args)
+        recipe = None if output.resume else as_recipe(self.settings)
         if output.resume:
             _nothing_else(self, "demo")
         return _learned(output, api.demo(recipe, resume=output.resume, folder=output.root, watch=output.show))
@@ -125,7 +127,7 @@ class Train(MakesRuns):
         output = self.output
         if output.resume:
             _nothing_else(self, "train", self.recipe)
-        recipe = None if output.resume else _recipe(self, "train", args)
+        recipe = None if output.resume else as_recipe(self.settings)
         run = api.train(recipe, resume=output.resume, folder=output.root, watch=output.show)
         return _end(output, run, {"measure": f"selfedit eval --policy {run.id}"})
 
@@ -154,6 +156,15 @@ class Eval(MakesRuns):
     """Train the same self-edits with several seeds: the reliability of each reward, and of each screen (docs/reliability.md)."""
     output: Options = field(default_factory=Output)
 
+    @classmethod
+    def begins_with(cls, args: Sequence[str] = ()) -> Recipe | None:
+        """The recipe of the run whose policy is measured, where there is one."""
+        before, policy = super().begins_with(args), named(args, "policy")
+        if before and policy:
+            raise ConfigError("a policy is measured with its own settings: leave out the recipe (flags may change single settings)")
+        folder = Path(named(args, "runs")[0]) if named(args, "runs") else None
+        return api.recipe_of(runs.find(runs.root(folder), policy[0], ("train",))) if policy else before
+
     def run(self, args: Sequence[str]) -> int:
         """The rows of the recipe and, where a policy is given, those of its rounds."""
         output, policy = self.output, None
@@ -163,7 +174,7 @@ class Eval(MakesRuns):
             policy = api.Run(runs.find(output.root, self.policy, ("train",)))
         elif self.policy:
             raise ConfigError("--reliability is measured with the model as it came: leave out --policy")
-        recipe = None if output.resume else _recipe(self, "eval", args, policy.folder if policy else None)
+        recipe = None if output.resume else as_recipe(self.settings)
         run = api.evaluate(recipe, policy=policy, reliability=self.reliability, resume=output.resume, folder=output.root, watch=output.show)
         if run.measures_reliability:
             from selfedit.cli.reliability import end_of_study
@@ -179,17 +190,6 @@ def _nothing_else(command: Any, name: str, *others: object) -> None:
     """A resumed run keeps the settings it began with. Raises ConfigError where others were given."""
     if as_recipe(command.settings) != (command.begins_with() or Recipe()) or any(others):
         raise ConfigError(f"a resumed run keeps what it began with: leave out all but `selfedit {name} --resume {command.output.resume}`")
-
-
-def _recipe(command: Any, name: str, args: Sequence[str], policy: Path | None = None) -> Recipe:
-    """The recipe: from a file or a policy's run if there is one, and over it the flags that were given."""
-    file = getattr(command, "recipe", None)
-    if file and policy:
-        raise ConfigError("a policy is measured with its own settings: leave out the recipe (flags may change single settings)")
-    if file or policy:
-        before = api.recipe_of(policy) if policy else load_recipe(Path(str(file)))
-        command = parse(with_flags(type(command).__bases__[0], args, before), name, args)
-    return as_recipe(command.settings)
 
 
 def _packaged(name: str) -> Recipe:

@@ -100,7 +100,10 @@ class Evaluation(Settings):
     @field_validator("baselines")
     @classmethod
     def _known(cls, names: tuple[str, ...]) -> tuple[str, ...]:
-        return known("baseline", names)
+        for name in known("baseline", names):
+            if not getattr(parts.KINDS["baseline"].get(name).build, "asked", True):
+                raise ValueError(f"row '{name}' is made by a run itself and cannot be asked for; `selfedit show baselines` lists what can be")
+        return names
 
 
 class ReliabilityStudy(Settings):

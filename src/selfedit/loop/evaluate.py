@@ -95,7 +95,7 @@ def baselines_before(run: Run, tasks: Sequence[Task]) -> Start:
 def baselines_after(run: Run, tasks: Sequence[Task], start: Start, final: Sequence[Result], directives: tuple[tuple[str, float], ...] = ()) -> None:
     """The rows of `eval.baselines` that match the final row, over the same weights."""
     comparison = Rows(run, tasks, start.edits or {}, final, directives, start)
-    for one in run.recipe.open_all("baseline", run.recipe.eval.baselines):
+    for one in _in_order(run.recipe.open_all("baseline", run.recipe.eval.baselines)):
         if one.when == "after":
             one.measure(comparison)
 

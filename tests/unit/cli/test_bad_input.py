@@ -36,7 +36,7 @@ def write(folder: Path, name: str, data: bytes) -> str:
     ],
 )
 def test_documents(house: House, name: str, data: bytes, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("selfedit.store.work.open_model", lambda *_: pytest.fail("a model was opened"))
+    monkeypatch.setattr("selfedit.policy.opening.open_engine", lambda *_: pytest.fail("a model was opened"))
     line = house.refused("learn", write(house.folder, name, data))
     assert line.startswith("3 ") and said in line
     assert not (house.folder / "runs").exists()
@@ -52,7 +52,7 @@ def test_what_is_held_out_is_held_out(house: House, monkeypatch: pytest.MonkeyPa
     told = "3 1 of 2 held-out passages are learned from as well, the first about"
     assert house.refused("eval", "--policy", "latest", "--eval-docs", "b.jsonl").startswith(told)
     assert house.refused("eval", "--policy", "latest", "--eval-docs", "c.jsonl").startswith("3 2 of 2 held-out passages")
-    monkeypatch.setattr("selfedit.store.work.open_model", lambda *_: pytest.fail("a model was opened"))
+    monkeypatch.setattr("selfedit.policy.opening.open_engine", lambda *_: pytest.fail("a model was opened"))
     assert house.refused("train", "--docs", "a.jsonl", "--eval-docs", "b.jsonl", "--engine", "fake").startswith(told)
     assert house.refused("train", *shown, "--eval-docs", "c.jsonl", "--engine", "fake").startswith("3 2 of 2 held-out passages")
 
@@ -146,7 +146,7 @@ def test_a_run_that_fails_late_is_kept(house: House) -> None:
 def test_changed_documents(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = CORPUS.read_text(encoding="utf-8").splitlines(keepends=True)
     write(house.folder, "d.jsonl", "".join(rows[:3]).encode())
-    monkeypatch.setattr("selfedit.tasks.knowledge.domain.Knowledge.tasks", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr("selfedit.tasks.knowledge.domain.Knowledge.tasks", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
     line = house.refused("learn", "d.jsonl", *QUICK)
     run = next((house.folder / "runs").glob("*-learn-*")).name
     assert line == f"130 stopped; everything finished is kept; resume with: selfedit learn --resume {run}"

@@ -13,6 +13,7 @@
 from __future__ import annotations
 
 import json
+import re
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -154,18 +155,23 @@ def test_an_algorithm_by_flags(house: House) -> None:
 
 
 def leaves(settings: type[Any], key: str) -> set[str]:
-    """The flags of a section's settings: of its own sections those of their settings."""
+    """The names of a section's settings as flags without their dashes: of its own sections those of their settings."""
     keys = set(keys_of(settings, f"{key}."))
-    return {f"--{one}".replace("_", "-") for one in keys if not any(other.startswith(f"{one}.") for other in keys)}
+    return {one.replace("_", "-") for one in keys if not any(other.startswith(f"{one}.") for other in keys)}
+
+
+def typed(*args: str) -> set[str]:
+    """The flags of `train` without their dashes; what is on by itself is switched off by `no-` before its last word."""
+    return {re.sub(r"(?<=\.)no-(?=[^.]*$)", "", flag.removeprefix("--")) for flag in flags_of(with_flags(Train, args))}
 
 
 def test_every_setting_is_a_flag() -> None:
     parts.load()
     for key, (kind, _) in CHOSEN.items():
         for entry in parts.KINDS[kind] if key != "sampler" else ():
-            assert leaves(entry.settings, key) - {f"--{key}.type"} <= set(flags_of(with_flags(Train, [f"--{key}", entry.name]))), entry.name
+            assert leaves(entry.settings, key) <= typed(f"--{key}", entry.name), entry.name
     held = {flag for key, kind in TABLES.items() for entry in parts.KINDS[kind] for flag in leaves(entry.settings, f"{key}.{entry.name}")}
-    assert "--guard.forgetting.max-nats" in held <= set(flags_of(with_flags(Train, [])))
+    assert "guard.forgetting.max-nats" in held <= typed()
 
 
 def test_flags_win_over_the_recipe_file(house: House) -> None:
