@@ -1,4 +1,7 @@
-"""Which self-edits are worth a full training: the recipe's prefilter rates all, and only the best of each task are left."""
+"""Which self-edits are worth a full training: the recipe's prefilter rates all, and only the best of each task are left.
+
+Shapes: P tasks, K self-edits a task, Q reward questions a task.
+"""
 
 from __future__ import annotations
 
