@@ -26,7 +26,7 @@ from tests.unit.engine.tiny_engine import VOCABULARY, distance, engine, flat, fo
 from selfedit.config import Recipe, TorchEngine
 from selfedit.engine.torch import engine as engine_module
 from selfedit.engine.torch.engine import Torch
-from selfedit.engine.torch.plain import Plain, adopt
+from selfedit.engine.torch.fallback import Fallback, make_base
 from selfedit.errors import EngineError
 from selfedit.models import load
 from selfedit.policy.opening import open_engine
@@ -135,13 +135,13 @@ def test_says_what_transformers_says(kind: str, tmp_path: Path) -> None:  # prom
 
 
 def slow_llama(monkeypatch: pytest.MonkeyPatch) -> Torch:
-    def go(model: Any) -> tuple[Plain, str]:
+    def go(model: Any) -> tuple[Fallback, str]:
         model.enable_input_require_grads()
-        return Plain(model), "it was told to"
+        return Fallback(model), "it was told to"
 
-    monkeypatch.setattr(engine_module, "adopt", go)
+    monkeypatch.setattr(engine_module, "make_base", go)
     machine = engine("llama")
-    assert isinstance(machine.base, Plain)
+    assert isinstance(machine.base, Fallback)
     return machine
 
 
@@ -204,5 +204,5 @@ def without_linears() -> Any:
 )
 def test_what_cannot_work(make: Callable[[], Any], words: str) -> None:  # promise 4
     with pytest.raises(EngineError) as caught:
-        adopt(make())
+        make_base(make())
     assert str(caught.value).startswith(words) and "\n" not in str(caught.value)

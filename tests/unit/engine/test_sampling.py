@@ -26,9 +26,9 @@ import torch
 from tests.unit.engine.tiny_engine import FAMILIES, VOCABULARY, Family, engine, job, loud, plain_logprobs, prose, reference, with_peft
 from torch import Tensor
 
-from selfedit.engine.torch.base import Base
-from selfedit.engine.torch.cache import Cache
 from selfedit.engine.torch.engine import Torch
+from selfedit.engine.torch.kv_cache import KVCache
+from selfedit.engine.torch.model import Base
 from selfedit.errors import EngineError
 from selfedit.types import Adapter, Completion, LoraShape, SampleRequest, Sampling, Score, ScoreRequest
 
@@ -136,13 +136,13 @@ def test_the_past_never_matters(monkeypatch: pytest.MonkeyPatch) -> None:  # pro
 
 def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:  # promise 8
     sizes: list[int] = []
-    reserve = Cache.reserve
+    reserve = KVCache.reserve
 
-    def watched(cache: Cache, length: int) -> None:
+    def watched(cache: KVCache, length: int) -> None:
         reserve(cache, length)
         sizes.append(cache.rows * cache.capacity)
 
-    monkeypatch.setattr(Cache, "reserve", watched)
+    monkeypatch.setattr(KVCache, "reserve", watched)
     machine = with_cache(engine(), 1024)
     machine.budget_tokens = 10_000
     requests = [SampleRequest(BEGINNING + prose(RNG, n % 30), Sampling(max_tokens=1 + n % 50, temperature=1.0, seed=n)) for n in range(400)]

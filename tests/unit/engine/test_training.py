@@ -25,7 +25,7 @@ from tests.unit.engine.by_peft import fresh_peft, initial, train_by_trainer, tra
 from tests.unit.engine.tiny_engine import FAMILIES, Family, datum, distance, engine, flat, job, prose, reference
 from torch import Tensor
 
-from selfedit.engine.torch.attention import FlatAttend
+from selfedit.engine.torch.attention import FlatAttention
 from selfedit.engine.torch.engine import Torch
 from selfedit.engine.torch.lora import Weights
 from selfedit.engine.torch.train import train
@@ -42,7 +42,7 @@ def test_forward_is_transformers_own(family: Family, attention: str, tolerance: 
     lengths = [len(s) for s in sequences]
     with torch.no_grad():
         tokens, positions = torch.tensor([t for s in sequences for t in s]), torch.cat([torch.arange(n) for n in lengths])
-        hidden = base.forward(tokens, positions, FlatAttend(lengths, CPU))
+        hidden = base.forward(tokens, positions, FlatAttention(lengths, CPU))
         for sequence, mine in zip(sequences, (hidden @ base.head.T).split(lengths), strict=True):
             torch.testing.assert_close(mine, model(torch.tensor([sequence])).logits[0], rtol=0, atol=tolerance)
 

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 from torch.optim.adamw import adamw
 
-from selfedit.engine.torch.base import Base
 from selfedit.engine.torch.lora import Bank, Weights, widest
+from selfedit.engine.torch.model import Base
 from selfedit.types import LoraShape, Optimizer
 
 

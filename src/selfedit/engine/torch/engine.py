@@ -10,9 +10,9 @@ import torch
 
 from selfedit.engine.base import Progress, Tokenizer, check_loss
 from selfedit.engine.settings import TorchSettings
-from selfedit.engine.torch import peft, sample, score, train
+from selfedit.engine.torch import generate, peft, score, train
+from selfedit.engine.torch.fallback import make_base
 from selfedit.engine.torch.lora import Weights
-from selfedit.engine.torch.plain import adopt
 from selfedit.errors import ConfigError, EngineError
 from selfedit.types import Adapter, Completion, SampleRequest, Score, ScoreRequest, Trained, TrainJob
 
@@ -21,7 +21,7 @@ class Torch:
     """Implements `selfedit.engine.base.Engine` with batched multi-LoRA training, sampling and scoring."""
 
     def __init__(self, model: Any, tokenizer: Tokenizer, settings: TorchSettings, name: str = "", ends: frozenset[int] = frozenset()) -> None:
-        self.base, self.slow = adopt(model)
+        self.base, self.slow = make_base(model)
         """`slow`: why the model takes the slow way, empty where it does not."""
         self.tokenizer = tokenizer
         self.settings = settings
@@ -62,7 +62,7 @@ class Torch:
             if r.adapter:
                 self._get(r.adapter)
         cache = self.settings.cache_tokens
-        return sample.sample(self.base, self.tokenizer, self.ends, self._adapters, requests, cache, self.budget_tokens, self.workers, progress)
+        return generate.sample(self.base, self.tokenizer, self.ends, self._adapters, requests, cache, self.budget_tokens, self.workers, progress)
 
     def train(self, jobs: Sequence[TrainJob], progress: Progress | None = None) -> list[Trained]:
         """Train one adapter for each job, in their order. A job that diverges fails alone."""

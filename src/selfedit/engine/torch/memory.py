@@ -1,7 +1,7 @@
 """Freed memory goes back to the system when too much of it has gathered.
 
-`selfedit.system.process` has the allocator keep what is freed, because fetching it again is slow. But ragged batches ask for blocks of ever other sizes, and
-leave holes that the next ones do not fit: in a long run what is kept grows without end, to many times what is in use.
+`selfedit.system.process` has the allocator keep what is freed, because fetching it again is slow. But ragged batches ask for blocks of ever other
+sizes, and leave holes that the next ones do not fit: in a long run what is kept grows without end, to many times what is in use.
 """
 
 from __future__ import annotations

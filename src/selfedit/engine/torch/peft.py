@@ -9,8 +9,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from selfedit.engine.torch.base import Base
 from selfedit.engine.torch.lora import Weights
+from selfedit.engine.torch.model import Base
 from selfedit.errors import ModelError
 
 PREFIX = "base_model.model."

@@ -17,12 +17,12 @@ from torch import Tensor
 
 from selfedit.engine.base import Progress
 from selfedit.engine.torch.arena import Arena, Slot
-from selfedit.engine.torch.attention import FlatAttend
-from selfedit.engine.torch.base import Base
+from selfedit.engine.torch.attention import FlatAttention
+from selfedit.engine.torch.cross_entropy import LinearCrossEntropy
 from selfedit.engine.torch.lora import Weights
-from selfedit.engine.torch.loss import LinearCrossEntropy
-from selfedit.engine.torch.losses import COUPLED, LinearLogprobs, Step, learn
-from selfedit.engine.torch.workers import balanced, together
+from selfedit.engine.torch.model import Base
+from selfedit.engine.torch.policy_losses import COUPLED, Batch, LinearLogprobs, policy_loss
+from selfedit.engine.torch.workers import balanced_shares, run_shares
 from selfedit.types import Datum, Optimizer, TrainJob
 
 
@@ -38,7 +38,7 @@ class Running:
     losses: list[float] = field(default_factory=list)
     metrics: dict[str, list[float]] = field(default_factory=dict)
     tokens: int = 0
-    batch: Step = field(init=False)
+    batch: Batch = field(init=False)
     order: deque[int] = field(default_factory=deque)
     epoch: int = 0
     failure: str | None = None
@@ -58,7 +58,7 @@ class Running:
         if not self.order:
             self.order.extend(torch.randperm(len(self.actions), generator=self.generator).tolist())
             self.epoch += 1
-        self.batch = Step.of(self.job, [self.actions[self.order.popleft()] for _ in range(min(self.job.batch_size, len(self.order)))])
+        self.batch = Batch.of(self.job, [self.actions[self.order.popleft()] for _ in range(min(self.job.batch_size, len(self.order)))])
         self.fresh = True
         self.losses.append(0.0)
 
@@ -72,10 +72,10 @@ class Running:
             values[-1] += value
 
     def units(self) -> list[list[int]]:
-        """The sequences of the step (by place) in parts that may go into different passes."""
+        """The sequences of the step (by index) in parts that may go into different passes."""
         if self.job.loss not in COUPLED:
             return [[i] for i in range(len(self.batch.data))]
-        return [list(places) for _, places in groupby(range(len(self.batch.data)), self.batch.action.__getitem__)]
+        return [list(indices) for _, indices in groupby(range(len(self.batch.data)), self.batch.action.__getitem__)]
 
     @property
     def done(self) -> bool:
@@ -95,7 +95,7 @@ class Outcome:
 
 
 Part = tuple[Running, list[int]]
-"""Some sequences of a job's step, by their places in it."""
+"""Some sequences of a job's step, by their index in it."""
 
 
 def learning_rate(o: Optimizer, step: int, steps: int) -> float:
@@ -111,12 +111,12 @@ def train(base: Base, jobs: Sequence[TrainJob], slots: int, budget_tokens: int, 
 
     On a CPU, `workers` threads of one core each take their share of the jobs: products of this size gain little from more cores.
     """
-    shares = balanced([_work(job) for job in jobs], workers)
+    shares = balanced_shares([_work(job) for job in jobs], workers)
 
     def run(share: list[int], report: Callable[[int], None]) -> list[Outcome]:
         return _train(base, [jobs[i] for i in share], max(1, slots // len(shares)), budget_tokens, report)
 
-    return together(run, shares, sum(map(_work, jobs)), progress)
+    return run_shares(run, shares, sum(map(_work, jobs)), progress)
 
 
 def _work(job: TrainJob) -> int:
@@ -199,7 +199,7 @@ def _accumulate(arena: Arena, parts: Sequence[Part]) -> int:
     labelled = [i for i, w in enumerate(weights) if w]
     rows = torch.tensor(labelled, dtype=torch.long, device=device)
     weight = torch.tensor([weights[i] for i in labelled], dtype=torch.promote_types(base.dtype, torch.float32), device=device)
-    hidden = base.forward(tokens, positions, FlatAttend(lengths, device), arena.bank, running)
+    hidden = base.forward(tokens, positions, FlatAttention(lengths, device), arena.bank, running)
     states, targets = hidden[rows], tokens.roll(-1)[rows]
     for (r, _), n, (loss, metrics) in zip(parts, sizes, _backward(base, parts, states, targets, weight), strict=True):
         r.tokens += n
@@ -222,18 +222,18 @@ def _backward(base: Base, parts: Sequence[Part], states: Tensor, targets: Tensor
     each = each.masked_fill(lost[plain], math.nan)
     sums = torch.zeros(len(parts), dtype=weights.dtype, device=states.device).index_add_(0, owner[plain], each * weights[plain])
     metrics: list[tuple[int, str, Tensor]] = []
-    for place, ((r, here), count, end) in enumerate(zip(parts, counts, accumulate(counts), strict=True)):
+    for index, ((r, here), count, end) in enumerate(zip(parts, counts, accumulate(counts), strict=True)):
         rows = slice(end - count, end)
         if count and r.job.loss != "cross_entropy":
             logp = LinearLogprobs.apply(states[rows], base.head, targets[rows], base.softcap)  # type: ignore[no-untyped-call]
-            loss, found = learn(r.job, logp.masked_fill(lost[rows], math.nan), r.batch, here)
-            total, sums[place] = total + loss, loss.detach()
-            metrics += [(place, name, value.detach()) for name, value in found.items()]
+            loss, found = policy_loss(r.job, logp.masked_fill(lost[rows], math.nan), r.batch, here)
+            total, sums[index] = total + loss, loss.detach()
+            metrics += [(index, name, value.detach()) for name, value in found.items()]
     total.backward()
     numbers = torch.cat([sums, *(value[None] for _, _, value in metrics)]).tolist()  # the device is waited for once
     results: list[tuple[float, dict[str, float]]] = [(loss, {}) for loss in numbers[: len(parts)]]
-    for (place, name, _), number in zip(metrics, numbers[len(parts) :], strict=True):
-        results[place][1][name] = number
+    for (index, name, _), number in zip(metrics, numbers[len(parts) :], strict=True):
+        results[index][1][name] = number
     return results
 
 

@@ -9,15 +9,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from selfedit.engine.torch.attention import NAME, Attend, Watched, attention
+from selfedit.engine.torch.attention import NAME, AttentionPass, RecordingAttention, attention
 from selfedit.engine.torch.fused import attention_like, norm_like
-from selfedit.engine.torch.lora import Bank, Block, Current, LoraLinear, Weights, blocks
+from selfedit.engine.torch.lora import Bank, Block, LoraLinear, PassContext, Weights, blocks
 from selfedit.errors import ConfigError, EngineError
 from selfedit.types import LoraShape
 
 
 @dataclass(frozen=True, slots=True)
-class Site:
+class LinearSite:
     """A linear layer an adapter may be added to, by its name in the model."""
 
     name: str
@@ -37,8 +37,8 @@ class Base:
         self.head: Tensor | None = getattr(model.get_output_embeddings(), "weight", None)
         self.config = model.config
         self.softcap: float | None = getattr(model.config, "final_logit_softcapping", None)
-        self.current = Current()
-        self.sites: list[Site] = []
+        self.context = PassContext()
+        self.sites: list[LinearSite] = []
         self.linears: list[LoraLinear] = []
         self._originals: dict[int, Tensor] = {}
         self._merged: list[Weights] = []
@@ -46,9 +46,9 @@ class Base:
             if module.weight is self.head:
                 continue
             parent, _, leaf = name.rpartition(".")
-            replacement = LoraLinear(module, len(self.sites), self.current)
+            replacement = LoraLinear(module, len(self.sites), self.context)
             setattr(model.get_submodule(parent), leaf, replacement)
-            self.sites.append(Site(name, replacement.in_features, replacement.out_features))
+            self.sites.append(LinearSite(name, replacement.in_features, replacement.out_features))
             self.linears.append(replacement)
         if not self.sites:
             raise EngineError(f"{type(model).__name__} has no linear layer that an adapter could be added to")
@@ -73,7 +73,7 @@ class Base:
     @torch.no_grad()
     def fuse(self, model: Any, tokens: Tensor) -> None:
         """Put `fused` parts in the place of the model's own, and take them out again where that changes what it computes of the tokens (N,)."""
-        attend, positions = Watched([len(tokens)], self.device), torch.arange(len(tokens), device=self.device)
+        attend, positions = RecordingAttention([len(tokens)], self.device), torch.arange(len(tokens), device=self.device)
         before = self.forward(tokens, positions, attend)
         replaced: list[tuple[str, nn.Module]] = []
         for name, module in list(model.named_modules()):
@@ -102,16 +102,16 @@ class Base:
             raise ConfigError(f"no linear layer is named {sorted(unknown)[0]!r}; this model has {', '.join(sorted(leaves))}, or 'all'")
         return [i for i, s in enumerate(self.sites) if s.name.rsplit(".", 1)[1] in shape.targets]
 
-    def forward(self, tokens: Tensor, positions: Tensor, attend: Attend, bank: Bank | None = None, blocks: Sequence[Block] = ()) -> Tensor:
+    def forward(self, tokens: Tensor, positions: Tensor, attend: AttentionPass, bank: Bank | None = None, blocks: Sequence[Block] = ()) -> Tensor:
         """tokens and positions (N,) flat → hidden states (N, d) after the last norm; `blocks` say which rows belong to which adapter of the bank."""
         embedded = self.embed(tokens)
         if torch.is_grad_enabled():
             embedded = embedded.detach().requires_grad_()
-        self.current.bank, self.current.blocks = bank, blocks
+        self.context.bank, self.context.blocks = bank, blocks
         try:
             out = self.backbone(inputs_embeds=embedded[None], position_ids=positions[None], use_cache=False, attend=attend)
         finally:
-            self.current.bank, self.current.blocks = None, ()
+            self.context.bank, self.context.blocks = None, ()
         hidden: Tensor = out.last_hidden_state[0]
         return hidden
 

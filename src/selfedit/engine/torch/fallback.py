@@ -13,14 +13,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from selfedit.engine.torch.attention import Attend, Watched
-from selfedit.engine.torch.base import Base
-from selfedit.engine.torch.lora import Bank, Block, Solo
-from selfedit.engine.torch.loss import capped, project
+from selfedit.engine.torch.attention import AttentionPass, RecordingAttention
+from selfedit.engine.torch.cross_entropy import capped, project
+from selfedit.engine.torch.lora import Bank, Block, SingleBlock
+from selfedit.engine.torch.model import Base
 from selfedit.errors import EngineError
 
 
-class Plain(Base):
+class Fallback(Base):
     """A base whose hidden states are the logits of the model itself."""
 
     def __init__(self, model: Any) -> None:
@@ -30,24 +30,24 @@ class Plain(Base):
     def blocks(self, rows: Sequence[tuple[int, int]], start: int = 0, fresh: Sequence[bool] = ()) -> list[Block]:
         """As in `Base`, an adapter a block."""
         made: list[Block] = []
-        for (who, n), first in zip(rows, fresh or [True] * len(rows), strict=True):
-            made.append(Solo(start, start + n, who, first))
+        for (adapter, n), first in zip(rows, fresh or [True] * len(rows), strict=True):
+            made.append(SingleBlock(start, start + n, adapter, first))
             start += n
         return made
 
-    def forward(self, tokens: Tensor, positions: Tensor, attend: Attend, bank: Bank | None = None, blocks: Sequence[Block] = ()) -> Tensor:
+    def forward(self, tokens: Tensor, positions: Tensor, attend: AttentionPass, bank: Bank | None = None, blocks: Sequence[Block] = ()) -> Tensor:
         """tokens and positions (N,) flat → logits (N, V)."""
         if bank is not None and torch.is_grad_enabled():
             _clear(bank, blocks)
         logits: list[Tensor] = []
         at = 0
         for text, n in attend.texts(tokens):
-            who = next((block.who for block in blocks if block.start <= at < block.end), None)
-            self.current.bank, self.current.blocks = bank, () if who is None else (Solo(0, sys.maxsize, who, fresh=False),)  # type: ignore[arg-type]
+            adapter = next((block.adapter for block in blocks if isinstance(block, SingleBlock) and block.start <= at < block.end), None)
+            self.context.bank, self.context.blocks = bank, () if adapter is None else (SingleBlock(0, sys.maxsize, adapter, fresh=False),)
             try:
                 logits.append(self.model(input_ids=text[None], use_cache=False).logits[0, -n:])
             finally:
-                self.current.bank, self.current.blocks = None, ()
+                self.context.bank, self.context.blocks = None, ()
             at += n
         return torch.cat(logits)
 
@@ -56,11 +56,11 @@ def _clear(bank: Bank, blocks: Sequence[Block]) -> None:
     """Gradients that are to be overwritten, set to zero: here each sequence, and each use of a layer that the model uses twice, adds its own."""
     for grad in (*bank.down_grad, *bank.up_grad):
         for block in blocks:
-            if block.fresh and grad is not None:
-                grad[block.who] = 0
+            if isinstance(block, SingleBlock) and block.fresh and grad is not None:
+                grad[block.adapter] = 0
 
 
-def adopt(model: Any) -> tuple[Base, str]:
+def make_base(model: Any) -> tuple[Base, str]:
     """The fast base where it computes what transformers' own forward pass does, with ''; else the slow one, and why.
 
     Raises EngineError for a model that cannot carry adapters in either way.
@@ -74,20 +74,20 @@ def adopt(model: Any) -> tuple[Base, str]:
         raise EngineError(f"{kind} cannot run here: {_line(error)}") from error
     attention = model.config._attn_implementation
     base = Base(model)
-    reason = _trouble(lambda: probe.flat(base, model))
+    reason = _why_not(lambda: probe.flat(base, model))
     if not reason:
         if base.dtype != torch.float64:  # in which transformers' own norms round to fp32: it serves proofs, and they compare with those
             base.fuse(model, probe.texts)
         return base, ""
     model.set_attn_implementation(attention)
     model.enable_input_require_grads()
-    slow = Plain(model)
-    if trouble := _trouble(lambda: probe.difference(slow)):
+    slow = Fallback(model)
+    if trouble := _why_not(lambda: probe.difference(slow)):
         raise EngineError(f"{kind} cannot carry adapters here; with its linear layers replaced, {trouble}")
     return slow, reason
 
 
-def _trouble(check: Callable[[], str]) -> str:
+def _why_not(check: Callable[[], str]) -> str:
     """What a check finds, or what goes wrong in it: a model may raise anything when it is handed what it does not know."""
     try:
         return check()
@@ -107,7 +107,7 @@ class Probe:
         draw = torch.Generator().manual_seed(0)  # special tokens, which come first, make logits in bf16 that no two ways of rounding share
         *texts, self.other = torch.randint(model.config.get_text_config().vocab_size, (3, 16), generator=draw).to(model.device)
         self.texts = torch.cat(texts)
-        self.attend = Watched([len(text) for text in texts], model.device)
+        self.attend = RecordingAttention([len(text) for text in texts], model.device)
         self.layers = model.config.get_text_config().num_hidden_layers
         self.wanted = torch.cat([model(input_ids=text[None], use_cache=False).logits[0] for text in texts]).double()
 
