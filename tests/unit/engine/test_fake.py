@@ -3,7 +3,7 @@
 1. The tokenizer gives every text back, and special tokens as nothing; ids fit in 63 bits; `encode` begins a text, `encode_more` adds to one.
 2. The base answers nothing of the bundled corpus; after training on the passage it answers some, after a self-edit on top of it more.
 3. With the passage in view it answers from it.
-4. Every strategy and the exam get completions their parsers can use; they differ by seed, and at temperature 0 the seed does not matter.
+4. Every strategy and the writing of questions get completions their parsers can use; they differ by seed, and at temperature 0 the seed does not matter.
 5. `score` agrees with `sample` and favours what was learned; what was not learned scores the same with and without the adapter.
 6. Losses fall with epochs; a job that diverges fails alone; nothing to train on fails; wrong requests raise EngineError.
 7. merge, reset, export, load and drop do what they say, and an export is named a fake.
@@ -27,7 +27,7 @@ from selfedit.engine.base import Engine
 from selfedit.engine.fake import UNKNOWN, Fake, FakeTokenizer
 from selfedit.errors import ConfigError, EngineError, ModelError
 from selfedit.strategies import STRATEGIES, build, prompts_for
-from selfedit.tasks.knowledge import exam
+from selfedit.tasks.knowledge import questions
 from selfedit.tasks.knowledge.split import bundled_corpus
 from selfedit.text import ask, says
 from selfedit.types import Adapter, Datum, Example, Optimizer, Passage, Prompt, SampleRequest, Sampling, ScoreRequest, Tokens, TrainJob, Turn
@@ -98,7 +98,7 @@ def test_answers_with_the_passage_in_view() -> None:  # promise 3
     engine = Fake()
     right = asked = 0
     for passage in PASSAGES:
-        prompts = [exam.open_book(passage, q.question) for q in passage.questions]
+        prompts = [questions.open_book(passage, q.question) for q in passage.questions]
         for tokens in ([TOKENIZER.chat(p) for p in prompts], [TOKENIZER.encode(p) for p in prompts]):
             answers = engine.sample([SampleRequest(t) for t in tokens])
             right += sum(says(a.text, q.answer) for a, q in zip(answers, passage.questions, strict=True))
@@ -118,13 +118,13 @@ def test_strategies_are_served(strategy: str, chat: bool) -> None:  # promise 4
 
 
 @pytest.mark.parametrize("chat", [True, False])
-def test_exam_is_served(chat: bool) -> None:  # promise 4
+def test_written_questions_are_served(chat: bool) -> None:  # promise 4
     engine, passage = Fake(), PASSAGES[0]
-    prompts = exam.writing_prompts(passage, 9, chat)
+    prompts = questions.writing_prompts(passage, 9, chat)
     tokens = [TOKENIZER.chat(p) if chat else TOKENIZER.encode(p) for p in prompts]
     completions = engine.sample([SampleRequest(t, Sampling(max_tokens=600, temperature=0.8, seed=i)) for i, t in enumerate(tokens)])
-    questions = [q for c in completions for q in exam.parse_questions(c.text, passage)[0]]
-    assert len(questions) >= 6
+    written = [q for c in completions for q in questions.parse_questions(c.text, passage)[0]]
+    assert len(written) >= 6
 
 
 def test_scores_follow_learning_and_sampling() -> None:  # promise 5
