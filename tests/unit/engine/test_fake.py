@@ -3,11 +3,12 @@
 1. The tokenizer gives every text back, and special tokens as nothing; ids fit in 63 bits; `encode` begins a text, `encode_more` adds to one.
 2. The base answers nothing of the bundled corpus; after training on the passage it answers some, after a self-edit on top of it more.
 3. With the passage in view it answers from it.
-4. Every strategy and the writing of questions get completions their parsers can use; they differ by seed, and at temperature 0 the seed does not matter.
+4. Every strategy and the writing of questions get completions their parsers can use; they differ by seed, and at temperature 0 the seed does not
+   matter.
 5. `score` agrees with `sample` and favours what was learned; what was not learned scores the same with and without the adapter.
 6. Losses fall with epochs; a job that diverges fails alone; nothing to train on fails; wrong requests raise EngineError.
 7. merge, reset, export, load and drop do what they say, and an export is named a fake.
-8. Order and neighbours do not matter; max_tokens and stop strings are kept.
+8. Order and neighbours do not matter; max_tokens and stop strings are kept; a completion holds every token that was drawn, that of the end too.
 9. Trained on self-edits, the merged policy writes fuller ones.
 """
 
@@ -205,6 +206,10 @@ def test_neighbours_and_limits() -> None:  # promise 8
     random.Random(0).shuffle(requests)
     assert sorted(engine.sample(requests), key=repr) == sorted(together, key=repr)
     assert [c.finish_reason for c in together] == ["length", "length", "stop", "stop"] and len(together[0].tokens) == 3
+    assert together[2].tokens[-1:] == TOKENIZER.end and together[2].text == TOKENIZER.decode(together[2].tokens)
+    drawn = TOKENIZER.decode(together[3].tokens)
+    assert drawn.startswith(together[3].text + "\n2.") and "\n2." not in TOKENIZER.decode(together[3].tokens[:-1])
+    assert all(len(c.logprobs) == len(c.tokens) for c in together)
     assert "\n2." in together[2].text and "\n2." not in together[3].text
     seen: list[tuple[int, int]] = []
     engine.sample(requests, lambda done, total: seen.append((done, total)))

@@ -27,8 +27,9 @@ from tests.unit.engine.test_architectures import slow_llama
 from tests.unit.engine.tiny_engine import LoraShape, distance, engine, flat, job, plain_logprobs, prose, reference
 from torch import Tensor
 
+from selfedit.engine.losses import LOSSES
 from selfedit.engine.torch.cross_entropy import CHUNK
-from selfedit.engine.torch.policy_losses import Batch, LinearLogprobs, policy_loss
+from selfedit.engine.torch.policy_losses import FUNCTIONS, Batch, LinearLogprobs, policy_loss
 from selfedit.errors import ConfigError, EngineError
 from selfedit.types import Datum, Optimizer, TrainJob
 
@@ -82,6 +83,21 @@ def test_what_ppo_and_grpo_divide_by() -> None:  # promise 1
     assert value("grpo", data, logp)[0] == pytest.approx((-1 + 2) / 2)
     assert value("grpo", data, logp, token_mean=1.0)[0] == pytest.approx((-1 + 6) / 4)
     assert value("grpo", data, logp, max_tokens=4.0)[0] == pytest.approx((-1 + 6) / (2 * 4))
+
+
+def test_a_constant_is_the_same_for_every_action() -> None:  # promise 1
+    """Two self-edits, of two turns and of one; turns have at most 4 tokens, so both sums are divided by 2 · 4."""
+    data = [known(1.0, (-1.0,)), known(1.0, (-1.0, -1.0)), known(-2.0, (-1.0,))]
+    assert value("grpo", data, [-1.0] * 4, groups=(2, 1), max_tokens=4.0)[0] == pytest.approx((-3 + 2) / (2 * 2 * 4))
+
+
+def test_every_loss_is_recorded_once() -> None:  # promise 1
+    """The record names what the function gives, and every loss but cross-entropy has a function."""
+    assert set(LOSSES) == {*FUNCTIONS, "cross_entropy"}
+    data = [known(1.0, (-1.0,)), known(-1.0, (-2.0,))]
+    for name in FUNCTIONS:
+        _, metrics = value(name, data, [-1.0, -2.0], groups=(2,))
+        assert tuple(metrics) == LOSSES[name].metrics
 
 
 def test_the_kl_of_grpo_by_hand() -> None:  # promise 1

@@ -4,7 +4,7 @@
    adapters and none in one call, prompts that begin alike among them, with and without a repetition penalty.
 2. A completion does not depend on neighbours, order, workers or the size of the cache: exactly the same tokens (fp64). `max_tokens` only cuts it.
 3. Temperature, top-p, top-k and both are what they are defined to be: chi-squared against exact probabilities, and nothing outside the support.
-4. Stop strings, end tokens and max_tokens end a completion as described in `Completion`.
+4. Stop strings, end tokens and max_tokens end a completion as described in `Completion`: every token that was drawn is there, that of the end too.
 5. Log-probabilities of a completion are those of `score`, at any temperature and penalty.
 6. `score` is a plain forward pass with PEFT (fp32, 1e-4), in passes of any size.
 7. An adapter whose numbers are not finite spoils its own rows only, also for those who come after it in the cache.
@@ -60,7 +60,7 @@ def test_greedy_is_generate(family: Family, penalty: float, tmp_path: Path) -> N
             options = {"max_new_tokens": 16, "do_sample": False, "repetition_penalty": penalty, "eos_token_id": ends, "pad_token_id": 0}
             wanted = model.generate(input_ids=tokens, attention_mask=torch.ones_like(tokens), **options)[0, len(prompt) :].tolist()
             mine = found[prompt, adapter]
-            assert mine.tokens == tuple(t for t in wanted if t not in machine.ends), (place, len(prompt))
+            assert mine.tokens == tuple(wanted), (place, len(prompt))
             assert mine.finish_reason == ("stop" if wanted[-1] in machine.ends else "length")
     assert len({c.tokens for c in found.values()}) > len(PROMPTS)
 
@@ -232,8 +232,8 @@ def test_ends() -> None:  # promise 4
     last = next(i for i in range(5, 30) if whole.tokens[i] not in whole.tokens[:i])
     machine.ends = frozenset({whole.tokens[last]})
     [ended, exactly] = machine.sample([request, replace(request, sampling=replace(request.sampling, max_tokens=last))])
-    assert ended.tokens == whole.tokens[:last] and ended.finish_reason == "stop" and len(ended.logprobs) == last
-    assert exactly.tokens == ended.tokens and exactly.finish_reason == "length"
+    assert ended.tokens == whole.tokens[: last + 1] and ended.finish_reason == "stop" and ended.logprobs == pytest.approx(whole.logprobs[: last + 1])
+    assert exactly.tokens == whole.tokens[:last] and exactly.finish_reason == "length" and exactly.text == ended.text
 
 
 # ---------------------------------------------------------------- scores

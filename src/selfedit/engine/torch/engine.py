@@ -8,7 +8,8 @@ from typing import Any
 
 import torch
 
-from selfedit.engine.base import Progress, Tokenizer, check_loss
+from selfedit.engine.base import Progress, Tokenizer
+from selfedit.engine.losses import check_loss
 from selfedit.engine.settings import TorchSettings
 from selfedit.engine.torch import generate, peft, score, train
 from selfedit.engine.torch.fallback import make_base

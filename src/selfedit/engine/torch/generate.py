@@ -165,12 +165,10 @@ def _retire(rows: list[Row], cache: KVCache, tokenizer: Tokenizer, ends: frozens
 
 
 def _finish(row: Row, tokenizer: Tokenizer, ends: frozenset[int]) -> None:
-    """Set the reason and, for a stop string, the text, once a row has come to its end."""
+    """Set the reason, and the text where it is not that of all tokens, once a row has come to its end."""
     s = row.request.sampling
     if row.tokens[-1] in ends:
-        row.tokens.pop()
-        row.logprobs.pop()
-        row.reason = "stop"
+        row.text, row.reason = tokenizer.decode(row.tokens[:-1]), "stop"
         return
     if s.stop:
         tail = tokenizer.decode(row.tokens[-(max(map(len, s.stop)) + 8) :])

@@ -16,11 +16,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from selfedit.engine.base import loss_options
+from selfedit.engine.losses import LOSSES, ActionSize, Options, options_of
 from selfedit.engine.torch.cross_entropy import CHUNK, capped, logprobs, project
 from selfedit.types import Datum, TrainJob
-
-Options = Mapping[str, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +38,7 @@ class TokenInfo:
     share: Tensor
 
 
-Loss = Callable[[Tensor, TokenInfo, Options], tuple[Tensor, dict[str, Tensor]]]
+LossFunction = Callable[[Tensor, TokenInfo, Options], tuple[Tensor, dict[str, Tensor]]]
 """logp (M,), tokens, options → loss and metrics, scalars that add up over the passes of a step."""
 
 
@@ -84,11 +82,8 @@ def dpo(logp: Tensor, t: TokenInfo, o: Options) -> tuple[Tensor, dict[str, Tenso
     return -F.logsigmoid(margin).sum() / t.actions, {"kl": divergence} | {name: value.sum() / t.actions for name, value in metrics.items()}
 
 
-LOSSES: Mapping[str, Loss] = {"reinforce": reinforce, "ppo": clipped, "grpo": clipped, "dpo": dpo}
-"""By the name in a job; `cross_entropy` has a faster path of its own (loss.py)."""
-
-COUPLED = {"dpo"}
-"""Losses that need all sequences of an action in one pass."""
+FUNCTIONS: Mapping[str, LossFunction] = {"reinforce": reinforce, "ppo": clipped, "grpo": clipped, "dpo": dpo}
+"""By the name in a job; `cross_entropy` has a faster path of its own (cross_entropy.py)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +101,8 @@ class Batch:
         """`actions` are whole."""
         masses = [sum(sum(d.weights[1:]) for d in action) for action in actions]
         total = sum(masses) or 1.0
-        norms = [_norm(job, mass, len(actions), total) for mass in masses]
+        divisor, options, turns = LOSSES[job.loss].divisor, options_of(job), max(job.groups, default=1)
+        norms = [divisor(ActionSize(mass, total, len(actions), turns), options) for mass in masses]
         owned = [(d, number) for number, action in enumerate(actions) for d in action]
         return cls([d for d, _ in owned], [number for _, number in owned], [norms[number] for _, number in owned], total, len(actions))
 
@@ -122,24 +118,9 @@ class Batch:
         return TokenInfo(self.actions, action.long(), *(column.to(like.dtype) for column in known))
 
 
-def _norm(job: TrainJob, mass: float, actions: int, total: float) -> float:
-    """What the weights of an action are divided by, given their sum, the number of actions of the step and the sum of all its weights.
-
-    `cross_entropy` and `ppo`: a mean over all tokens of the step. `reinforce`, `dpo`: over actions of the sum over their tokens. `grpo`: over
-    actions of the mean over their tokens; with `max_tokens`, of their sum over this constant (Dr. GRPO, arXiv 2503.20783); with `token_mean`
-    as `ppo` (DAPO, arXiv 2503.14476).
-    """
-    o = loss_options(job)
-    if job.loss in ("cross_entropy", "ppo") or o.get("token_mean"):
-        return total
-    if job.loss == "grpo":
-        return actions * (o["max_tokens"] or mass or 1.0)
-    return actions
-
-
 def policy_loss(job: TrainJob, logp: Tensor, batch: Batch, here: Sequence[int]) -> tuple[Tensor, dict[str, Tensor]]:
     """The loss of a job over some sequences of its step, and its metrics; logp (M,) of their learned tokens in order."""
-    return LOSSES[job.loss](logp, batch.token_info(here, logp), loss_options(job))
+    return FUNCTIONS[job.loss](logp, batch.token_info(here, logp), options_of(job))
 
 
 class LinearLogprobs(torch.autograd.Function):

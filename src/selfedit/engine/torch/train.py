@@ -16,12 +16,13 @@ import torch
 from torch import Tensor
 
 from selfedit.engine.base import Progress
+from selfedit.engine.losses import LOSSES
 from selfedit.engine.torch.arena import Arena, Slot
 from selfedit.engine.torch.attention import FlatAttention
 from selfedit.engine.torch.cross_entropy import LinearCrossEntropy
 from selfedit.engine.torch.lora import Weights
 from selfedit.engine.torch.model import Base
-from selfedit.engine.torch.policy_losses import COUPLED, Batch, LinearLogprobs, policy_loss
+from selfedit.engine.torch.policy_losses import FUNCTIONS, Batch, LinearLogprobs, policy_loss
 from selfedit.engine.torch.workers import balanced_shares, run_shares
 from selfedit.types import Datum, Optimizer, TrainJob
 
@@ -73,7 +74,7 @@ class Running:
 
     def units(self) -> list[list[int]]:
         """The sequences of the step (by index) in parts that may go into different passes."""
-        if self.job.loss not in COUPLED:
+        if not LOSSES[self.job.loss].coupled:
             return [[i] for i in range(len(self.batch.data))]
         return [list(indices) for _, indices in groupby(range(len(self.batch.data)), self.batch.action.__getitem__)]
 
@@ -214,7 +215,7 @@ def _backward(base: Base, parts: Sequence[Part], states: Tensor, targets: Tensor
     """
     counts = [sum(w != 0 for i in here for w in r.batch.data[i].weights[1:]) for r, here in parts]
     owner = torch.repeat_interleave(torch.tensor(counts))
-    fused = [r.job.loss == "cross_entropy" for r, _ in parts]
+    fused = [r.job.loss not in FUNCTIONS for r, _ in parts]
     plain = ... if all(fused) else torch.tensor(fused)[owner].nonzero().squeeze(1).to(states.device)
     owner = owner.to(states.device)
     lost = ~states.any(-1)  # an RMSNorm turns states that overflow into zeros, and the loss into log V
@@ -224,7 +225,7 @@ def _backward(base: Base, parts: Sequence[Part], states: Tensor, targets: Tensor
     metrics: list[tuple[int, str, Tensor]] = []
     for index, ((r, here), count, end) in enumerate(zip(parts, counts, accumulate(counts), strict=True)):
         rows = slice(end - count, end)
-        if count and r.job.loss != "cross_entropy":
+        if count and not fused[index]:
             logp = LinearLogprobs.apply(states[rows], base.head, targets[rows], base.softcap)  # type: ignore[no-untyped-call]
             loss, found = policy_loss(r.job, logp.masked_fill(lost[rows], math.nan), r.batch, here)
             total, sums[index] = total + loss, loss.detach()
