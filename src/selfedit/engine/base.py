@@ -42,7 +42,11 @@ class Tokenizer(Protocol):
         ...
 
     def chat(self, user: str) -> Tokens:
-        """One user turn in the model's chat template, up to where the answer begins."""
+        """One user turn in the model's chat template, up to where the answer begins; the same on every day, and without thinking."""
+        ...
+
+    def reply(self, text: str) -> Tokens:
+        """What the model is to write after `chat`: the text as the template writes an answer, and the token that ends it."""
         ...
 
     def decode(self, tokens: Sequence[int]) -> str:

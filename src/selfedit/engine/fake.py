@@ -60,6 +60,10 @@ class FakeTokenizer:
         """One user turn, up to where the answer begins."""
         return (_USER, *self.encode_more(user), _ASSISTANT)
 
+    def reply(self, text: str) -> Tokens:
+        """An answer after `chat`, with the token that ends it."""
+        return self.encode_more(text) + self.end
+
     def decode(self, tokens: Sequence[int]) -> str:
         """Text of tokens; a character that was cut in two becomes a replacement character."""
         pieces = (t.to_bytes(8).lstrip(b"\0")[1:] for t in tokens if t > _ASSISTANT)
