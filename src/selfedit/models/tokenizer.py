@@ -58,6 +58,16 @@ class HFTokenizer:
         """Every token that ends an answer or a text: the chat template's and the tokenizer's."""
         return frozenset(self.end) | ({self.inner.eos_token_id} - {None})
 
+    def used(self) -> set[int]:
+        """Tokens that a prompt may have: those of any text, and what the template and the ends need. Other added tokens never occur."""
+        vocabulary: dict[str, int] = self.inner.get_vocab()
+        text = set(vocabulary.values()) - self._control.keys()
+        try:
+            template = self.chat("a") if self.has_chat_template else ()
+        except ModelError:
+            template = ()
+        return text | {*self._begin, *template, *self.end}
+
     def encode(self, text: str) -> Tokens:
         """Plain text; with the token that begins a text, where the model has one."""
         return self._begin + self._as_text(text)

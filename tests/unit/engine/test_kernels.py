@@ -3,7 +3,8 @@
 1. Attention over flat, ragged sequences is causal attention of each: forward and gradients of q, k, v, with and without a window, a soft cap,
    grouped heads, and whatever lengths share a bucket.
 2. Decoding from the cache gives what one pass over the whole sequence gives.
-3. LinearCrossEntropy is weighted cross-entropy: value, each loss, gradient; with and without a soft cap; for more rows than a chunk, and for none.
+3. LinearCrossEntropy is weighted cross-entropy: value, each loss, gradient; with and without a soft cap and a bias; for more rows than a chunk, and
+   for none.
 4. A loss stays finite where the probability underflows.
 5. BatchedLora is W x + b + scale B A x of each adapter's rows: forward, gradients of x, A and B, added up over passes; other rows untouched.
 6. The fused norm and rotary embedding are what plain torch makes of their formulas: forward and gradient. In fp32 every family's model runs with
@@ -23,7 +24,7 @@ from tests.unit.engine.tiny_engine import FAMILIES, engine, reference
 from torch import Tensor
 
 from selfedit.engine.torch.attention import FlatAttention
-from selfedit.engine.torch.cross_entropy import CHUNK, LinearCrossEntropy, capped, logprobs
+from selfedit.engine.torch.cross_entropy import CHUNK, Head, LinearCrossEntropy, logprobs
 from selfedit.engine.torch.fused import Attention, Norm, Rotate
 from selfedit.engine.torch.grouped import grouped
 from selfedit.engine.torch.kv_cache import DecodeAttention, KVCache, PrefillAttention
@@ -106,29 +107,30 @@ def test_decoding_continues_prefill(window: int | None, softcap: float | None) -
         torch.testing.assert_close(out, torch.stack([e[n + step] for e, n in zip(expected, lengths, strict=True)]), rtol=0, atol=1e-12)
 
 
-def capped_logits(hidden: Tensor, head: Tensor, softcap: float | None) -> Tensor:
-    logits = hidden @ head.T
+def capped_logits(hidden: Tensor, head: Tensor, bias: Tensor | None, softcap: float | None) -> Tensor:
+    logits = hidden @ head.T + (0 if bias is None else bias)
     return torch.tanh(logits / softcap) * softcap if softcap else logits
 
 
+@pytest.mark.parametrize("with_bias", [True, False])
 @pytest.mark.parametrize("softcap", [None, 3.0])
 @pytest.mark.parametrize("rows", [0, 1, CHUNK, 2 * CHUNK + 5])
-def test_cross_entropy(rows: int, softcap: float | None) -> None:  # promise 3
-    hidden, head = randn(rows, 6), randn(11, 6, grad=False)
+def test_cross_entropy(rows: int, softcap: float | None, with_bias: bool) -> None:  # promise 3
+    hidden, head, bias = randn(rows, 6), randn(11, 6, grad=False), randn(11, grad=False) if with_bias else None
     targets, weights = torch.randint(11, (rows,)), torch.randn(rows, dtype=torch.float64)
-    total, each = LinearCrossEntropy.apply(hidden, head, targets, weights, softcap)
-    expected = F.cross_entropy(capped_logits(hidden, head, softcap), targets, reduction="none") if rows else hidden.sum(-1)
+    total, each = LinearCrossEntropy.apply(hidden, Head(head, bias, softcap), targets, weights)
+    expected = F.cross_entropy(capped_logits(hidden, head, bias, softcap), targets, reduction="none") if rows else hidden.sum(-1)
     (mine,) = torch.autograd.grad(3 * total, hidden)
     (theirs,) = torch.autograd.grad(3 * (expected * weights).sum(), hidden)
     torch.testing.assert_close(each, expected)
     torch.testing.assert_close(total, (expected * weights).sum())
     torch.testing.assert_close(mine, theirs)
-    torch.testing.assert_close(logprobs(hidden.detach(), head, targets, softcap), -expected.detach())
+    torch.testing.assert_close(logprobs(hidden.detach(), Head(head, bias, softcap), targets), -expected.detach())
 
 
 def test_loss_of_an_impossible_token() -> None:  # promise 4
     hidden, head = torch.tensor([[1.0]], requires_grad=True), torch.tensor([[0.0], [200.0]])
-    total, _ = LinearCrossEntropy.apply(hidden, head, torch.tensor([0]), torch.ones(1), None)
+    total, _ = LinearCrossEntropy.apply(hidden, Head(head), torch.tensor([0]), torch.ones(1))
     assert total.item() == pytest.approx(200.0)
 
 
@@ -206,4 +208,4 @@ def test_models_run_with_fused_parts(family: Family) -> None:  # promise 6
     base = engine(family, torch.float32).base
     assert {type(m) for m in base.backbone.modules()} >= {Norm, Attention}
     hidden = base.forward(tokens, torch.arange(40), FlatAttention([40], CPU))
-    torch.testing.assert_close(capped(F.linear(hidden, base.head), base.softcap), expected, rtol=0, atol=1e-4)
+    torch.testing.assert_close(base.head.logits(hidden), expected, rtol=0, atol=1e-4)

@@ -28,7 +28,7 @@ from tests.unit.engine.tiny_engine import LoraShape, distance, engine, flat, job
 from torch import Tensor
 
 from selfedit.engine.losses import LOSSES
-from selfedit.engine.torch.cross_entropy import CHUNK
+from selfedit.engine.torch.cross_entropy import CHUNK, Head
 from selfedit.engine.torch.policy_losses import FUNCTIONS, Batch, LinearLogprobs, policy_loss
 from selfedit.errors import ConfigError, EngineError
 from selfedit.types import Datum, Optimizer, TrainJob
@@ -121,10 +121,11 @@ def test_dpo_by_hand() -> None:  # promise 1
 def test_logprobs_and_their_gradient(rows: int, softcap: float | None) -> None:  # promise 2
     torch.manual_seed(0)
     hidden, head = torch.randn(rows, 6, dtype=torch.float64, requires_grad=True), torch.randn(11, 6, dtype=torch.float64)
+    bias = torch.randn(11, dtype=torch.float64)
     targets, up = torch.randint(11, (rows,)), torch.randn(rows, dtype=torch.float64)
-    logits = hidden @ head.T
+    logits = hidden @ head.T + bias
     expected = (torch.tanh(logits / softcap) * softcap if softcap else logits).log_softmax(-1).gather(1, targets[:, None]).squeeze(1)
-    mine = LinearLogprobs.apply(hidden, head, targets, softcap)
+    mine = LinearLogprobs.apply(hidden, Head(head, bias, softcap), targets)
     torch.testing.assert_close(mine, expected)
     torch.testing.assert_close(*(torch.autograd.grad(y, hidden, up)[0] for y in (mine, expected)))
 

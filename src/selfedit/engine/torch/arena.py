@@ -88,6 +88,10 @@ class Slot:
         )  # fmt: skip
         self._refresh()
 
+    def finite(self) -> bool:
+        """Whether every weight is a number, in the base's type too."""
+        return bool(self.shadow.isfinite().all())
+
     def finished(self, shape: LoraShape) -> Weights:
         """A copy of the trained weights that outlives the slot, without the rank's padding."""
         down, up = self.arena.views(self.arena.shadow)

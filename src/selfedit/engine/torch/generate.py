@@ -15,7 +15,6 @@ import torch
 from torch import Tensor
 
 from selfedit.engine.base import Progress, Tokenizer
-from selfedit.engine.torch.cross_entropy import capped, project
 from selfedit.engine.torch.kv_cache import DecodeAttention, KVCache, rounded
 from selfedit.engine.torch.lora import ActiveAdapters, Weights, adapter_indices
 from selfedit.engine.torch.model import Base
@@ -138,7 +137,7 @@ def _decode(base: Base, active: ActiveAdapters, cache: KVCache, rows: list[Row])
 
 def _choose(base: Base, rows: Sequence[Row], hidden: Tensor) -> None:
     """Append the next token of every row, given its hidden state (n, d)."""
-    logits = capped(project(hidden, base.head), base.softcap)
+    logits = base.head.logits(hidden)
     uniforms = torch.stack([row.uniforms[len(row.tokens)] for row in rows])
     settings = [row.request.sampling for row in rows]
     histories = [() if s.repetition_penalty == 1.0 else (*row.request.prompt, *row.tokens) for s, row in zip(settings, rows, strict=True)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,8 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from selfedit.engine.torch.attention import NAME, AttentionPass, RecordingAttention, attention
+from selfedit.engine.torch.cross_entropy import Head
 from selfedit.engine.torch.fused import attention_like, norm_like
 from selfedit.engine.torch.lora import Bank, Block, LoraLinear, PassContext, Weights, blocks
+from selfedit.engine.torch.precision import widened
 from selfedit.errors import ConfigError, EngineError
 from selfedit.types import LoraShape
 
@@ -25,27 +27,55 @@ class LinearSite:
     out_features: int
 
 
+EXPERT_NAMES = frozenset({"gate_proj", "up_proj", "down_proj", "w1", "w2", "w3"})
+"""Names that the linear layers of experts had before they were fused. PEFT takes them for the experts where a model has fused ones."""
+
+
+def _has_fused_experts(model: nn.Module) -> bool:
+    return any(p.dim() == 3 and name.rpartition(".")[2] in ("gate_up_proj", "down_proj") for name, p in model.named_parameters())
+
+
+def end_tokens(model: Any) -> frozenset[int]:
+    """Every token that ends a text, after the model's generation settings and its configuration."""
+    configs = (getattr(model, "generation_config", None), model.config, model.config.get_text_config())
+    found = [getattr(config, "eos_token_id", None) for config in configs]
+    return frozenset(token for ends in found for token in (ends if isinstance(ends, (list, tuple)) else [ends]) if token is not None)
+
+
+def context_tokens(model: Any) -> int:
+    """The longest text that the model takes. With LongRoPE a text longer than the original length would change the shorter ones beside it."""
+    config = model.config.get_text_config()
+    longest = int(getattr(config, "max_position_embeddings", None) or 2048)
+    rope = getattr(config, "rope_parameters", None) or {}
+    kinds = [each for each in (rope, *rope.values()) if isinstance(each, dict) and each.get("rope_type") == "longrope"]
+    return min([longest, *(int(each.get("original_max_position_embeddings") or longest) for each in kinds)])
+
+
 class Base:
     """The model that every adapter shares. Its weights change only by `merge` and come back exactly by `reset`."""
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: Any, used: Callable[[str], bool] = lambda name: True) -> None:
+        """`used` says which linear layers a text passes through, by their name."""
         from transformers.pytorch_utils import Conv1D
 
         self.backbone: nn.Module = model.base_model
         self.embed: nn.Module = model.get_input_embeddings()
         self.like: Tensor = model.get_input_embeddings().weight  # for type and device
-        self.head: Tensor | None = getattr(model.get_output_embeddings(), "weight", None)
-        self.config = model.config
-        self.softcap: float | None = getattr(model.config, "final_logit_softcapping", None)
+        head, config = model.get_output_embeddings(), model.config.get_text_config()
+        self.head = Head(getattr(head, "weight", None), getattr(head, "bias", None), getattr(config, "final_logit_softcapping", None))
         self.context = PassContext()
         self.sites: list[LinearSite] = []
         self.linears: list[LoraLinear] = []
+        self.others: list[str] = []
+        """Linear layers that get no adapter."""
         self._originals: dict[int, Tensor] = {}
         self._merged: list[Weights] = []
+        ambiguous = EXPERT_NAMES if _has_fused_experts(model) else frozenset()
         for name, module in [(n, m) for n, m in model.named_modules() if isinstance(m, (nn.Linear, Conv1D, LoraLinear))]:
-            if module.weight is self.head:
-                continue
             parent, _, leaf = name.rpartition(".")
+            if module.weight is self.head.weight or leaf in ambiguous or not used(name):
+                self.others.append(name)
+                continue
             replacement = LoraLinear(module, len(self.sites), self.context)
             setattr(model.get_submodule(parent), leaf, replacement)
             self.sites.append(LinearSite(name, replacement.in_features, replacement.out_features))
@@ -74,7 +104,8 @@ class Base:
     def fuse(self, model: Any, tokens: Tensor) -> None:
         """Put `fused` parts in the place of the model's own, and take them out again where that changes what it computes of the tokens (N,)."""
         attend, positions = RecordingAttention([len(tokens)], self.device), torch.arange(len(tokens), device=self.device)
-        before = self.forward(tokens, positions, attend)
+        with widened(model):
+            before = self.forward(tokens, positions, attend)
         replaced: list[tuple[str, nn.Module]] = []
         for name, module in list(model.named_modules()):
             new = norm_like(module) or attention_like(module, attend.options)
@@ -82,10 +113,12 @@ class Base:
                 replaced.append((name, module))
                 model.set_submodule(name, new)
         try:
-            error = float((self.forward(tokens, positions, attend) - before).norm() / before.norm())
+            self.forward(tokens, positions, attend)
+            with widened(model):
+                error = float((self.forward(tokens, positions, attend) - before).norm() / before.norm())
         except (RuntimeError, TypeError):  # parts of the same names, put together in another way
             error = float("inf")
-        if not error <= (0.1 if self.dtype.itemsize < 4 else 1e-4):
+        if not error <= 1e-4:
             for name, module in replaced:
                 model.set_submodule(name, module)
 

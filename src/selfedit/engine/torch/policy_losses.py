@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from selfedit.engine.losses import LOSSES, ActionSize, Options, options_of
-from selfedit.engine.torch.cross_entropy import CHUNK, capped, logprobs, project
+from selfedit.engine.torch.cross_entropy import CHUNK, Head, logprobs
 from selfedit.types import Datum, TrainJob
 
 
@@ -127,26 +127,21 @@ class LinearLogprobs(torch.autograd.Function):
     """log softmax(hiddenₘ headᵀ)[targetₘ] through a frozen head, a few rows at a time; logits are made again in the backward pass, never kept."""
 
     @staticmethod
-    def forward(ctx: Any, hidden: Tensor, head: Tensor | None, targets: Tensor, softcap: float | None) -> Tensor:
-        """hidden (M, d), head (V, d) or none, targets (M,) → (M,) in nats."""
-        ctx.save_for_backward(hidden, head, targets)
-        ctx.softcap = softcap
-        return logprobs(hidden, head, targets, softcap)
+    def forward(ctx: Any, hidden: Tensor, head: Head, targets: Tensor) -> Tensor:
+        """hidden (M, d), targets (M,) → (M,) in nats."""
+        ctx.save_for_backward(hidden, targets)
+        ctx.head = head
+        return logprobs(hidden, head, targets)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
         """grad (M,) → the gradient of hidden (M, d)."""
-        hidden, head, targets = ctx.saved_tensors
+        hidden, targets = ctx.saved_tensors
         gradient = torch.empty_like(hidden)
         for i in range(0, hidden.shape[0], CHUNK):
             rows = slice(i, i + CHUNK)
             t = targets[rows, None]
-            logits = capped(project(hidden[rows], head), ctx.softcap)
+            logits = ctx.head.logits(hidden[rows])
             p = logits.softmax(-1).neg_().scatter_add_(1, t, torch.ones_like(t, dtype=logits.dtype)).mul_(grad[rows, None])
-            if ctx.softcap is not None:
-                p.mul_(1 - (logits / ctx.softcap).square())
-            if head is None:
-                gradient[rows] = p
-            else:
-                torch.mm(p.to(hidden.dtype), head, out=gradient[rows])
-        return gradient, None, None, None
+            ctx.head.backward(p, logits, gradient[rows])
+        return gradient, None, None

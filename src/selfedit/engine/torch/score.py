@@ -65,7 +65,7 @@ def _score(
         answers = [requests[i].completion for i in batch]
         states = torch.cat([h[-len(answer) :] for h, answer in zip(hidden, answers, strict=True)])
         targets = torch.tensor([token for answer in answers for token in answer], device=base.device)
-        values = iter(logprobs(states, base.head, targets, base.softcap).tolist())
+        values = iter(logprobs(states, base.head, targets).tolist())
         scores |= {i: Score(tuple(next(values) for _ in requests[i].completion)) for i in batch}
         progress(len(scores))
     return [scores[i] for i in range(len(requests))]

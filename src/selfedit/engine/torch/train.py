@@ -83,6 +83,18 @@ class Running:
         """Nothing is left to train."""
         return self.failure is not None or (self.epoch == self.job.epochs and not self.order)
 
+    def outcome(self) -> Outcome:
+        """What the job came to. No step looks at the weights that the last one leaves, so they are looked at here."""
+        if self.failure is None and not self.slot.finite():
+            self.failure = f"diverged at the last of {self.steps} steps: its weights are not finite; {self.advice}"
+        weights = None if self.failure else self.slot.finished(self.job.lora)
+        return Outcome(weights, tuple(self.losses), self.tokens, self.failure, {name: tuple(values) for name, values in self.metrics.items()})
+
+    @property
+    def advice(self) -> str:
+        """What to do about a divergence."""
+        return f"lower the learning rate ({self.job.optimizer.lr})"
+
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
@@ -112,10 +124,10 @@ def train(base: Base, jobs: Sequence[TrainJob], slots: int, budget_tokens: int, 
 
     On a CPU, `workers` threads of one core each take their share of the jobs: products of this size gain little from more cores.
     """
-    shares = balanced_shares([_work(job) for job in jobs], workers)
+    shares = balanced_shares([_work(job) for job in jobs], min(workers, slots))
 
     def run(share: list[int], report: Callable[[int], None]) -> list[Outcome]:
-        return _train(base, [jobs[i] for i in share], max(1, slots // len(shares)), budget_tokens, report)
+        return _train(base, [jobs[i] for i in share], slots // len(shares), budget_tokens, report)
 
     return run_shares(run, shares, sum(map(_work, jobs)), progress)
 
@@ -145,8 +157,7 @@ def _train(base: Base, jobs: Sequence[TrainJob], slots: int, budget_tokens: int,
         for r, norm in zip(running, norms, strict=True):
             _update(r, norm)
         for r in [r for r in running if r.done]:
-            weights = None if r.failure else r.slot.finished(r.job.lora)
-            outcomes[r.index] = Outcome(weights, tuple(r.losses), r.tokens, r.failure, {name: tuple(v) for name, v in r.metrics.items()})
+            outcomes[r.index] = r.outcome()
             running.remove(r)
             free.append(r.slot)
         progress(trained)
@@ -219,14 +230,14 @@ def _backward(base: Base, parts: Sequence[Part], states: Tensor, targets: Tensor
     plain = ... if all(fused) else torch.tensor(fused)[owner].nonzero().squeeze(1).to(states.device)
     owner = owner.to(states.device)
     lost = ~states.any(-1)  # an RMSNorm turns states that overflow into zeros, and the loss into log V
-    total, each = LinearCrossEntropy.apply(states[plain], base.head, targets[plain], weights[plain], base.softcap)  # type: ignore[no-untyped-call]
+    total, each = LinearCrossEntropy.apply(states[plain], base.head, targets[plain], weights[plain])  # type: ignore[no-untyped-call]
     each = each.masked_fill(lost[plain], math.nan)
     sums = torch.zeros(len(parts), dtype=weights.dtype, device=states.device).index_add_(0, owner[plain], each * weights[plain])
     metrics: list[tuple[int, str, Tensor]] = []
     for index, ((r, here), count, end) in enumerate(zip(parts, counts, accumulate(counts), strict=True)):
         rows = slice(end - count, end)
         if count and not fused[index]:
-            logp = LinearLogprobs.apply(states[rows], base.head, targets[rows], base.softcap)  # type: ignore[no-untyped-call]
+            logp = LinearLogprobs.apply(states[rows], base.head, targets[rows])  # type: ignore[no-untyped-call]
             loss, found = policy_loss(r.job, logp.masked_fill(lost[rows], math.nan), r.batch, here)
             total, sums[index] = total + loss, loss.detach()
             metrics += [(index, name, value.detach()) for name, value in found.items()]
@@ -242,8 +253,6 @@ def _update(r: Running, norm: float) -> None:
     """The optimizer step of one job; a job whose loss or gradient is no longer finite stops, its neighbours do not notice."""
     step = len(r.losses) - 1
     if not (math.isfinite(r.losses[-1]) and math.isfinite(norm)):
-        r.failure = (
-            f"diverged at step {step + 1} of {r.steps}: loss {r.losses[-1]}, gradient norm {norm}; lower the learning rate ({r.job.optimizer.lr})"
-        )
+        r.failure = f"diverged at step {step + 1} of {r.steps}: loss {r.losses[-1]}, gradient norm {norm}; {r.advice}"
         return
     r.slot.step(learning_rate(r.job.optimizer, step, r.steps), norm)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from functools import partial
 from typing import TypeVar
 
@@ -41,6 +41,9 @@ def run_shares(
     with ThreadPoolExecutor(len(shares), initializer=torch.set_num_threads, initargs=(1,)) as pool:
         try:
             futures = [pool.submit(run, share, partial(report, worker)) for worker, share in enumerate(shares)]
+            done_or_failed, _ = wait(futures, return_when=FIRST_EXCEPTION)
+            for future in done_or_failed:
+                future.result()  # raises what made a worker fail, before the others are told to stop
             return _in_order(shares, [future.result() for future in futures])
         except BaseException:
             stop.set()
