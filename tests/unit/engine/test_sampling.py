@@ -3,8 +3,8 @@
 1. Greedy generation is transformers' `generate` with the PEFT adapter, token for token (fp32): every family, prompts of different lengths, several
    adapters and none in one call, prompts that begin alike among them, with and without a repetition penalty.
 2. A completion does not depend on neighbours, order, workers or the size of the cache: exactly the same tokens (fp64). `max_tokens` only cuts it.
-3. Temperature, top-p, top-k and both are what they are defined to be: chi-squared against exact probabilities, and nothing outside the support. Tokens
-   of one probability stand in the order of their index, for every way of drawing: top_k = 1 is greedy.
+3. Temperature, top-p, top-k and both are what they are defined to be: chi-squared against exact probabilities, and nothing outside the support.
+   Tokens of one probability stand in the order of their index, for every way of drawing: top_k = 1 is greedy.
 4. Stop strings, end tokens and max_tokens end a completion as described in `Completion`: every token that was drawn is there, that of the end too.
 5. Log-probabilities of a completion are those of `score`, at any temperature and penalty.
 6. `score` is a plain forward pass with PEFT (fp32, 1e-4), in passes of any size.
