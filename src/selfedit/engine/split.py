@@ -13,7 +13,7 @@ from selfedit.engine.base import Engine, Progress, SamplingEngine, Tokenizer
 from selfedit.types import Adapter, Completion, SampleRequest, Score, ScoreRequest, Trained, TrainJob
 
 
-class Split:
+class SplitEngine:
     """Implements `selfedit.engine.base.Engine`. Both engines hold the same base model.
 
     An adapter is handed over the first time it is sampled with or merged: exported by the trainer to a private folder and loaded by the sampler.

@@ -28,7 +28,8 @@ from peft import PeftModel
 from tests.unit.engine.by_peft import fresh_peft, initial, train_peft, updates
 from tests.unit.engine.tiny_engine import VOCABULARY, distance, engine, flat, folder, job, loud, plain_logprobs, prose, reference
 
-from selfedit.config import Recipe, TorchEngine
+from selfedit.config import Recipe
+from selfedit.engine.settings import TorchSettings
 from selfedit.engine.torch import engine as engine_module
 from selfedit.engine.torch.engine import Torch
 from selfedit.engine.torch.fallback import Fallback, make_base
@@ -84,7 +85,7 @@ def build(kind: str, dtype: torch.dtype) -> Any:
 
 def opened(kind: str, dtype: torch.dtype = torch.float64) -> Torch:
     tokenizer = load(folder("llama"), dtype)[1]
-    return Torch(build(kind, dtype), tokenizer, TorchEngine(), name=kind)
+    return Torch(build(kind, dtype), tokenizer, TorchSettings(), name=kind)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.float64])
@@ -99,10 +100,10 @@ def test_announces_the_slow_way(tmp_path: Path) -> None:  # promise 1
     build("cohere", torch.float32).save_pretrained(tmp_path)
     for file in folder("llama").glob("*token*"):
         shutil.copy(file, tmp_path)
-    open_engine(Recipe(model=str(tmp_path), engine=TorchEngine(dtype="float32")), said.append)
+    open_engine(Recipe(model=str(tmp_path), engine={"type": "torch", "dtype": "float32"}), said.append)
     assert len(said) == 1 and "slow way" in said[0] and "away from transformers' own" in said[0]
     said.clear()
-    open_engine(Recipe(model=str(folder("llama")), engine=TorchEngine(dtype="float32")), said.append)
+    open_engine(Recipe(model=str(folder("llama")), engine={"type": "torch", "dtype": "float32"}), said.append)
     assert said == []
 
 
@@ -260,7 +261,7 @@ def pictures() -> Any:
 
 @pytest.mark.filterwarnings("error:.*adapter keys")
 def test_layers_that_no_text_passes(tmp_path: Path) -> None:  # promise 7
-    machine = Torch(pictures(), load(folder("llama"), torch.float32)[1], TorchEngine())
+    machine = Torch(pictures(), load(folder("llama"), torch.float32)[1], TorchSettings())
     assert machine.slow == "" and machine.context_tokens == 256
     assert len(machine.base.sites) == 14 and all(".language_model." in site.name for site in machine.base.sites)
     same_in_peft(machine, pictures(), tmp_path)

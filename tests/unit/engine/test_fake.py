@@ -23,11 +23,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from selfedit.config import FakeEngine
+from selfedit.config import Recipe
 from selfedit.engine.base import Engine
 from selfedit.engine.fake import UNKNOWN, Fake, FakeTokenizer
 from selfedit.errors import ConfigError, EngineError, ModelError
-from selfedit.strategies import STRATEGIES, build, prompts_for
+from selfedit.policy.opening import open_engine
+from selfedit.strategies import Source, find, strategy
 from selfedit.tasks.knowledge import questions
 from selfedit.tasks.knowledge.split import bundled_corpus
 from selfedit.text import ask, says
@@ -55,11 +56,15 @@ def tokens_of(prompt: Prompt) -> Tokens:
     return TOKENIZER.encode(prompt.text) if prompt.continued else TOKENIZER.chat(prompt.text)
 
 
+def prompts_for(name: str, title: str, context: str, chat: bool, seed: int) -> tuple[Prompt, ...]:
+    return find(name).ask(Source(title, context, chat, seed))
+
+
 def write(engine: Engine, strategy: str, passage: Passage, seed: int = 0, chat: bool = True) -> tuple[Example, ...]:
     prompts = prompts_for(strategy, passage.title, passage.context, chat, seed)
     drawn = engine.sample([SampleRequest(tokens_of(p), Sampling(max_tokens=600, temperature=1.0, seed=seed)) for p in prompts])
     turns = [Turn(p, c.text, c.finish_reason) for p, c in zip(prompts, drawn, strict=True)]
-    return build(strategy, passage.title, passage.context, turns).examples
+    return find(strategy).build(passage.title, passage.context, turns).examples
 
 
 def learn(engine: Engine, examples: tuple[Example, ...], chat: bool = True, epochs: int = 2) -> Adapter:
@@ -108,7 +113,7 @@ def test_answers_with_the_passage_in_view() -> None:  # promise 3
 
 
 @pytest.mark.parametrize("chat", [True, False])
-@pytest.mark.parametrize("strategy", [name for name in STRATEGIES if name != "passage-only"])
+@pytest.mark.parametrize("strategy", [entry.name for entry in strategy if entry.module.startswith("selfedit.") and entry.name != "passage-only"])
 def test_strategies_are_served(strategy: str, chat: bool) -> None:  # promise 4
     engine = Fake()
     versions = {write(engine, strategy, PASSAGES[0], seed, chat) for seed in range(6)}
@@ -231,4 +236,4 @@ def test_policy_improves() -> None:  # promise 9
 
 def test_is_the_engine_of_the_recipe() -> None:
     engine: Engine = Fake()
-    assert FakeEngine().type == "fake" and engine.tokenizer.has_chat_template
+    assert isinstance(open_engine(Recipe(engine={"type": "fake"})), Fake) and engine.tokenizer.has_chat_template

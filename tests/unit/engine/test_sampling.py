@@ -27,7 +27,7 @@ import torch
 from tests.unit.engine.tiny_engine import FAMILIES, VOCABULARY, Family, engine, folder, job, loud, plain_logprobs, prose, reference, with_peft
 from torch import Tensor
 
-from selfedit.config import TorchEngine
+from selfedit.engine.settings import TorchSettings
 from selfedit.engine.torch.engine import Torch
 from selfedit.engine.torch.kv_cache import KVCache
 from selfedit.engine.torch.model import Base
@@ -281,7 +281,7 @@ def test_every_end_token_of_the_model_ends() -> None:  # promise 4
     model, tokenizer = load(folder("llama"), torch.float32)
     model.generation_config.eos_token_id = [7, 9]
     model.config.eos_token_id = 11
-    machine = Torch(model, tokenizer, TorchEngine())
+    machine = Torch(model, tokenizer, TorchSettings())
     assert machine.ends == {7, 9, 11, tokenizer.inner.eos_token_id, *tokenizer.end} and len(machine.ends) == 5
 
 

@@ -19,7 +19,7 @@ from tests.unit.engine.tiny_engine import engine, job, prose
 
 from selfedit.engine.base import Engine
 from selfedit.engine.fake import Fake
-from selfedit.engine.split import Split
+from selfedit.engine.split import SplitEngine
 from selfedit.errors import EngineError
 from selfedit.types import Adapter, Datum, Optimizer, SampleRequest, Sampling, ScoreRequest, Tokens, TrainJob
 
@@ -41,7 +41,7 @@ def torches() -> tuple[list[Engine], list[TrainJob], list[Tokens]]:
 @pytest.mark.parametrize("make", [fakes, torches])
 def test_split_is_one_engine(make: Any) -> None:  # promise 1
     (one, trainer, sampler), jobs, prompts = make()
-    split = Split(trainer, sampler)
+    split = SplitEngine(trainer, sampler)
     said: list[list[Any]] = []
     for machine in (one, split):
         adapters: list[Adapter | None] = [None, *(t.adapter for t in machine.train(jobs))]
@@ -70,7 +70,7 @@ def test_is_handed_over_once_and_dropped_on_both_sides(tmp_path: Path) -> None: 
             return super().load(folder)
 
     sampler = Sampler()
-    split: Engine = Split(Fake(), sampler)
+    split: Engine = SplitEngine(Fake(), sampler)
     [first, second] = [t.adapter for t in split.train(jobs)]
     assert first and second
     split.sample([SampleRequest(prompt)])
