@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 from selfedit.engine.base import Engine
 from selfedit.engine.settings import TorchSettings
