@@ -21,7 +21,6 @@ from benchmarks.data import jobs
 from benchmarks.machine import Cost, Ratio
 from benchmarks.table import Line, Row, rounded
 from selfedit.config import Recipe
-from selfedit.engine.settings import TorchSettings
 from selfedit.engine.torch.engine import Torch
 from selfedit.policy import Policy
 from selfedit.policy.opening import open_engine
@@ -115,7 +114,12 @@ class Bench:
     @cached_property
     def recipe(self) -> Recipe:
         """The engine as it comes, its device aside."""
-        return Recipe(model=str(self.folder), seed=self.seed, engine=TorchSettings(device=self.device))
+        return self._recipe()
+
+    def _recipe(self, threads: int = 0) -> Recipe:
+        return Recipe.model_validate(
+            {"model": str(self.folder), "seed": self.seed, "engine": {"type": "torch", "device": self.device, "threads": threads}}
+        )
 
     @cached_property
     def _engines(self) -> dict[int, Torch]:
@@ -131,8 +135,7 @@ class Bench:
     def _open(self, threads: int) -> Torch:
         """The engine, whatever number of threads this process has now."""
         if threads not in self._engines:
-            settings = TorchSettings(device=self.device, threads=0 if self.on_gpu else threads)
-            engine = open_engine(self.recipe.model_copy(update={"engine": settings}))
+            engine = open_engine(self._recipe(0 if self.on_gpu else threads))
             assert isinstance(engine, Torch)
             engine.ends = frozenset()  # no end token: everybody writes as much
             self._engines[threads] = engine

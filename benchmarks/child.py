@@ -33,11 +33,10 @@ def main() -> None:
     """Do it and say what it took."""
     child = tyro.cli(Child)
     from selfedit.config import Recipe
-    from selfedit.engine.settings import TorchSettings
     from selfedit.policy.opening import open_engine
 
-    settings = TorchSettings(device=child.device, threads=child.threads)
-    recipe = Recipe(model=str(child.model), seed=child.seed, engine=settings)
+    settings = {"type": "torch", "device": child.device, "threads": child.threads}
+    recipe = Recipe.model_validate({"model": str(child.model), "seed": child.seed, "engine": settings})
     engine = open_engine(recipe)
     from benchmarks.data import SMALL, WIDE, job, jobs, statements
     from benchmarks.machine import Cost, peak_gb, timed

@@ -15,7 +15,7 @@ from benchmarks.data import passages
 from benchmarks.machine import Cost, alternate, timed
 from benchmarks.table import EDITS, GENERATE, GENERATE_8, SAMPLING, Line, Row, rounded
 from selfedit.engine.base import Engine
-from selfedit.strategies import prompts_for
+from selfedit.strategies import Source, find
 from selfedit.types import Adapter, Completion, SampleRequest, Sampling, Tokens
 
 MIXED = Line("sampling", SAMPLING, "generate, all adapters in one batch (PEFT's adapter_names), bf16", None, None)
@@ -101,7 +101,7 @@ def writing(bench: Bench, count: int) -> list[Tokens]:
     """What the policy is asked for implications of the first passages."""
     policy = bench.policy
     found = passages()[:count]
-    return [policy.prompt(prompts_for("implications", p.title, p.context, policy.chat, bench.seed)[0]) for p in found]
+    return [policy.render.prompt(find("implications").ask(Source(p.title, p.context, policy.chat, bench.seed))[0]) for p in found]
 
 
 def run_edits(bench: Bench) -> list[Row]:

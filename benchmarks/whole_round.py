@@ -21,7 +21,7 @@ from benchmarks.sampling import writing
 from benchmarks.table import AUTHORS, CAREFUL, Row, rounded
 from selfedit.engine.base import Engine
 from selfedit.rewards import correct
-from selfedit.strategies import build, prompts_for
+from selfedit.strategies import Source, find
 from selfedit.tasks.knowledge.split import divide
 from selfedit.types import Adapter, Example, Prompt, SampleRequest, Sampling, ScoreRequest, Task, Tokens, TrainJob, Turn
 
@@ -113,9 +113,9 @@ def prepare(bench: Bench) -> Work:
     written = iter(policy.engine.sample(requests(prompts, sizes.edits, sampling)))
     jobs: list[TrainJob] = []
     for task in tasks:
-        prompt = prompts_for("implications", task.title, task.context, policy.chat, bench.seed)[0]
+        prompt = find("implications").ask(Source(task.title, task.context, policy.chat, bench.seed))[0]
         for _ in range(sizes.edits):
-            data = tuple(policy.datum(e) for e in examples(task, prompt, next(written).text))
+            data = tuple(policy.render.datum(e) for e in examples(task, prompt, next(written).text))
             jobs.append(TrainJob(data, LORA, OPTIMIZER, sizes.epochs, 1, seed=len(jobs)))
     tokenizer = policy.engine.tokenizer
     exams = []
@@ -128,7 +128,7 @@ def prepare(bench: Bench) -> Work:
 
 def examples(task: Task, prompt: Prompt, text: str) -> tuple[Example, ...]:
     """What a completion, cut off at its limit, is made into."""
-    return build("implications", task.title, task.context, (Turn(prompt, text, "length"),)).examples
+    return find("implications").build(task.title, task.context, (Turn(prompt, text, "length"),)).examples
 
 
 def requests(prompts: Sequence[Tokens], edits: int, sampling: Sampling) -> list[SampleRequest]:

@@ -12,10 +12,12 @@ import random
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
-from selfedit.engine.base import Progress, check_loss
+from selfedit.engine.base import Progress
+from selfedit.engine.losses import LOSSES, check_loss
 from selfedit.errors import EngineError, ModelError
 from selfedit.text import contains, sentences, words
 from selfedit.types import Adapter, Completion, Datum, SampleRequest, Score, ScoreRequest, Tokens, Trained, TrainJob
@@ -29,6 +31,8 @@ _WORD = re.compile(r"\s*\S+|\s+")
 _BLANK = re.compile(r"\d[\d.,]*\d|\d|(?<=[a-z,] )[A-Z]\w+(?: [A-Z]\w+)*|\b[a-z]{5,}\b")
 _EXERCISE = re.compile(r"(?:^|\n)(?:Passage:\n|Text: )")
 _SPAN = re.compile(r"\nText: ((?:(?!\nText: )[\s\S])*)\nAnswer: ([^\n]*)\nQuestion:$")
+_METRICS = {"kl": 0.1, "clip_fraction": 0.2}
+"""The largest value of a metric that is not about 1."""
 _EMPTY_WORDS = set(
     words("what which when where whom whose does with from that this have were into about after before there their fill blank answer question topic")
 )
@@ -38,6 +42,7 @@ class FakeTokenizer:
     """Pieces of words, of at most seven bytes: the id of a piece is its bytes, read as a number after a leading 1."""
 
     end: Tokens = (_END,)
+    ends = frozenset(end)
 
     def __init__(self, chat: bool = True) -> None:
         self.has_chat_template = chat
@@ -54,6 +59,10 @@ class FakeTokenizer:
     def chat(self, user: str) -> Tokens:
         """One user turn, up to where the answer begins."""
         return (_USER, *self.encode_more(user), _ASSISTANT)
+
+    def reply(self, text: str) -> Tokens:
+        """An answer after `chat`, with the token that ends it."""
+        return self.encode_more(text) + self.end
 
     def decode(self, tokens: Sequence[int]) -> str:
         """Text of tokens; a character that was cut in two becomes a replacement character."""
@@ -158,8 +167,7 @@ class Fake:
         rng = random.Random(job.seed)
         losses = tuple(3.5 * 0.7**epoch * rng.uniform(0.9, 1.0) for epoch in range(job.epochs) for _ in range(steps))
         memory = sum((self._seen(d) for d in job.data if d.advantage >= 0), Memory())
-        named = {} if job.loss == "cross_entropy" else {"kl": 0.1, "clip_fraction": 0.2} if job.loss in ("ppo", "grpo") else {"kl": 0.1}
-        metrics = {name: tuple(most * rng.uniform(0.5, 1.0) for _ in losses) for name, most in named.items()}
+        metrics = {name: tuple(_METRICS.get(name, 1.0) * rng.uniform(0.5, 1.0) for _ in losses) for name in LOSSES[job.loss].metrics}
         return Trained(self._add(memory), losses, job.epochs * tokens, metrics=metrics)
 
     def _seen(self, datum: Datum) -> Memory:
@@ -178,11 +186,20 @@ class Fake:
         s, prompt = request.sampling, self.tokenizer.decode(request.prompt)
         skill = sum(n for (cue, _), n in memory.items() if _EXERCISE.search(cue))
         text = _reply(prompt, memory, skill, random.Random(f"{s.seed if s.temperature else ''}\0{prompt}"))
-        cut = min((text.find(stop) for stop in s.stop if stop in text), default=len(text))
-        tokens = self.tokenizer.encode_more(text[:cut])
+        tokens = self._drawn(text, s.stop)
         kept = tokens[: s.max_tokens]
-        logprobs = self._logprobs(memory, request.prompt, kept)
-        return Completion(self.tokenizer.decode(kept), kept, logprobs, "stop" if kept == tokens else "length")
+        said = self.tokenizer.decode(kept)
+        cut = min((said.find(stop) for stop in s.stop if stop in said), default=len(said))
+        return Completion(said[:cut], kept, self._logprobs(memory, request.prompt, kept), "stop" if kept == tokens else "length")
+
+    def _drawn(self, text: str, stops: Sequence[str]) -> Tokens:
+        """The tokens of a text up to the one that completes a stop string, or with the end token."""
+        tokens = self.tokenizer.encode_more(text)
+        ends = [len(text[: text.find(stop) + len(stop)].encode()) for stop in stops if stop in text]
+        if not ends:
+            return tokens + self.tokenizer.end
+        bytes_before = accumulate((t.bit_length() // 8 for t in tokens), initial=0)
+        return tuple(t for t, before in zip(tokens, bytes_before, strict=False) if before < min(ends))
 
     def _logprobs(self, memory: Memory, prompt: Tokens, completion: Tokens) -> tuple[float, ...]:
         """Between -4.6 (never seen) and -0.5 (certain) a token, with a little noise that depends on the texts alone."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 from selfedit.engine.base import Engine
 from selfedit.engine.settings import TorchSettings
@@ -33,22 +32,22 @@ class Embedded(EngineKind):
 
     def open(self, model: str, say: Say) -> Engine:
         """The model is fetched where it is missing."""
+        from selfedit.system.environment import cores
         from selfedit.system.process import tune
 
         tune()
         import torch
 
         from selfedit.engine.torch.engine import Torch, pick_device, pick_dtype
-        from selfedit.models import load, resolve
+        from selfedit.models import identity, load, resolve
         from selfedit.models.libraries import quiet
 
         folder = resolve(model, pull=True, say=say)
         device = pick_device(self.settings.device)
-        if self.settings.threads:
-            torch.set_num_threads(self.settings.threads)
+        torch.set_num_threads(self.settings.threads or min(torch.get_num_threads(), cores()))
         opened, tokenizer = load(folder, pick_dtype(self.settings.dtype, device), device)
         with quiet():
-            found = Torch(opened, tokenizer, self.settings, name=model)
+            found = Torch(opened, tokenizer, self.settings, name=identity(model))
         if found.slow:
             say(f"{model} runs the slow way, its own forward pass on one sequence at a time: {found.slow}")
         return found
@@ -64,6 +63,4 @@ class FakeKind(EngineKind):
         """No model is opened."""
         from selfedit.engine.fake import Fake
 
-        fake: Any = Fake()
-        opened: Engine = fake
-        return opened
+        return Fake()

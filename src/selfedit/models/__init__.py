@@ -2,9 +2,9 @@
 
 from selfedit.models.catalogue import DEFAULT, PackagedModel, packaged
 from selfedit.models.fetch import pull
-from selfedit.models.folder import resolve
+from selfedit.models.folder import identity, resolve
 from selfedit.models.tokenizer import HFTokenizer
 from selfedit.models.toy import Family, tiny
 from selfedit.models.weights import load
 
-__all__ = ["DEFAULT", "Family", "HFTokenizer", "PackagedModel", "load", "packaged", "pull", "resolve", "tiny"]
+__all__ = ["DEFAULT", "Family", "HFTokenizer", "PackagedModel", "identity", "load", "packaged", "pull", "resolve", "tiny"]

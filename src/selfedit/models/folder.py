@@ -23,6 +23,8 @@ def resolve(name: str, *, offline: bool = False, pull: bool = False, say: Say = 
     """
     model = catalogue.find(name)
     if model:
+        if Path(name).is_dir():
+            say(f"{name} is the packaged model; for the folder of this name give {Path(name).resolve()}")
         cached = fetch.cached(model)
         if cached is not None:
             return cached
@@ -41,6 +43,15 @@ def resolve(name: str, *, offline: bool = False, pull: bool = False, say: Say = 
     raise ModelError(_unknown(name))
 
 
+def identity(name: str) -> str:
+    """What others can find the model by: its name on the Hugging Face hub, or the whole path of its folder."""
+    model = catalogue.find(name)
+    if model:
+        return model.hub
+    folder = Path(name).expanduser()
+    return str(folder.resolve()) if folder.is_dir() else name
+
+
 def _unknown(name: str) -> str:
     names = [model.name for model in catalogue.packaged()]
     near = difflib.get_close_matches(name.lower(), names, n=1, cutoff=0.0)[0]
@@ -53,6 +64,8 @@ def check(folder: Path) -> Path:
         if (folder / "adapter_config.json").is_file():
             raise ModelError(f"{folder} is a LoRA adapter; give the folder or name of the model it belongs to")
         raise ModelError(f"{folder} is not a model: it has no config.json")
+    if (folder / "adapter_config.json").is_file():
+        raise ModelError(f"{folder} holds a model and a LoRA adapter, which would be added to it unasked; move adapter_config.json elsewhere")
     if not any(folder.glob("*.safetensors")):
         if any(file for pattern in ("*.bin", "*.pt", "*.pth") for file in folder.glob(pattern)):
             raise ModelError(f"{folder} has pickled weights only, which can run code when opened; save it again with safe_serialization=True")

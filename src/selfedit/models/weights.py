@@ -34,4 +34,14 @@ def load(folder: Path, dtype: torch.dtype, device: torch.device | str = "cpu") -
     absent = sorted(report["missing_keys"])
     if absent:
         raise ModelError(f"the weights in {folder} are incomplete: {absent[0]} is missing ({len(absent)} in all); fetch or save the model again")
-    return model, HFTokenizer(tokenizer)
+    made = HFTokenizer(tokenizer)
+    _check_vocabulary(made, model.get_input_embeddings().weight.shape[0], folder)
+    return model, made
+
+
+def _check_vocabulary(tokenizer: HFTokenizer, rows: int, folder: Path) -> None:
+    """Raises ModelError where a text, or the chat template, would have tokens beyond the model's `rows` of embeddings."""
+    unknown = sorted(token for token in tokenizer.used() if token >= rows)
+    if unknown:
+        name = tokenizer.inner.convert_ids_to_tokens(unknown[0])
+        raise ModelError(f"the tokenizer in {folder} is larger than its model: token {unknown[0]} ({name!r}) has no row among {rows} embeddings")

@@ -36,7 +36,7 @@ class Renderer:
 
     def reply(self, text: str) -> Tokens:
         """What is to be written after a question, with the token that ends a turn."""
-        return self.tokenizer.encode_more(text if self.in_chat else f" {text}") + self.tokenizer.end
+        return self.tokenizer.reply(text) if self.in_chat else self.tokenizer.encode_more(f" {text}") + self.tokenizer.end
 
     def datum(self, example: Example) -> Datum:
         """An example as tokens: a text is learned whole, of an exchange the reply alone."""

@@ -13,6 +13,7 @@ from pathlib import Path
 _LIBRARIES = ("torch", "transformers", "tokenizers", "safetensors", "numpy", "pydantic")
 _MODEL_FILES = (".json", ".safetensors", ".jinja", ".model", ".txt")
 _BLOCK, _BLOCKS = 2**20, 16
+PROC, CGROUPS = Path("/proc"), Path("/sys/fs/cgroup")
 
 
 def record() -> dict[str, str]:
@@ -38,16 +39,40 @@ def version(library: str) -> str:
 
 
 def cores() -> int:
-    """Cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Cores this process may use: those of its affinity, and no more than its control groups give it time on."""
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    quotas = [_said(group / "cpu.max").split() or [_said(group / f"cpu.cfs_{part}_us") for part in ("quota", "period")] for group in _groups()]
+    limits = [int(quota[0]) // int(quota[1]) for quota in quotas if len(quota) == 2 and all(part.isdigit() for part in quota) and int(quota[1])]
+    return max(1, min([allowed, *limits]))
 
 
 def memory_bytes() -> int:
-    """Memory of the machine; 0 where it cannot be told."""
+    """Memory this process may use: the machine's, and no more than its control groups allow; 0 where it cannot be told."""
     try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):
         return 0
+    limits = [_said(group / name) for group in _groups() for name in ("memory.max", "memory.limit_in_bytes")]
+    return min([machine, *(int(limit) for limit in limits if limit.isdigit())])
+
+
+def _groups() -> list[Path]:
+    """The folders of this process's control groups and of those around them, in either version (man 7 cgroups)."""
+    found: list[Path] = []
+    for line in _said(PROC / "self/cgroup").splitlines():
+        _, controllers, path = line.split(":", 2)
+        root = CGROUPS / controllers
+        group = root / path.strip("/")
+        found += [group, *(folder for folder in group.parents if folder.is_relative_to(root))]
+    return found
+
+
+def _said(file: Path) -> str:
+    """The text of a file of the system; nothing where there is none."""
+    try:
+        return file.read_text(encoding="utf-8").strip()
+    except OSError:
+        return ""
 
 
 def processor() -> str:

@@ -61,7 +61,11 @@ class SampleRequest:
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """`tokens` and `logprobs` (nats, under the model at temperature 1) are (T,), without the end token; `text` ends before a stop string."""
+    """What was drawn. `tokens` and `logprobs` (nats, under the model at temperature 1) are (T,), one for every token that was drawn.
+
+    `finish_reason` "stop": an end token, which is the last of `tokens`, or a stop string, whose tokens are the last ones. `text` holds neither.
+    "length": `max_tokens` were drawn.
+    """
 
     text: str
     tokens: Tokens
@@ -80,7 +84,7 @@ class ScoreRequest:
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """`logprobs` (T,) in nats, one for each token of the completion."""
+    """`logprobs` (T,) in nats, one for each token of the completion; NaN where the adapter makes the model overflow."""
 
     logprobs: tuple[float, ...]
 
@@ -146,7 +150,7 @@ class TrainJob:
     """Train one adapter. A step sees `batch_size` actions; order and initialisation come from `seed`.
 
     `groups` are the sizes of the runs of sequences that are one action, learned from in one step (the turns of a self-edit, the two sides of a
-    pair); without any, each sequence is one. `loss` with its options is one of `engine.base.LOSSES`.
+    pair); without any, each sequence is one. `loss` with its options is one of `engine.losses.LOSSES`.
     """
 
     data: tuple[Datum, ...]

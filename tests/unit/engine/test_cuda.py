@@ -17,7 +17,7 @@ import torch
 from tests.unit.engine.tiny_engine import FAMILIES, Family, distance, engine, flat, folder, job, loud, prose
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from selfedit.config import TorchEngine
+from selfedit.engine.settings import TorchSettings
 from selfedit.engine.torch.engine import Torch
 from selfedit.models import load, tiny
 from selfedit.types import LoraShape, Optimizer, SampleRequest, Sampling, ScoreRequest
@@ -47,7 +47,7 @@ class Waits(TorchDispatchMode):
 
 def waits(layers: int, work: str, where: Path) -> int:
     model, tokenizer = load(tiny("llama", where, hidden=32, layers=layers), torch.float64)
-    machine = Torch(model, tokenizer, TorchEngine())
+    machine = Torch(model, tokenizer, TorchSettings())
     adapter = loud(machine)
     with Waits() as seen:
         if work == "train":
@@ -67,7 +67,7 @@ def test_no_layer_waits(work: str, tmp_path: Path) -> None:  # promise 0
 
 def on_gpu(family: Family, dtype: torch.dtype = torch.float64) -> Torch:
     model, tokenizer = load(folder(family), dtype, "cuda")
-    return Torch(model, tokenizer, TorchEngine(), name=family)
+    return Torch(model, tokenizer, TorchSettings(), name=family)
 
 
 @gpu

@@ -6,6 +6,7 @@
 2. No token with weight: 'nothing to train on'; so does no data. A sequence of one token among others is harmless.
 3. Sequences too long, empty or with the wrong number of weights are EngineErrors; epochs, batch sizes and ranks below one, and losses
    that the engine does not have, are ConfigErrors. Nothing is trained then.
+4. An adapter whose weights are not finite after the last step, which no later step looks at, is not handed out: the job fails alone and says why.
 """
 
 from __future__ import annotations
@@ -46,6 +47,18 @@ def test_leaving_early_changes_only_the_rounding(slots: int) -> None:  # promise
     assert failed.adapter is None and len(failed.losses) < 16 and failed.tokens < 4 * 101
     for mine, theirs in zip(found, machine.train(GOOD), strict=True):
         assert distance(flat(machine, mine), flat(machine, theirs)) <= 1e-12
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+def test_the_last_step_is_looked_at(dtype: torch.dtype) -> None:  # promise 4
+    machine = engine("llama", dtype)
+    bad = job(4, (22,), optimizer=Optimizer(lr=1e39))
+    first, failed, second = machine.train([GOOD[0], bad, GOOD[1]])
+    assert failed.adapter is None and len(failed.losses) == 1 and math.isfinite(failed.losses[0])
+    assert failed.failure == "diverged at the last of 1 steps: its weights are not finite; lower the learning rate (1e+39)"
+    expected = machine.train([GOOD[0], replace(bad, optimizer=Optimizer()), GOOD[1]])
+    for mine, theirs in zip((first, second), expected[::2], strict=True):
+        assert mine.losses == theirs.losses and torch.equal(flat(machine, mine), flat(machine, theirs))
 
 
 def test_nothing_to_train_on() -> None:  # promise 2

@@ -3,11 +3,12 @@
 1. The tokenizer gives every text back, and special tokens as nothing; ids fit in 63 bits; `encode` begins a text, `encode_more` adds to one.
 2. The base answers nothing of the bundled corpus; after training on the passage it answers some, after a self-edit on top of it more.
 3. With the passage in view it answers from it.
-4. Every strategy and the exam get completions their parsers can use; they differ by seed, and at temperature 0 the seed does not matter.
+4. Every strategy and the writing of questions get completions their parsers can use; they differ by seed, and at temperature 0 the seed does not
+   matter.
 5. `score` agrees with `sample` and favours what was learned; what was not learned scores the same with and without the adapter.
 6. Losses fall with epochs; a job that diverges fails alone; nothing to train on fails; wrong requests raise EngineError.
 7. merge, reset, export, load and drop do what they say, and an export is named a fake.
-8. Order and neighbours do not matter; max_tokens and stop strings are kept.
+8. Order and neighbours do not matter; max_tokens and stop strings are kept; a completion holds every token that was drawn, that of the end too.
 9. Trained on self-edits, the merged policy writes fuller ones.
 """
 
@@ -22,12 +23,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from selfedit.config import FakeEngine
+from selfedit.config import Recipe
 from selfedit.engine.base import Engine
 from selfedit.engine.fake import UNKNOWN, Fake, FakeTokenizer
 from selfedit.errors import ConfigError, EngineError, ModelError
-from selfedit.strategies import STRATEGIES, build, prompts_for
-from selfedit.tasks.knowledge import exam
+from selfedit.policy.opening import open_engine
+from selfedit.strategies import Source, find, strategy
+from selfedit.tasks.knowledge import questions
 from selfedit.tasks.knowledge.split import bundled_corpus
 from selfedit.text import ask, says
 from selfedit.types import Adapter, Datum, Example, Optimizer, Passage, Prompt, SampleRequest, Sampling, ScoreRequest, Tokens, TrainJob, Turn
@@ -54,11 +56,15 @@ def tokens_of(prompt: Prompt) -> Tokens:
     return TOKENIZER.encode(prompt.text) if prompt.continued else TOKENIZER.chat(prompt.text)
 
 
+def prompts_for(name: str, title: str, context: str, chat: bool, seed: int) -> tuple[Prompt, ...]:
+    return find(name).ask(Source(title, context, chat, seed))
+
+
 def write(engine: Engine, strategy: str, passage: Passage, seed: int = 0, chat: bool = True) -> tuple[Example, ...]:
     prompts = prompts_for(strategy, passage.title, passage.context, chat, seed)
     drawn = engine.sample([SampleRequest(tokens_of(p), Sampling(max_tokens=600, temperature=1.0, seed=seed)) for p in prompts])
     turns = [Turn(p, c.text, c.finish_reason) for p, c in zip(prompts, drawn, strict=True)]
-    return build(strategy, passage.title, passage.context, turns).examples
+    return find(strategy).build(passage.title, passage.context, turns).examples
 
 
 def learn(engine: Engine, examples: tuple[Example, ...], chat: bool = True, epochs: int = 2) -> Adapter:
@@ -98,7 +104,7 @@ def test_answers_with_the_passage_in_view() -> None:  # promise 3
     engine = Fake()
     right = asked = 0
     for passage in PASSAGES:
-        prompts = [exam.open_book(passage, q.question) for q in passage.questions]
+        prompts = [questions.open_book(passage, q.question) for q in passage.questions]
         for tokens in ([TOKENIZER.chat(p) for p in prompts], [TOKENIZER.encode(p) for p in prompts]):
             answers = engine.sample([SampleRequest(t) for t in tokens])
             right += sum(says(a.text, q.answer) for a, q in zip(answers, passage.questions, strict=True))
@@ -107,7 +113,7 @@ def test_answers_with_the_passage_in_view() -> None:  # promise 3
 
 
 @pytest.mark.parametrize("chat", [True, False])
-@pytest.mark.parametrize("strategy", [name for name in STRATEGIES if name != "passage-only"])
+@pytest.mark.parametrize("strategy", [entry.name for entry in strategy if entry.module.startswith("selfedit.") and entry.name != "passage-only"])
 def test_strategies_are_served(strategy: str, chat: bool) -> None:  # promise 4
     engine = Fake()
     versions = {write(engine, strategy, PASSAGES[0], seed, chat) for seed in range(6)}
@@ -118,13 +124,13 @@ def test_strategies_are_served(strategy: str, chat: bool) -> None:  # promise 4
 
 
 @pytest.mark.parametrize("chat", [True, False])
-def test_exam_is_served(chat: bool) -> None:  # promise 4
+def test_written_questions_are_served(chat: bool) -> None:  # promise 4
     engine, passage = Fake(), PASSAGES[0]
-    prompts = exam.writing_prompts(passage, 9, chat)
+    prompts = questions.writing_prompts(passage, 9, chat)
     tokens = [TOKENIZER.chat(p) if chat else TOKENIZER.encode(p) for p in prompts]
     completions = engine.sample([SampleRequest(t, Sampling(max_tokens=600, temperature=0.8, seed=i)) for i, t in enumerate(tokens)])
-    questions = [q for c in completions for q in exam.parse_questions(c.text, passage)[0]]
-    assert len(questions) >= 6
+    written = [q for c in completions for q in questions.parse_questions(c.text, passage)[0]]
+    assert len(written) >= 6
 
 
 def test_scores_follow_learning_and_sampling() -> None:  # promise 5
@@ -205,6 +211,10 @@ def test_neighbours_and_limits() -> None:  # promise 8
     random.Random(0).shuffle(requests)
     assert sorted(engine.sample(requests), key=repr) == sorted(together, key=repr)
     assert [c.finish_reason for c in together] == ["length", "length", "stop", "stop"] and len(together[0].tokens) == 3
+    assert together[2].tokens[-1:] == TOKENIZER.end and together[2].text == TOKENIZER.decode(together[2].tokens)
+    drawn = TOKENIZER.decode(together[3].tokens)
+    assert drawn.startswith(together[3].text + "\n2.") and "\n2." not in TOKENIZER.decode(together[3].tokens[:-1])
+    assert all(len(c.logprobs) == len(c.tokens) for c in together)
     assert "\n2." in together[2].text and "\n2." not in together[3].text
     seen: list[tuple[int, int]] = []
     engine.sample(requests, lambda done, total: seen.append((done, total)))
@@ -226,4 +236,4 @@ def test_policy_improves() -> None:  # promise 9
 
 def test_is_the_engine_of_the_recipe() -> None:
     engine: Engine = Fake()
-    assert FakeEngine().type == "fake" and engine.tokenizer.has_chat_template
+    assert isinstance(open_engine(Recipe(engine={"type": "fake"})), Fake) and engine.tokenizer.has_chat_template

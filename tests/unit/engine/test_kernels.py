@@ -3,7 +3,8 @@
 1. Attention over flat, ragged sequences is causal attention of each: forward and gradients of q, k, v, with and without a window, a soft cap,
    grouped heads, and whatever lengths share a bucket.
 2. Decoding from the cache gives what one pass over the whole sequence gives.
-3. LinearCrossEntropy is weighted cross-entropy: value, each loss, gradient; with and without a soft cap; for more rows than a chunk, and for none.
+3. LinearCrossEntropy is weighted cross-entropy: value, each loss, gradient; with and without a soft cap and a bias; for more rows than a chunk, and
+   for none.
 4. A loss stays finite where the probability underflows.
 5. BatchedLora is W x + b + scale B A x of each adapter's rows: forward, gradients of x, A and B, added up over passes; other rows untouched.
 6. The fused norm and rotary embedding are what plain torch makes of their formulas: forward and gradient. In fp32 every family's model runs with
@@ -22,12 +23,12 @@ import torch.nn.functional as F
 from tests.unit.engine.tiny_engine import FAMILIES, engine, reference
 from torch import Tensor
 
-from selfedit.engine.torch.attention import FlatAttend
-from selfedit.engine.torch.cache import Cache, Decode, Prefill
+from selfedit.engine.torch.attention import FlatAttention
+from selfedit.engine.torch.cross_entropy import CHUNK, Head, LinearCrossEntropy, logprobs
 from selfedit.engine.torch.fused import Attention, Norm, Rotate
 from selfedit.engine.torch.grouped import grouped
-from selfedit.engine.torch.lora import Bank, BatchedLora, Solo, Weights, blocks
-from selfedit.engine.torch.loss import CHUNK, LinearCrossEntropy, capped, logprobs
+from selfedit.engine.torch.kv_cache import DecodeAttention, KVCache, PrefillAttention
+from selfedit.engine.torch.lora import Bank, BatchedLora, SingleBlock, Weights, blocks
 from selfedit.models import Family
 
 RAGGED = [7, 1, 12, 11, 30, 2, 12]
@@ -70,7 +71,7 @@ def test_attention(lengths: list[int], heads: tuple[int, int], window: int | Non
     H, G = heads
     N = sum(lengths)
     q, k, v = randn(N, H, 8), randn(N, G, 8), randn(N, G, 8)
-    out = FlatAttend(lengths, CPU)(0, q, k, v, 0.3, window, softcap)
+    out = FlatAttention(lengths, CPU)(0, q, k, v, 0.3, window, softcap)
     expected = plain_attention(q, k, v, lengths, 0.3, window, softcap)
     up = torch.randn_like(out)
     gradients, wanted = (torch.autograd.grad(y, (q, k, v), up) for y in (out, expected))
@@ -80,7 +81,7 @@ def test_attention(lengths: list[int], heads: tuple[int, int], window: int | Non
 
 
 def test_attention_gradcheck() -> None:  # promise 1
-    attend = FlatAttend([3, 1, 4], CPU)
+    attend = FlatAttention([3, 1, 4], CPU)
     assert torch.autograd.gradcheck(lambda q, k, v: attend(0, q, k, v, 0.5, 2, None), (randn(8, 4, 3), randn(8, 2, 3), randn(8, 2, 3)))
 
 
@@ -93,42 +94,43 @@ def test_decoding_continues_prefill(window: int | None, softcap: float | None) -
     q, k, v = randn(N, H, D, grad=False), randn(N, G, D, grad=False), randn(N, G, D, grad=False)
     expected = plain_attention(q, k, v, whole, 0.3, window, softcap).split(whole)
     starts = [end - n for end, n in zip(accumulate(whole), whole, strict=True)]
-    cache = Cache(rows=4)
+    cache = KVCache(rows=4)
     cache.reserve(20)
     prompt = torch.tensor([s + i for s, n in zip(starts, lengths, strict=True) for i in range(n)])
     places = [2, 0, 1]
-    out = Prefill(cache, places, lengths, [0] * len(lengths), CPU)(0, q[prompt], k[prompt], v[prompt], 0.3, window, softcap)
+    out = PrefillAttention(cache, places, lengths, [0] * len(lengths), CPU)(0, q[prompt], k[prompt], v[prompt], 0.3, window, softcap)
     torch.testing.assert_close(out, torch.cat([e[:n] for e, n in zip(expected, lengths, strict=True)]), rtol=0, atol=1e-12)
     for step in range(new):
         at = [n + step for n in lengths]
         flat = torch.tensor(starts) + torch.tensor(at)
-        out = Decode(cache, places, at, CPU)(0, q[flat], k[flat], v[flat], 0.3, window, softcap)
+        out = DecodeAttention(cache, places, at, CPU)(0, q[flat], k[flat], v[flat], 0.3, window, softcap)
         torch.testing.assert_close(out, torch.stack([e[n + step] for e, n in zip(expected, lengths, strict=True)]), rtol=0, atol=1e-12)
 
 
-def capped_logits(hidden: Tensor, head: Tensor, softcap: float | None) -> Tensor:
-    logits = hidden @ head.T
+def capped_logits(hidden: Tensor, head: Tensor, bias: Tensor | None, softcap: float | None) -> Tensor:
+    logits = hidden @ head.T + (0 if bias is None else bias)
     return torch.tanh(logits / softcap) * softcap if softcap else logits
 
 
+@pytest.mark.parametrize("with_bias", [True, False])
 @pytest.mark.parametrize("softcap", [None, 3.0])
 @pytest.mark.parametrize("rows", [0, 1, CHUNK, 2 * CHUNK + 5])
-def test_cross_entropy(rows: int, softcap: float | None) -> None:  # promise 3
-    hidden, head = randn(rows, 6), randn(11, 6, grad=False)
+def test_cross_entropy(rows: int, softcap: float | None, with_bias: bool) -> None:  # promise 3
+    hidden, head, bias = randn(rows, 6), randn(11, 6, grad=False), randn(11, grad=False) if with_bias else None
     targets, weights = torch.randint(11, (rows,)), torch.randn(rows, dtype=torch.float64)
-    total, each = LinearCrossEntropy.apply(hidden, head, targets, weights, softcap)
-    expected = F.cross_entropy(capped_logits(hidden, head, softcap), targets, reduction="none") if rows else hidden.sum(-1)
+    total, each = LinearCrossEntropy.apply(hidden, Head(head, bias, softcap), targets, weights)
+    expected = F.cross_entropy(capped_logits(hidden, head, bias, softcap), targets, reduction="none") if rows else hidden.sum(-1)
     (mine,) = torch.autograd.grad(3 * total, hidden)
     (theirs,) = torch.autograd.grad(3 * (expected * weights).sum(), hidden)
     torch.testing.assert_close(each, expected)
     torch.testing.assert_close(total, (expected * weights).sum())
     torch.testing.assert_close(mine, theirs)
-    torch.testing.assert_close(logprobs(hidden.detach(), head, targets, softcap), -expected.detach())
+    torch.testing.assert_close(logprobs(hidden.detach(), Head(head, bias, softcap), targets), -expected.detach())
 
 
 def test_loss_of_an_impossible_token() -> None:  # promise 4
     hidden, head = torch.tensor([[1.0]], requires_grad=True), torch.tensor([[0.0], [200.0]])
-    total, _ = LinearCrossEntropy.apply(hidden, head, torch.tensor([0]), torch.ones(1), None)
+    total, _ = LinearCrossEntropy.apply(hidden, Head(head), torch.tensor([0]), torch.ones(1))
     assert total.item() == pytest.approx(200.0)
 
 
@@ -176,10 +178,10 @@ def test_grouped_products(runs: list[tuple[int, int]], dtype: torch.dtype) -> No
     ends = list(accumulate((n for _, n in runs), initial=start))
     for fresh in (True, False):
         found = []
-        for ways in ([grouped(runs, start, CPU, fresh)], [Solo(at, at + n, k, fresh) for at, (k, n) in zip(ends, runs, strict=False)]):
+        for ways in ([grouped(runs, start, CPU, fresh)], [SingleBlock(at, at + n, k, fresh) for at, (k, n) in zip(ends, runs, strict=False)]):
             y, dx, into = dy.clone(), x.clone(), (torch.ones(3, 8, i), torch.ones(3, 8, o))
             for block in ways:
-                block.pull(dx, dy, x, block.add(y, x, down, up, scale), down, up, scale, into)
+                block.backward(dx, dy, x, block.forward(y, x, down, up, scale), down, up, scale, into)
             found.append((y, dx, *into))
         for mine, theirs in zip(*found, strict=True):
             torch.testing.assert_close(mine, theirs, rtol=0.05 if dtype == torch.bfloat16 else 1e-5, atol=0.3 if dtype == torch.bfloat16 else 1e-4)
@@ -205,5 +207,5 @@ def test_models_run_with_fused_parts(family: Family) -> None:  # promise 6
     expected = reference(family, torch.float32)(tokens[None]).logits[0]
     base = engine(family, torch.float32).base
     assert {type(m) for m in base.backbone.modules()} >= {Norm, Attention}
-    hidden = base.forward(tokens, torch.arange(40), FlatAttend([40], CPU))
-    torch.testing.assert_close(capped(F.linear(hidden, base.head), base.softcap), expected, rtol=0, atol=1e-4)
+    hidden = base.forward(tokens, torch.arange(40), FlatAttention([40], CPU))
+    torch.testing.assert_close(base.head.logits(hidden), expected, rtol=0, atol=1e-4)

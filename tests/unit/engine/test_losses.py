@@ -27,8 +27,9 @@ from tests.unit.engine.test_architectures import slow_llama
 from tests.unit.engine.tiny_engine import LoraShape, distance, engine, flat, job, plain_logprobs, prose, reference
 from torch import Tensor
 
-from selfedit.engine.torch.loss import CHUNK
-from selfedit.engine.torch.losses import LinearLogprobs, Step, learn
+from selfedit.engine.losses import LOSSES
+from selfedit.engine.torch.cross_entropy import CHUNK, Head
+from selfedit.engine.torch.policy_losses import FUNCTIONS, Batch, LinearLogprobs, policy_loss
 from selfedit.errors import ConfigError, EngineError
 from selfedit.types import Datum, Optimizer, TrainJob
 
@@ -44,8 +45,8 @@ def known(advantage: float, old: tuple[float, ...], ref: tuple[float, ...] | Non
 def value(name: str, data: Sequence[Datum], logp: list[float], groups: tuple[int, ...] = (), **options: float) -> tuple[float, dict[str, float]]:
     one = TrainJob(tuple(data), loss=name, loss_options=options, groups=groups)
     parts = iter(data)
-    step = Step.of(one, [[next(parts) for _ in range(n)] for n in groups or [1] * len(data)])
-    loss, metrics = learn(one, torch.tensor(logp, dtype=torch.float64), step, range(len(data)))
+    batch = Batch.of(one, [[next(parts) for _ in range(n)] for n in groups or [1] * len(data)])
+    loss, metrics = policy_loss(one, torch.tensor(logp, dtype=torch.float64), batch, range(len(data)))
     return loss.item(), {k: v.item() for k, v in metrics.items()}
 
 
@@ -84,6 +85,21 @@ def test_what_ppo_and_grpo_divide_by() -> None:  # promise 1
     assert value("grpo", data, logp, max_tokens=4.0)[0] == pytest.approx((-1 + 6) / (2 * 4))
 
 
+def test_a_constant_is_the_same_for_every_action() -> None:  # promise 1
+    """Two self-edits, of two turns and of one; turns have at most 4 tokens, so both sums are divided by 2 · 4."""
+    data = [known(1.0, (-1.0,)), known(1.0, (-1.0, -1.0)), known(-2.0, (-1.0,))]
+    assert value("grpo", data, [-1.0] * 4, groups=(2, 1), max_tokens=4.0)[0] == pytest.approx((-3 + 2) / (2 * 2 * 4))
+
+
+def test_every_loss_is_recorded_once() -> None:  # promise 1
+    """The record names what the function gives, and every loss but cross-entropy has a function."""
+    assert set(LOSSES) == {*FUNCTIONS, "cross_entropy"}
+    data = [known(1.0, (-1.0,)), known(-1.0, (-2.0,))]
+    for name in FUNCTIONS:
+        _, metrics = value(name, data, [-1.0, -2.0], groups=(2,))
+        assert tuple(metrics) == LOSSES[name].metrics
+
+
 def test_the_kl_of_grpo_by_hand() -> None:  # promise 1
     loss, metrics = value("grpo", [known(0.0, (-1.0,), (-1.0 - LOG2,))], [-1.0], kl=0.1)
     assert metrics["kl"] == pytest.approx(0.5 - 1 + LOG2) and loss == pytest.approx(0.1 * (LOG2 - 0.5))
@@ -105,10 +121,11 @@ def test_dpo_by_hand() -> None:  # promise 1
 def test_logprobs_and_their_gradient(rows: int, softcap: float | None) -> None:  # promise 2
     torch.manual_seed(0)
     hidden, head = torch.randn(rows, 6, dtype=torch.float64, requires_grad=True), torch.randn(11, 6, dtype=torch.float64)
+    bias = torch.randn(11, dtype=torch.float64)
     targets, up = torch.randint(11, (rows,)), torch.randn(rows, dtype=torch.float64)
-    logits = hidden @ head.T
+    logits = hidden @ head.T + bias
     expected = (torch.tanh(logits / softcap) * softcap if softcap else logits).log_softmax(-1).gather(1, targets[:, None]).squeeze(1)
-    mine = LinearLogprobs.apply(hidden, head, targets, softcap)
+    mine = LinearLogprobs.apply(hidden, Head(head, bias, softcap), targets)
     torch.testing.assert_close(mine, expected)
     torch.testing.assert_close(*(torch.autograd.grad(y, hidden, up)[0] for y in (mine, expected)))
 
@@ -116,7 +133,7 @@ def test_logprobs_and_their_gradient(rows: int, softcap: float | None) -> None: 
 # ---------------------------------------------------------------- TRL
 
 
-def batch(seed: int = 0) -> tuple[list[Datum], list[float], dict[str, Tensor]]:
+def completions(seed: int = 0) -> tuple[list[Datum], list[float], dict[str, Tensor]]:
     """Six completions of different lengths: as data with the current log-probabilities, and padded as TRL has them."""
     rng = random.Random(seed)
     lengths, advantages = [3, 7, 1, 5, 4, 6], [1.2, -0.7, 0.4, -1.5, 0.9, -0.3]
@@ -164,8 +181,8 @@ def mine(
     one = TrainJob(tuple(data), loss=name, loss_options=options, groups=groups)
     parts = iter(data)
     leaf = torch.tensor(logp, dtype=torch.float64, requires_grad=True)
-    step = Step.of(one, [[next(parts) for _ in range(n)] for n in groups or [1] * len(data)])
-    loss, metrics = learn(one, leaf, step, range(len(data)))
+    batch = Batch.of(one, [[next(parts) for _ in range(n)] for n in groups or [1] * len(data)])
+    loss, metrics = policy_loss(one, leaf, batch, range(len(data)))
     return loss.detach(), torch.autograd.grad(loss, leaf)[0], metrics
 
 
@@ -182,7 +199,7 @@ TRL_GRPO: list[tuple[str, dict[str, float], str]] = [
 def test_grpo_and_ppo_are_trls(name: str, options: dict[str, float], theirs: str) -> None:  # promise 3
     from trl import GRPOTrainer
 
-    data, logp, x = batch()
+    data, logp, x = completions()
     leaf, mask, beta = x["now"].clone().requires_grad_(), x["mask"], options.get("kl", 0.0)
     trainer = trl_self(leaf, loss_type=theirs, beta=beta)
     ids = torch.zeros(6, 7, dtype=torch.long)
@@ -202,7 +219,7 @@ def test_grpo_and_ppo_are_trls(name: str, options: dict[str, float], theirs: str
 def test_reinforce_has_the_gradient_of_trls_rloo() -> None:  # promise 3
     from trl import RLOOTrainer
 
-    data, logp, x = batch()
+    data, logp, x = completions()
     leaf, mask = x["now"].clone().requires_grad_(), x["mask"]
     ids = torch.zeros(6, 7, dtype=torch.long)
     inputs = {"prompt_ids": ids[:, :1], "prompt_mask": ids[:, :1], "completion_ids": ids, "completion_mask": mask, "advantages": x["advantages"]}
@@ -213,7 +230,7 @@ def test_reinforce_has_the_gradient_of_trls_rloo() -> None:  # promise 3
 def test_dpo_is_trls() -> None:  # promise 3
     from trl import DPOTrainer
 
-    data, logp, x = batch()
+    data, logp, x = completions()
     sides = [replace(d, advantage=1.0 if i % 2 == 0 else -1.0) for i, d in enumerate(data)]
     order = [0, 2, 4, 1, 3, 5]  # TRL has all chosen ones first
     leaf = x["now"][order].clone().requires_grad_()
@@ -305,9 +322,9 @@ def test_training_is_the_textbook_loop(one: TrainJob) -> None:  # promise 5
     steps, losses = one.epochs * math.ceil(len(actions) / one.batch_size), []
     for _ in range(one.epochs):
         for chosen in torch.randperm(len(actions), generator=generator).split(one.batch_size):
-            step = Step.of(one, [actions[i] for i in chosen.tolist()])
-            logp = torch.cat([_learned_logprobs(model, d) for d in step.data])
-            loss, _ = learn(one, logp, step, range(len(step.data)))
+            batch = Batch.of(one, [actions[i] for i in chosen.tolist()])
+            logp = torch.cat([_learned_logprobs(model, d) for d in batch.data])
+            loss, _ = policy_loss(one, logp, batch, range(len(batch.data)))
             optimizer.zero_grad()
             loss.backward()
             if o.clip:

@@ -14,8 +14,8 @@ import pytest
 from tests.unit.engine import tiny_engine as tiny
 
 from selfedit.engine.torch.engine import Torch
-from selfedit.loop import prefilter
-from selfedit.loop.prefilter import one_step
+from selfedit.prefilters import gradient
+from selfedit.prefilters.gradient import one_step
 from selfedit.types import Datum, ScoreRequest, TrainJob
 
 PROMPT = 12
@@ -37,7 +37,7 @@ def test_twice_the_step_is_twice_the_gain(monkeypatch: pytest.MonkeyPatch, measu
     jobs = [TrainJob(data, lora=tiny.RANK_4, seed=5) for data in ((tiny.datum(rng, 30), tiny.datum(rng, 18)), (question,))]
     found = []
     for step in (0.02, 0.04):
-        monkeypatch.setattr(prefilter, "STEP", step)
+        monkeypatch.setattr(gradient, "STEP", step)
         found.append(gains(engine, [one_step(job, measure) for job in jobs], question))
     [once, own], [twice, _] = found
     assert twice == pytest.approx(2 * once, rel=0.1) and own > abs(once) > 0
@@ -47,7 +47,7 @@ def test_twice_the_step_is_twice_the_gain(monkeypatch: pytest.MonkeyPatch, measu
 
 def test_the_length_of_the_gradient(monkeypatch: pytest.MonkeyPatch) -> None:  # promise 2
     """Two equal gradients of a scaled adapter: alpha 8 and 16 make gradients of one direction, one twice as long, and move the model twice as far."""
-    monkeypatch.setattr(prefilter, "STEP", 0.01)
+    monkeypatch.setattr(gradient, "STEP", 0.01)
     engine, rng = tiny.engine(), random.Random(4)
     question, data = tiny.datum(rng, 24, prompt=PROMPT), (tiny.datum(rng, 30),)
     small, large = (TrainJob(data, lora=replace(tiny.RANK_4, alpha=alpha), seed=5) for alpha in (8.0, 16.0))

@@ -4,7 +4,8 @@
    adapters and none in one call, prompts that begin alike among them, with and without a repetition penalty.
 2. A completion does not depend on neighbours, order, workers or the size of the cache: exactly the same tokens (fp64). `max_tokens` only cuts it.
 3. Temperature, top-p, top-k and both are what they are defined to be: chi-squared against exact probabilities, and nothing outside the support.
-4. Stop strings, end tokens and max_tokens end a completion as described in `Completion`.
+   Tokens of one probability stand in the order of their index, for every way of drawing: top_k = 1 is greedy.
+4. Stop strings, end tokens and max_tokens end a completion as described in `Completion`: every token that was drawn is there, that of the end too.
 5. Log-probabilities of a completion are those of `score`, at any temperature and penalty.
 6. `score` is a plain forward pass with PEFT (fp32, 1e-4), in passes of any size.
 7. An adapter whose numbers are not finite spoils its own rows only, also for those who come after it in the cache.
@@ -23,13 +24,16 @@ from typing import Any
 
 import pytest
 import torch
-from tests.unit.engine.tiny_engine import FAMILIES, VOCABULARY, Family, engine, job, loud, plain_logprobs, prose, reference, with_peft
+from tests.unit.engine.tiny_engine import FAMILIES, VOCABULARY, Family, engine, folder, job, loud, plain_logprobs, prose, reference, with_peft
 from torch import Tensor
 
-from selfedit.engine.torch.base import Base
-from selfedit.engine.torch.cache import Cache
+from selfedit.engine.settings import TorchSettings
 from selfedit.engine.torch.engine import Torch
+from selfedit.engine.torch.kv_cache import KVCache
+from selfedit.engine.torch.model import Base
+from selfedit.engine.torch.sampling import UNIFORMS, _inside, _nucleus, draw
 from selfedit.errors import EngineError
+from selfedit.models import load
 from selfedit.types import Adapter, Completion, LoraShape, SampleRequest, Sampling, Score, ScoreRequest
 
 RNG = random.Random(0)
@@ -60,7 +64,7 @@ def test_greedy_is_generate(family: Family, penalty: float, tmp_path: Path) -> N
             options = {"max_new_tokens": 16, "do_sample": False, "repetition_penalty": penalty, "eos_token_id": ends, "pad_token_id": 0}
             wanted = model.generate(input_ids=tokens, attention_mask=torch.ones_like(tokens), **options)[0, len(prompt) :].tolist()
             mine = found[prompt, adapter]
-            assert mine.tokens == tuple(t for t in wanted if t not in machine.ends), (place, len(prompt))
+            assert mine.tokens == tuple(wanted), (place, len(prompt))
             assert mine.finish_reason == ("stop" if wanted[-1] in machine.ends else "length")
     assert len({c.tokens for c in found.values()}) > len(PROMPTS)
 
@@ -136,13 +140,13 @@ def test_the_past_never_matters(monkeypatch: pytest.MonkeyPatch) -> None:  # pro
 
 def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:  # promise 8
     sizes: list[int] = []
-    reserve = Cache.reserve
+    reserve = KVCache.reserve
 
-    def watched(cache: Cache, length: int) -> None:
+    def watched(cache: KVCache, length: int) -> None:
         reserve(cache, length)
         sizes.append(cache.rows * cache.capacity)
 
-    monkeypatch.setattr(Cache, "reserve", watched)
+    monkeypatch.setattr(KVCache, "reserve", watched)
     machine = with_cache(engine(), 1024)
     machine.budget_tokens = 10_000
     requests = [SampleRequest(BEGINNING + prose(RNG, n % 30), Sampling(max_tokens=1 + n % 50, temperature=1.0, seed=n)) for n in range(400)]
@@ -203,6 +207,42 @@ def test_distribution(sampling: Sampling) -> None:  # promise 3
     assert (p > 0).sum() == 1 or chi_squared(counts, p) > 1e-3
 
 
+TIED = [(0.4, 0.2, 0.2, 0.2), (0.5, 0.5), (0.125,) * 8, (0.1, 0.3, 0.1, 0.3, 0.1, 0.1), (0.25, 0.0, 0.25, 0.25, 0.25), (1 / 512,) * 512]
+CUTS = [(1.0, 2), (1.0, 1), (0.3, 0), (0.375, 0), (0.5, 3), (0.9, 0), (0.2, 1), (1.0, 300), (0.6, 400)]
+
+
+@pytest.mark.parametrize(("top_p", "top_k"), CUTS)
+@pytest.mark.parametrize("row", TIED, ids=len)
+def test_ties_stand_by_index(row: tuple[float, ...], top_p: float, top_k: int) -> None:  # promise 3
+    p, V = torch.tensor([row]), len(row)
+    row = tuple(p[0].double().tolist())
+    order = sorted(range(V), key=lambda i: (-row[i], i))
+    nucleus = [i for place, i in enumerate(order) if sum(row[j] for j in order[:place]) < top_p and place < (top_k or V) and row[i] > 0]
+    every = torch.arange(V)
+    inside = _inside(p.repeat(V, 1), every, torch.tensor([top_p] * V, dtype=torch.float64), torch.tensor([top_k or V] * V))
+    assert [i for i in range(V) if inside[i]] == sorted(nucleus)
+    n = 4000
+    found = draw(p.repeat(n, 1), [top_p] * n, [top_k] * n, torch.rand(n, UNIFORMS, dtype=torch.float64, generator=torch.Generator().manual_seed(V)))
+    sorted_out = _nucleus(
+        p.repeat(n, 1),
+        torch.tensor([top_p] * n, dtype=torch.float64),
+        torch.tensor([top_k or V] * n),
+        (torch.arange(n, dtype=torch.float64) + 0.5) / n,
+    )
+    wanted = torch.zeros(V, dtype=torch.float64).index_put((torch.tensor(nucleus),), torch.tensor([row[i] for i in nucleus], dtype=torch.float64))
+    for drawn in (found, sorted_out):
+        counts = torch.bincount(drawn, minlength=V).double()
+        assert counts[wanted == 0].sum() == 0
+        assert len(nucleus) == 1 or chi_squared(counts, wanted / wanted.sum()) > 1e-3
+
+
+def test_top_k_of_one_is_greedy() -> None:  # promise 3
+    machine = engine(dtype=torch.bfloat16)
+    settings = [Sampling(max_tokens=20, temperature=1.0, top_k=1, seed=3), Sampling(max_tokens=20)]
+    one, greedy = (machine.sample([SampleRequest(p, s) for p in PROMPTS]) for s in settings)
+    assert [c.tokens for c in one] == [c.tokens for c in greedy]
+
+
 def test_chi_squared_notices() -> None:
     """The test of promise 3 can fail: a wrong temperature is found out."""
     machine = engine()
@@ -232,8 +272,17 @@ def test_ends() -> None:  # promise 4
     last = next(i for i in range(5, 30) if whole.tokens[i] not in whole.tokens[:i])
     machine.ends = frozenset({whole.tokens[last]})
     [ended, exactly] = machine.sample([request, replace(request, sampling=replace(request.sampling, max_tokens=last))])
-    assert ended.tokens == whole.tokens[:last] and ended.finish_reason == "stop" and len(ended.logprobs) == last
-    assert exactly.tokens == ended.tokens and exactly.finish_reason == "length"
+    assert ended.tokens == whole.tokens[: last + 1] and ended.finish_reason == "stop" and ended.logprobs == pytest.approx(whole.logprobs[: last + 1])
+    assert exactly.tokens == whole.tokens[:last] and exactly.finish_reason == "length" and exactly.text == ended.text
+
+
+def test_every_end_token_of_the_model_ends() -> None:  # promise 4
+    """Those of generation_config, config, tokenizer and template: a text that is continued ends at them too."""
+    model, tokenizer = load(folder("llama"), torch.float32)
+    model.generation_config.eos_token_id = [7, 9]
+    model.config.eos_token_id = 11
+    machine = Torch(model, tokenizer, TorchSettings())
+    assert machine.ends == {7, 9, 11, tokenizer.inner.eos_token_id, *tokenizer.end} and len(machine.ends) == 5
 
 
 # ---------------------------------------------------------------- scores

@@ -10,12 +10,17 @@
    updates and the losses within 1e-3 in fp32; in fp64 within 1e-9, or 1e-6 where gradients are clipped (fused AdamW takes the factor in fp32).
    The same against PEFT with transformers' Trainer in fp32, gradients accumulated.
 5. The same call twice gives the same bits.
+6. All workers together never hold more than `slots` adapters.
+7. When a worker fails the others stop at their next report, whichever it is.
 """
 
 from __future__ import annotations
 
 import random
+import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -25,10 +30,13 @@ from tests.unit.engine.by_peft import fresh_peft, initial, train_by_trainer, tra
 from tests.unit.engine.tiny_engine import FAMILIES, Family, datum, distance, engine, flat, job, prose, reference
 from torch import Tensor
 
-from selfedit.engine.torch.attention import FlatAttend
+from selfedit.engine.torch.arena import Arena
+from selfedit.engine.torch.attention import FlatAttention
 from selfedit.engine.torch.engine import Torch
 from selfedit.engine.torch.lora import Weights
+from selfedit.engine.torch.model import Base
 from selfedit.engine.torch.train import train
+from selfedit.engine.torch.workers import run_shares
 from selfedit.types import LoraShape, Optimizer, Trained, TrainJob
 
 CPU = torch.device("cpu")
@@ -42,8 +50,8 @@ def test_forward_is_transformers_own(family: Family, attention: str, tolerance: 
     lengths = [len(s) for s in sequences]
     with torch.no_grad():
         tokens, positions = torch.tensor([t for s in sequences for t in s]), torch.cat([torch.arange(n) for n in lengths])
-        hidden = base.forward(tokens, positions, FlatAttend(lengths, CPU))
-        for sequence, mine in zip(sequences, (hidden @ base.head.T).split(lengths), strict=True):
+        hidden = base.forward(tokens, positions, FlatAttention(lengths, CPU))
+        for sequence, mine in zip(sequences, (hidden @ base.head.weight.T).split(lengths), strict=True):
             torch.testing.assert_close(mine, model(torch.tensor([sequence])).logits[0], rtol=0, atol=tolerance)
 
 
@@ -182,7 +190,39 @@ def test_workers_never_matter() -> None:  # promise 3
     assert torch.get_num_threads() == 1
 
 
-def test_a_worker_that_fails_stops_the_others() -> None:
+@pytest.mark.parametrize(("slots", "workers"), [(1, 3), (2, 3), (5, 2), (16, 64)])
+def test_slots_are_those_of_all_workers(slots: int, workers: int, monkeypatch: pytest.MonkeyPatch) -> None:  # promise 6
+    held: list[int] = []
+    begin = Arena.__init__
+
+    def watched(self: Arena, base: Base, slots: int, shapes: Any) -> None:
+        held.append(slots)
+        begin(self, base, slots, shapes)
+
+    monkeypatch.setattr(Arena, "__init__", watched)
+    outcomes = train(engine("llama").base, [job(seed, (5,)) for seed in range(64)], slots, 64, workers)
+    assert 0 < sum(held) <= slots and all(outcome.weights for outcome in outcomes)
+
+
+@pytest.mark.parametrize("failing", [0, 1, 2])
+def test_a_failure_is_noticed_at_once(failing: int) -> None:  # promise 7
+    reports = [0, 0, 0]
+
+    def run(share: list[int], report: Callable[[int], None]) -> list[int]:
+        for done in range(1000):
+            if share == [failing] and min(n for i, n in enumerate(reports) if i != failing):
+                raise OSError("no room")
+            time.sleep(0.005)
+            reports[share[0]] += 1
+            report(done)
+        return share
+
+    with pytest.raises(OSError, match="no room"):
+        run_shares(run, [[0], [1], [2]], 3000, None)
+    assert max(reports) < 500
+
+
+def test_a_worker_that_fails_stops_the_others() -> None:  # promise 7
     def broken(done: int, total: int) -> None:
         raise OSError("no room")
 

@@ -12,7 +12,7 @@ import torch
 from peft import PeftModel
 from torch import Tensor
 
-from selfedit.config import TorchEngine
+from selfedit.engine.settings import TorchSettings
 from selfedit.engine.torch.engine import Torch
 from selfedit.models import Family, load, tiny
 from selfedit.types import Adapter, Datum, LoraShape, Optimizer, Tokens, Trained, TrainJob
@@ -36,7 +36,7 @@ def folder(family: Family) -> Path:
 
 def engine(family: Family = "llama", dtype: torch.dtype = torch.float64, **settings: Any) -> Torch:
     model, tokenizer = load(folder(family), dtype)
-    return Torch(model, tokenizer, TorchEngine(**settings), name=str(folder(family)))
+    return Torch(model, tokenizer, TorchSettings(**settings), name=str(folder(family)))
 
 
 def reference(family: Family = "llama", dtype: torch.dtype = torch.float64, attention: str = "") -> Any:

@@ -70,7 +70,7 @@ def test_a_base_model_has_no_chat(qwen: HFTokenizer) -> None:
 
 
 def test_a_failing_template_is_a_model_error(tmp_path: Path) -> None:
-    tokenizer = load(tiny("llama", tmp_path), torch.float32)[1]
-    tokenizer.inner.chat_template = "{{ raise_exception('no user turns here') }}"
+    inner = load(tiny("llama", tmp_path), torch.float32)[1].inner
+    inner.chat_template = "{{ raise_exception('no user turns here') }}"
     with pytest.raises(ModelError, match="chat template fails: no user turns here"):
-        tokenizer.chat("hi")
+        HFTokenizer(inner).chat("hi")

@@ -1,4 +1,8 @@
-"""1. A model opens frozen, whole and silently. 2. Whatever is wrong with a folder is one ModelError."""
+"""1. A model opens frozen, whole and silently. 2. Whatever is wrong with a folder is one ModelError.
+
+3. So is a tokenizer that is larger than the embeddings, where a text or the template can have such tokens; others do no harm.
+4. A LoRA adapter beside the weights, which transformers would add unasked, is refused.
+"""
 
 import json
 import shutil
@@ -69,6 +73,23 @@ def test_refuses_a_model_without_tokenizer(folder: Path) -> None:
     for file in folder.glob("*token*"):
         file.unlink()
     with pytest.raises(ModelError, match="cannot open the model"):
+        load(folder, torch.float32)
+
+
+def test_refuses_a_tokenizer_larger_than_the_model(folder: Path) -> None:  # promise 3
+    tokenizer = load(folder, torch.float32)[1].inner
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<|picture|>"]})
+    tokenizer.save_pretrained(folder)
+    assert len(load(folder, torch.float32)[1].inner) == 385
+    tokenizer.chat_template = tokenizer.chat_template.replace("<|im_end|>", "<|picture|>")
+    tokenizer.save_pretrained(folder)
+    with pytest.raises(ModelError, match=r"larger than its model: token 384 \('<\|picture\|>'\) has no row among 384 embeddings"):
+        load(folder, torch.float32)
+
+
+def test_refuses_an_adapter_beside_the_weights(folder: Path) -> None:  # promise 4
+    (folder / "adapter_config.json").write_text("{}")
+    with pytest.raises(ModelError, match="holds a model and a LoRA adapter"):
         load(folder, torch.float32)
 
 

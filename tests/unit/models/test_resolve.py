@@ -10,7 +10,7 @@ import pytest
 from huggingface_hub.errors import LocalEntryNotFoundError
 
 from selfedit.errors import ModelError
-from selfedit.models import packaged, resolve, tiny
+from selfedit.models import identity, packaged, resolve, tiny
 
 
 @pytest.fixture(autouse=True)
@@ -24,6 +24,24 @@ def test_a_local_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     assert resolve(str(folder)) == folder
     monkeypatch.chdir(tmp_path)
     assert resolve("org/mine") == Path("org/mine")
+
+
+def test_identity(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What an adapter names as its model has to lead there from elsewhere too."""
+    folder = tiny("llama", tmp_path / "org" / "mine")
+    monkeypatch.chdir(tmp_path)
+    assert identity("org/mine") == identity(str(folder)) == identity("org/../org/mine") == str(folder)
+    assert identity("smollm2-135m") == "HuggingFaceTB/SmolLM2-135M-Instruct" and identity("Qwen/Qwen3-0.6B") == "Qwen/Qwen3-0.6B"
+
+
+def test_a_folder_with_the_name_of_a_packaged_model(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    packaged_one, said = tiny("llama", cache / "smollm2-135m"), list[str]()
+    monkeypatch.chdir(tmp_path)
+    assert resolve("smollm2-135m", say=said.append) == packaged_one and not said
+    folder = tiny("qwen3", tmp_path / "smollm2-135m")
+    assert resolve("smollm2-135m", say=said.append) == packaged_one
+    assert said == [f"smollm2-135m is the packaged model; for the folder of this name give {folder}"]
+    assert resolve("./smollm2-135m") == Path("smollm2-135m")
 
 
 @pytest.mark.parametrize(

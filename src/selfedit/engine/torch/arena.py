@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 from torch.optim.adamw import adamw
 
-from selfedit.engine.torch.base import Base
 from selfedit.engine.torch.lora import Bank, Weights, widest
+from selfedit.engine.torch.model import Base
 from selfedit.types import LoraShape, Optimizer
 
 
@@ -87,6 +87,10 @@ class Slot:
             amsgrad=False, beta1=o.beta1, beta2=o.beta2, lr=lr, weight_decay=o.weight_decay, eps=o.eps, maximize=False,
         )  # fmt: skip
         self._refresh()
+
+    def finite(self) -> bool:
+        """Whether every weight is a number, in the base's type too."""
+        return bool(self.shadow.isfinite().all())
 
     def finished(self, shape: LoraShape) -> Weights:
         """A copy of the trained weights that outlives the slot, without the rank's padding."""

@@ -14,13 +14,13 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from selfedit.engine.torch.loss import capped, wide
+from selfedit.engine.torch.cross_entropy import capped, wide
 
 NAME = "selfedit"
 """Under this name the function is registered with transformers."""
 
 
-class Attend(Protocol):
+class AttentionPass(Protocol):
     """How the running pass attends; called once a layer."""
 
     def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor, scale: float, window: int | None, softcap: float | None) -> Tensor:
@@ -34,7 +34,7 @@ class Attend(Protocol):
 
 def attention(module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **options: Any) -> tuple[Tensor, None]:
     """The attention function that transformers calls: it hands the layer on to the pass's own `attend`."""
-    attend: Attend = options["attend"]
+    attend: AttentionPass = options["attend"]
     scale = options.get("scaling") or query.shape[-1] ** -0.5
     q, k, v = (z[0].transpose(0, 1) for z in (query, key, value))
     out = attend(module.layer_idx, q, k, v, scale, options.get("sliding_window"), options.get("softcap"))  # type: ignore[arg-type]
@@ -118,7 +118,7 @@ def _bucket(members: list[int], starts: Sequence[int], lengths: Sequence[int], d
     return Bucket(members, shape, rows, real.nonzero().squeeze(1).to(device), real[:, None, None].to(device))
 
 
-class FlatAttend:
+class FlatAttention:
     """Causal attention inside each sequence of a flat batch, with a backward pass of its own."""
 
     def __init__(self, lengths: Sequence[int], device: torch.device) -> None:
@@ -143,11 +143,11 @@ class FlatAttend:
         """q (N, H, D), k and v (N, G, D) → (N, H, D)."""
         if softcap is not None:
             return self._composite(q, k, v, scale, window, softcap)
-        out: Tensor = _FlatAttention.apply(q, k, v, self, scale, window)  # type: ignore[no-untyped-call]
+        out: Tensor = _FlatAttentionFunction.apply(q, k, v, self, scale, window)  # type: ignore[no-untyped-call]
         return out
 
     def texts(self, tokens: Tensor) -> list[tuple[Tensor, int]]:
-        """As in `Attend`: every sequence is whole."""
+        """As in `AttentionPass`: every sequence is whole."""
         return [(text, len(text)) for text in tokens.split(self.lengths)]  # type: ignore[no-untyped-call]
 
     def _composite(self, q: Tensor, k: Tensor, v: Tensor, scale: float, window: int | None, softcap: float) -> Tensor:
@@ -165,7 +165,7 @@ class FlatAttend:
         return out
 
 
-class Watched(FlatAttend):
+class RecordingAttention(FlatAttention):
     """Notes how each layer attends: scale, window and soft cap."""
 
     def __init__(self, lengths: Sequence[int], device: torch.device) -> None:
@@ -178,10 +178,10 @@ class Watched(FlatAttend):
         return super().__call__(layer, q, k, v, scale, window, softcap)
 
 
-class _FlatAttention(torch.autograd.Function):
+class _FlatAttentionFunction(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, plan: FlatAttend, scale: float, window: int | None) -> Tensor:
-        """As `Attend`."""
+    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, plan: FlatAttention, scale: float, window: int | None) -> Tensor:
+        """As `AttentionPass`."""
         G, out = k.shape[1], q.new_empty(q.shape)
         saved = []
         for b in plan.buckets:

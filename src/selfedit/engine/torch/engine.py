@@ -8,11 +8,13 @@ from typing import Any
 
 import torch
 
-from selfedit.engine.base import Progress, Tokenizer, check_loss
+from selfedit.engine.base import Progress, Tokenizer
+from selfedit.engine.losses import check_loss
 from selfedit.engine.settings import TorchSettings
-from selfedit.engine.torch import peft, sample, score, train
+from selfedit.engine.torch import generate, peft, score, train
+from selfedit.engine.torch.fallback import make_base
 from selfedit.engine.torch.lora import Weights
-from selfedit.engine.torch.plain import adopt
+from selfedit.engine.torch.model import context_tokens, end_tokens
 from selfedit.errors import ConfigError, EngineError
 from selfedit.types import Adapter, Completion, SampleRequest, Score, ScoreRequest, Trained, TrainJob
 
@@ -20,14 +22,14 @@ from selfedit.types import Adapter, Completion, SampleRequest, Score, ScoreReque
 class Torch:
     """Implements `selfedit.engine.base.Engine` with batched multi-LoRA training, sampling and scoring."""
 
-    def __init__(self, model: Any, tokenizer: Tokenizer, settings: TorchSettings, name: str = "", ends: frozenset[int] = frozenset()) -> None:
-        self.base, self.slow = adopt(model)
+    def __init__(self, model: Any, tokenizer: Tokenizer, settings: TorchSettings, name: str = "") -> None:
+        self.base, self.slow = make_base(model)
         """`slow`: why the model takes the slow way, empty where it does not."""
         self.tokenizer = tokenizer
         self.settings = settings
         self.name = name
-        self.ends = ends | frozenset(tokenizer.end)
-        self.context_tokens = int(getattr(model.config, "max_position_embeddings", 2048))
+        self.ends = end_tokens(model) | tokenizer.ends
+        self.context_tokens = context_tokens(model)
         on_gpu = self.base.device.type == "cuda"
         self.budget_tokens = settings.budget_tokens or (1 if self.slow else 8192 if on_gpu else 1024)  # the slow way gains nothing from large passes
         self._adapters: dict[str, Weights] = {}
@@ -62,7 +64,7 @@ class Torch:
             if r.adapter:
                 self._get(r.adapter)
         cache = self.settings.cache_tokens
-        return sample.sample(self.base, self.tokenizer, self.ends, self._adapters, requests, cache, self.budget_tokens, self.workers, progress)
+        return generate.sample(self.base, self.tokenizer, self.ends, self._adapters, requests, cache, self.budget_tokens, self.workers, progress)
 
     def train(self, jobs: Sequence[TrainJob], progress: Progress | None = None) -> list[Trained]:
         """Train one adapter for each job, in their order. A job that diverges fails alone."""

@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from selfedit.engine.torch.attention import Attend
-from selfedit.engine.torch.loss import wide
+from selfedit.engine.torch.attention import AttentionPass
+from selfedit.engine.torch.cross_entropy import wide
 
 
 class Norm(nn.Module):
@@ -82,7 +82,7 @@ class Attention(nn.Module):
         self.layer, self.size = own.layer_idx, own.head_dim
         self.options = scale, window, softcap
 
-    def forward(self, hidden_states: Tensor, position_embeddings: tuple[Tensor, Tensor], attend: Attend, **_: object) -> tuple[Tensor, None]:
+    def forward(self, hidden_states: Tensor, position_embeddings: tuple[Tensor, Tensor], attend: AttentionPass, **_: object) -> tuple[Tensor, None]:
         """hidden_states (1, N, d) → (1, N, d); called by the model's decoder layer."""
         x = hidden_states[0]
         q, k, v = (p(x).view(x.shape[0], -1, self.size) for p in (self.q_proj, self.k_proj, self.v_proj))

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from selfedit.engine.torch.grouped import ALIGNED, Grouped, fits, grouped
+from selfedit.engine.torch.grouped import ALIGNED, Gradients, GroupedBlock, fits, grouped
 from selfedit.types import Adapter
 
 
@@ -75,24 +75,24 @@ def widest(ranks: Iterable[int], device: torch.device) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class Solo:
-    """Rows [start, end) of the flat batch, all of the adapter at place `who` of the bank."""
+class SingleBlock:
+    """Rows [start, end) of the flat batch, all of the adapter at index `adapter` of the bank."""
 
     start: int
     end: int
-    who: int
+    adapter: int
     fresh: bool = True
 
-    def add(self, y: Tensor, x: Tensor, down: Tensor, up: Tensor, scale: Tensor) -> Tensor:
-        """y (N, o) += scale (x Aᵀ) Bᵀ on the block's rows of x (N, i); what lies between the two products (n, R) is kept for `pull`."""
+    def forward(self, y: Tensor, x: Tensor, down: Tensor, up: Tensor, scale: Tensor) -> Tensor:
+        """y (N, o) += scale (x Aᵀ) Bᵀ on the block's rows of x (N, i); what lies between the two products (n, R) is kept for `backward`."""
         rows = slice(self.start, self.end)
-        h = torch.mm(x[rows], down[self.who].t()).mul_(scale[self.who])
-        y[rows].addmm_(h, up[self.who])
+        h = torch.mm(x[rows], down[self.adapter].t()).mul_(scale[self.adapter])
+        y[rows].addmm_(h, up[self.adapter])
         return h
 
-    def pull(self, dx: Tensor | None, dy: Tensor, x: Tensor, h: Tensor, down: Tensor, up: Tensor, scale: Tensor, into: tuple[Tensor, Tensor]) -> None:
+    def backward(self, dx: Tensor | None, dy: Tensor, x: Tensor, h: Tensor, down: Tensor, up: Tensor, scale: Tensor, into: Gradients) -> None:
         """Gradients: `into` takes those of A and B, overwritten or added to; dx (N, i) gets its share added."""
-        rows, k = slice(self.start, self.end), self.who
+        rows, k = slice(self.start, self.end), self.adapter
         dh = torch.mm(dy[rows], up[k].t()).mul_(scale[k])
         for grad, found in ((into[0][k], torch.mm(dh.t(), x[rows])), (into[1][k], torch.mm(h.t(), dy[rows]))):
             if self.fresh:
@@ -104,16 +104,16 @@ class Solo:
 
 
 @dataclass(frozen=True, slots=True)
-class Stack:
+class PaddedBlock:
     """Rows [start, end) of the flat batch seen as (S, L, ·): S adapters with about as many rows each, the shorter ones padded.
 
-    `who` picks the adapters in the bank. Where nothing is padded, `index`, `take` and `real` are None; else `index` (S · L,) is the row of each
+    `adapters` are their indices in the bank. Where nothing is padded, `index`, `take` and `real` are None; else `index` (S · L,) is the row of each
     place, with an adapter's own last row as padding, `take` (end - start,) the places that are real, `real` (S, L, 1) ones and zeros.
     """
 
     start: int
     end: int
-    who: slice | Tensor
+    adapters: slice | Tensor
     shape: tuple[int, int]
     index: Tensor | None = None
     take: Tensor | None = None
@@ -130,34 +130,34 @@ class Stack:
         flat = z.view(-1, z.shape[-1])
         return flat if self.take is None else flat.index_select(0, self.take)
 
-    def add(self, y: Tensor, x: Tensor, down: Tensor, up: Tensor, scale: Tensor) -> Tensor:
-        """As in `Solo`, one batched product for all adapters; keeps (S, L, R)."""
-        h = torch.bmm(self._pad(x), down[self.who].transpose(1, 2)).mul_(scale[self.who])
-        y[self.start : self.end] += self._unpad(torch.bmm(h, up[self.who]))
+    def forward(self, y: Tensor, x: Tensor, down: Tensor, up: Tensor, scale: Tensor) -> Tensor:
+        """As in `SingleBlock`, one batched product for all adapters; keeps (S, L, R)."""
+        h = torch.bmm(self._pad(x), down[self.adapters].transpose(1, 2)).mul_(scale[self.adapters])
+        y[self.start : self.end] += self._unpad(torch.bmm(h, up[self.adapters]))
         return h
 
-    def pull(self, dx: Tensor | None, dy: Tensor, x: Tensor, h: Tensor, down: Tensor, up: Tensor, scale: Tensor, into: tuple[Tensor, Tensor]) -> None:
-        """As in `Solo`."""
+    def backward(self, dx: Tensor | None, dy: Tensor, x: Tensor, h: Tensor, down: Tensor, up: Tensor, scale: Tensor, into: Gradients) -> None:
+        """As in `SingleBlock`."""
         dys = self._pad(dy) if self.real is None else self._pad(dy) * self.real
-        dh = torch.bmm(dys, up[self.who].transpose(1, 2)).mul_(scale[self.who])
+        dh = torch.bmm(dys, up[self.adapters].transpose(1, 2)).mul_(scale[self.adapters])
         for grad, found in ((into[0], torch.bmm(dh.transpose(1, 2), self._pad(x))), (into[1], torch.bmm(h.transpose(1, 2), dys))):
             if self.fresh:
-                grad[self.who] = found.to(grad.dtype)
-            elif isinstance(self.who, slice):
-                grad[self.who] += found
+                grad[self.adapters] = found.to(grad.dtype)
+            elif isinstance(self.adapters, slice):
+                grad[self.adapters] += found
             else:
-                grad.index_add_(0, self.who, found.to(grad.dtype))
+                grad.index_add_(0, self.adapters, found.to(grad.dtype))
         if dx is not None:
-            dx[self.start : self.end] += self._unpad(torch.bmm(dh, down[self.who]))
+            dx[self.start : self.end] += self._unpad(torch.bmm(dh, down[self.adapters]))
 
 
-Block = Solo | Stack | Grouped
+Block = SingleBlock | PaddedBlock | GroupedBlock
 SPREAD = 16
 """On a CPU the longest of a stack has at most this many rows more than the shortest: more padding costs more than a product of its own."""
 
 
 def blocks(rows: Sequence[tuple[int, int]], like: Tensor, start: int = 0, fresh: Sequence[bool] = ()) -> list[Block]:
-    """Blocks for neighbouring runs of rows [(adapter's place in the bank, number of rows)], from row `start` on; `like` gives type and device.
+    """Blocks for neighbouring runs of rows [(adapter's index in the bank, number of rows)], from row `start` on; `like` gives type and device.
 
     Runs are best sorted by length. `fresh` says of each run whether its adapter's gradient is to be overwritten (the default) or added to;
     the runs of a block agree in it.
@@ -178,71 +178,75 @@ def blocks(rows: Sequence[tuple[int, int]], like: Tensor, start: int = 0, fresh:
         if fits(like):
             made.append(grouped(rows[low:high], start, like.device, fresh[low]))
         elif high == low + 1:
-            made.append(Solo(start, end, rows[low][0], fresh[low]))
+            made.append(SingleBlock(start, end, rows[low][0], fresh[low]))
         else:
-            made.append(_stack(rows[low:high], start, end, like, fresh[low]))
+            made.append(_padded_block(rows[low:high], start, end, like, fresh[low]))
         start = end
     return made
 
 
-def _stack(rows: Sequence[tuple[int, int]], start: int, end: int, like: Tensor, fresh: bool) -> Stack:
-    who = [k for k, _ in rows]
+def _padded_block(rows: Sequence[tuple[int, int]], start: int, end: int, like: Tensor, fresh: bool) -> PaddedBlock:
+    adapters = [k for k, _ in rows]
     device = like.device
-    chosen = slice(who[0], who[-1] + 1) if who == list(range(who[0], who[0] + len(who))) else torch.tensor(who, device=device)
+    first_one = adapters[0]
+    neighbours = adapters == list(range(first_one, first_one + len(adapters)))
+    chosen = slice(first_one, adapters[-1] + 1) if neighbours else torch.tensor(adapters, device=device)
     longest = max(n for _, n in rows)
     if all(n == longest for _, n in rows):
-        return Stack(start, end, chosen, (len(rows), longest), fresh=fresh)
+        return PaddedBlock(start, end, chosen, (len(rows), longest), fresh=fresh)
     offset = torch.arange(longest)[None]
     length = torch.tensor([n for _, n in rows])[:, None]
     first = start + length.cumsum(0) - length
     real = offset < length
     index = (first + torch.minimum(offset, length - 1)).view(-1).to(device)
     take, ones = real.view(-1).nonzero().squeeze(1).to(device), real[..., None].to(device, like.dtype)
-    return Stack(start, end, chosen, (len(rows), longest), index, take, ones, fresh)
+    return PaddedBlock(start, end, chosen, (len(rows), longest), index, take, ones, fresh)
 
 
-class Blocks(Protocol):
-    """The base: it knows what kind of blocks its forward pass takes."""
+class BlockMaker(Protocol):
+    """A base: it makes the blocks that its forward pass takes."""
 
     def blocks(self, rows: Sequence[tuple[int, int]], start: int = 0, fresh: Sequence[bool] = ()) -> list[Block]:
         """As the function `blocks`."""
         ...
 
 
-def places(wanted: Iterable[Adapter | None]) -> dict[Adapter | None, int]:
-    """The place of each adapter of a call, as they come in it, and -1 for none. What they are called, which depends on how many the engine made
-    before, must decide nothing: another order is another batch, and rounds otherwise."""
-    return {adapter: place for place, adapter in enumerate(dict.fromkeys(adapter for adapter in wanted if adapter))} | {None: -1}
+def adapter_indices(wanted: Iterable[Adapter | None]) -> dict[Adapter | None, int]:
+    """Number the adapters of a call in the order in which they first occur; None is -1.
+
+    Their ids depend on how many adapters the engine made before. They must decide nothing: another order is another batch, which rounds differently.
+    """
+    return {adapter: index for index, adapter in enumerate(dict.fromkeys(adapter for adapter in wanted if adapter))} | {None: -1}
 
 
-class Roster:
-    """The adapters of a call without gradient: their places in a bank of their own."""
+class ActiveAdapters:
+    """The adapters of one call of `sample` or `score`, side by side in a bank of their own."""
 
     def __init__(self, adapters: Mapping[str, Weights], wanted: Iterable[Adapter | None]) -> None:
-        self._places = places(wanted)
-        named = [adapters[adapter.id] for adapter in self._places if adapter]
+        self._indices = adapter_indices(wanted)
+        named = [adapters[adapter.id] for adapter in self._indices if adapter]
         self.bank = Bank.of(named) if named else None
 
-    def place(self, adapter: Adapter | None) -> int:
-        """An adapter's place in the bank; -1 for none, which sorts first."""
-        return self._places[adapter]
+    def index(self, adapter: Adapter | None) -> int:
+        """An adapter's index in the bank; -1 for none, which sorts first."""
+        return self._indices[adapter]
 
-    def blocks(self, owners: Sequence[Adapter | None], lengths: Sequence[int], base: Blocks) -> list[Block]:
-        """Blocks for sequences sorted by place; neighbours of one adapter are one run of rows, those without any need none."""
+    def blocks(self, owners: Sequence[Adapter | None], lengths: Sequence[int], base: BlockMaker) -> list[Block]:
+        """Blocks for sequences sorted by `index`. Neighbours under one adapter are one run of rows; sequences without an adapter need no block."""
         runs: list[tuple[int, int]] = []
         start = 0
         for adapter, n in zip(owners, lengths, strict=True):
             if adapter is None:
                 start += n
-            elif runs and runs[-1][0] == self.place(adapter):
+            elif runs and runs[-1][0] == self.index(adapter):
                 runs[-1] = (runs[-1][0], runs[-1][1] + n)
             else:
-                runs.append((self.place(adapter), n))
+                runs.append((self.index(adapter), n))
         return base.blocks(runs, start)
 
 
-class Current(threading.local):
-    """What the forward pass that is running in this thread is made of; owned by one model, never shared between two."""
+class PassContext(threading.local):
+    """The adapters of the forward pass that is running in this thread. Each model has its own context."""
 
     bank: Bank | None = None
     blocks: Sequence[Block] = ()
@@ -251,16 +255,16 @@ class Current(threading.local):
 class LoraLinear(nn.Module):
     """A frozen linear layer; the adapters of the running pass come from the model it belongs to."""
 
-    def __init__(self, linear: Any, site: int, current: Current) -> None:
+    def __init__(self, linear: Any, site: int, context: PassContext) -> None:
         super().__init__()
         transposed = hasattr(linear, "nf")  # GPT-2's Conv1D
         self.weight, self.bias = nn.Parameter(linear.weight.t() if transposed else linear.weight, requires_grad=False), linear.bias
         self.out_features, self.in_features = self.weight.shape
-        self.site, self.current = site, current
+        self.site, self.context = site, context
 
     def forward(self, x: Tensor) -> Tensor:
         """x (..., N, i) → (..., N, o)."""
-        bank, running = self.current.bank, self.current.blocks
+        bank, running = self.context.bank, self.context.blocks
         if bank is None or not running or bank.down[self.site] is None:
             return F.linear(x, self.weight, self.bias)
         y: Tensor = BatchedLora.apply(x.reshape(-1, self.in_features), self.weight, self.bias, bank, running, self.site)  # type: ignore[no-untyped-call]
@@ -279,7 +283,7 @@ class BatchedLora(torch.autograd.Function):
         y = F.linear(x, weight, bias)
         down, up = bank.down[site], bank.up[site]
         assert down is not None and up is not None
-        hidden = [block.add(y, x, down, up, bank.scale) for block in running]
+        hidden = [block.forward(y, x, down, up, bank.scale) for block in running]
         ctx.save_for_backward(x, weight, *hidden)
         ctx.bank, ctx.running, ctx.site = bank, running, site
         return y
@@ -293,5 +297,5 @@ class BatchedLora(torch.autograd.Function):
         dx = torch.mm(dy, weight) if ctx.needs_input_grad[0] else None
         into = bank.down_grad[site], bank.up_grad[site]
         for block, h in zip(ctx.running, hidden, strict=True):
-            block.pull(dx, dy, x, h, down, up, bank.scale, into)
+            block.backward(dx, dy, x, h, down, up, bank.scale, into)
         return dx, None, None, None, None, None

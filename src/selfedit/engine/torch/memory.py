@@ -1,7 +1,7 @@
 """Freed memory goes back to the system when too much of it has gathered.
 
-`selfedit.system.process` has the allocator keep what is freed, because fetching it again is slow. But ragged batches ask for blocks of ever other sizes, and
-leave holes that the next ones do not fit: in a long run what is kept grows without end, to many times what is in use.
+`selfedit.system.process` has the allocator keep what is freed, because fetching it again is slow. But ragged batches ask for blocks of ever other
+sizes, and leave holes that the next ones do not fit: in a long run what is kept grows without end, to many times what is in use.
 """
 
 from __future__ import annotations
@@ -12,18 +12,20 @@ import sys
 import threading
 from pathlib import Path
 
+from selfedit.system.environment import memory_bytes
+
 
 class Allocator:
-    """Watches what this process holds of the machine's memory, bytes."""
+    """Watches what this process holds of the memory it may use, bytes."""
 
     def __init__(self, share: float = 0.25) -> None:
         trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None  # glibc has it, other C libraries do not
         self.trim = trim if os.environ.get("SELFEDIT_TUNE") != "0" else None
-        self.most = self.least = share * os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if self.trim else 0.0
+        self.most = self.least = share * memory_bytes() if self.trim else 0.0
         self.lock = threading.Lock()
 
     def tidy(self) -> None:
-        """Give back what is free once more than `share` of the machine is held. What is in use may then grow by half before it is done again."""
+        """Give back what is free once more than `share` of the memory is held. What is in use may then grow by half before it is done again."""
         if self.trim is None or held() <= self.most or not self.lock.acquire(blocking=False):
             return
         try:

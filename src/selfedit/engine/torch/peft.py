@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from selfedit.engine.torch.base import Base
 from selfedit.engine.torch.lora import Weights
+from selfedit.engine.torch.model import Base
 from selfedit.errors import ModelError
 
 PREFIX = "base_model.model."
 
 
 def export(weights: Weights, base: Base, model_name: str, folder: Path) -> None:
-    """Write an adapter; raises ModelError where the disk does not take it."""
+    """Write an adapter, which is on the disk when this returns; raises ModelError where the disk does not take it."""
     tensors: dict[str, Tensor] = {}
     rank = 0
     for site, down, up in zip(base.sites, weights.down, weights.up, strict=True):
@@ -25,7 +26,10 @@ def export(weights: Weights, base: Base, model_name: str, folder: Path) -> None:
             tensors[f"{PREFIX}{site.name}.lora_A.weight"] = down.float().cpu().contiguous()
             tensors[f"{PREFIX}{site.name}.lora_B.weight"] = up.float().t().cpu().contiguous()
             rank = down.shape[0]
-    targets = sorted({s.name.rsplit(".", 1)[1] for s, down in zip(base.sites, weights.down, strict=True) if down is not None})
+    names = [site.name for site, down in zip(base.sites, weights.down, strict=True) if down is not None]
+    targets = sorted({_leaf(name) for name in names})
+    if {_leaf(name) for name in base.others} & set(targets):  # layers of the same names get no adapter: PEFT has to be told which do
+        targets = names
     config = {
         "peft_type": "LORA",
         "task_type": "CAUSAL_LM",
@@ -44,8 +48,25 @@ def export(weights: Weights, base: Base, model_name: str, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         save_file(tensors, folder / "adapter_model.safetensors", metadata={"format": "pt"})
         (folder / "adapter_config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+        for written in (folder / "adapter_model.safetensors", folder / "adapter_config.json", folder):
+            _to_disk(written)
     except (OSError, SafetensorError) as error:
         raise ModelError(f"cannot write the adapter to {folder}: {error}; free some space and resume") from error
+
+
+def _leaf(name: str) -> str:
+    return name.rpartition(".")[2]
+
+
+def _to_disk(path: Path) -> None:
+    """Wait until a file or folder would survive a power cut: whoever records the adapter may rely on it."""
+    if os.name != "posix" and path.is_dir():
+        return
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def load(base: Base, folder: Path) -> Weights:

@@ -8,12 +8,12 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 
 from selfedit.engine.base import Progress
-from selfedit.engine.torch.base import Base
-from selfedit.engine.torch.cache import Cache, rounded
-from selfedit.engine.torch.lora import Roster, Weights, places
-from selfedit.engine.torch.loss import logprobs
-from selfedit.engine.torch.reading import Text, common, read
-from selfedit.engine.torch.workers import neighbours, together
+from selfedit.engine.torch.cross_entropy import logprobs
+from selfedit.engine.torch.kv_cache import KVCache, rounded
+from selfedit.engine.torch.lora import ActiveAdapters, Weights, adapter_indices
+from selfedit.engine.torch.model import Base
+from selfedit.engine.torch.prefill import Text, prefill, shared_prefix
+from selfedit.engine.torch.workers import contiguous_shares, run_shares
 from selfedit.types import Score, ScoreRequest
 
 
@@ -29,14 +29,14 @@ def score(
     """One score a request, in their order; about `budget_tokens` tokens a pass, which takes about `cache_tokens` of memory (at least one text)."""
     if not requests:
         return []
-    place = places(r.adapter for r in requests)
-    order = sorted(range(len(requests)), key=lambda i: (place[requests[i].adapter], requests[i].prompt + requests[i].completion))
-    shares = neighbours([len(r.prompt) + len(r.completion) for r in requests], workers, order)
+    index = adapter_indices(r.adapter for r in requests)
+    order = sorted(range(len(requests)), key=lambda i: (index[requests[i].adapter], requests[i].prompt + requests[i].completion))
+    shares = contiguous_shares([len(r.prompt) + len(r.completion) for r in requests], workers, order)
 
     def run(share: list[int], report: Callable[[int], None]) -> list[Score]:
         return _score(base, adapters, [requests[i] for i in share], cache_tokens // len(shares), budget_tokens, report)
 
-    return together(run, shares, len(requests), progress)
+    return run_shares(run, shares, len(requests), progress)
 
 
 @torch.no_grad()
@@ -48,24 +48,24 @@ def _score(
     budget_tokens: int,
     progress: Callable[[int], None],
 ) -> list[Score]:
-    roster = Roster(adapters, [r.adapter for r in requests])
+    active = ActiveAdapters(adapters, [r.adapter for r in requests])
     texts = [Text(r.adapter, (r.prompt + r.completion)[:-1], len(r.prompt) - 1) for r in requests]
-    waiting = deque(sorted((i for i, r in enumerate(requests) if r.completion), key=lambda i: (roster.place(texts[i].adapter), texts[i].tokens)))
+    waiting = deque(sorted((i for i, r in enumerate(requests) if r.completion), key=lambda i: (active.index(texts[i].adapter), texts[i].tokens)))
     scores = {i: Score(()) for i, r in enumerate(requests) if not r.completion}
     while waiting:
         batch = [waiting.popleft()]
         spent = longest = len(texts[batch[0]].tokens)
         while waiting:
-            spent += len(texts[waiting[0]].tokens) - common(texts[batch[-1]], texts[waiting[0]])
+            spent += len(texts[waiting[0]].tokens) - shared_prefix(texts[batch[-1]], texts[waiting[0]])
             longest = max(longest, len(texts[waiting[0]].tokens))
             if spent > budget_tokens or (len(batch) + 1) * rounded(longest) > cache_tokens:
                 break
             batch.append(waiting.popleft())
-        hidden = read(base, roster, Cache(len(batch)), [texts[i] for i in batch])
+        hidden = prefill(base, active, KVCache(len(batch)), [texts[i] for i in batch])
         answers = [requests[i].completion for i in batch]
         states = torch.cat([h[-len(answer) :] for h, answer in zip(hidden, answers, strict=True)])
         targets = torch.tensor([token for answer in answers for token in answer], device=base.device)
-        values = iter(logprobs(states, base.head, targets, base.softcap).tolist())
+        values = iter(logprobs(states, base.head, targets).tolist())
         scores |= {i: Score(tuple(next(values) for _ in requests[i].completion)) for i in batch}
         progress(len(scores))
     return [scores[i] for i in range(len(requests))]

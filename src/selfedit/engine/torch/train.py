@@ -16,13 +16,14 @@ import torch
 from torch import Tensor
 
 from selfedit.engine.base import Progress
+from selfedit.engine.losses import LOSSES
 from selfedit.engine.torch.arena import Arena, Slot
-from selfedit.engine.torch.attention import FlatAttend
-from selfedit.engine.torch.base import Base
+from selfedit.engine.torch.attention import FlatAttention
+from selfedit.engine.torch.cross_entropy import LinearCrossEntropy
 from selfedit.engine.torch.lora import Weights
-from selfedit.engine.torch.loss import LinearCrossEntropy
-from selfedit.engine.torch.losses import COUPLED, LinearLogprobs, Step, learn
-from selfedit.engine.torch.workers import balanced, together
+from selfedit.engine.torch.model import Base
+from selfedit.engine.torch.policy_losses import FUNCTIONS, Batch, LinearLogprobs, policy_loss
+from selfedit.engine.torch.workers import balanced_shares, run_shares
 from selfedit.types import Datum, Optimizer, TrainJob
 
 
@@ -38,7 +39,7 @@ class Running:
     losses: list[float] = field(default_factory=list)
     metrics: dict[str, list[float]] = field(default_factory=dict)
     tokens: int = 0
-    batch: Step = field(init=False)
+    batch: Batch = field(init=False)
     order: deque[int] = field(default_factory=deque)
     epoch: int = 0
     failure: str | None = None
@@ -58,7 +59,7 @@ class Running:
         if not self.order:
             self.order.extend(torch.randperm(len(self.actions), generator=self.generator).tolist())
             self.epoch += 1
-        self.batch = Step.of(self.job, [self.actions[self.order.popleft()] for _ in range(min(self.job.batch_size, len(self.order)))])
+        self.batch = Batch.of(self.job, [self.actions[self.order.popleft()] for _ in range(min(self.job.batch_size, len(self.order)))])
         self.fresh = True
         self.losses.append(0.0)
 
@@ -72,15 +73,27 @@ class Running:
             values[-1] += value
 
     def units(self) -> list[list[int]]:
-        """The sequences of the step (by place) in parts that may go into different passes."""
-        if self.job.loss not in COUPLED:
+        """The sequences of the step (by index) in parts that may go into different passes."""
+        if not LOSSES[self.job.loss].coupled:
             return [[i] for i in range(len(self.batch.data))]
-        return [list(places) for _, places in groupby(range(len(self.batch.data)), self.batch.action.__getitem__)]
+        return [list(indices) for _, indices in groupby(range(len(self.batch.data)), self.batch.action.__getitem__)]
 
     @property
     def done(self) -> bool:
         """Nothing is left to train."""
         return self.failure is not None or (self.epoch == self.job.epochs and not self.order)
+
+    def outcome(self) -> Outcome:
+        """What the job came to. No step looks at the weights that the last one leaves, so they are looked at here."""
+        if self.failure is None and not self.slot.finite():
+            self.failure = f"diverged at the last of {self.steps} steps: its weights are not finite; {self.advice}"
+        weights = None if self.failure else self.slot.finished(self.job.lora)
+        return Outcome(weights, tuple(self.losses), self.tokens, self.failure, {name: tuple(values) for name, values in self.metrics.items()})
+
+    @property
+    def advice(self) -> str:
+        """What to do about a divergence."""
+        return f"lower the learning rate ({self.job.optimizer.lr})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +108,7 @@ class Outcome:
 
 
 Part = tuple[Running, list[int]]
-"""Some sequences of a job's step, by their places in it."""
+"""Some sequences of a job's step, by their index in it."""
 
 
 def learning_rate(o: Optimizer, step: int, steps: int) -> float:
@@ -111,12 +124,12 @@ def train(base: Base, jobs: Sequence[TrainJob], slots: int, budget_tokens: int, 
 
     On a CPU, `workers` threads of one core each take their share of the jobs: products of this size gain little from more cores.
     """
-    shares = balanced([_work(job) for job in jobs], workers)
+    shares = balanced_shares([_work(job) for job in jobs], min(workers, slots))
 
     def run(share: list[int], report: Callable[[int], None]) -> list[Outcome]:
-        return _train(base, [jobs[i] for i in share], max(1, slots // len(shares)), budget_tokens, report)
+        return _train(base, [jobs[i] for i in share], slots // len(shares), budget_tokens, report)
 
-    return together(run, shares, sum(map(_work, jobs)), progress)
+    return run_shares(run, shares, sum(map(_work, jobs)), progress)
 
 
 def _work(job: TrainJob) -> int:
@@ -144,8 +157,7 @@ def _train(base: Base, jobs: Sequence[TrainJob], slots: int, budget_tokens: int,
         for r, norm in zip(running, norms, strict=True):
             _update(r, norm)
         for r in [r for r in running if r.done]:
-            weights = None if r.failure else r.slot.finished(r.job.lora)
-            outcomes[r.index] = Outcome(weights, tuple(r.losses), r.tokens, r.failure, {name: tuple(v) for name, v in r.metrics.items()})
+            outcomes[r.index] = r.outcome()
             running.remove(r)
             free.append(r.slot)
         progress(trained)
@@ -199,7 +211,7 @@ def _accumulate(arena: Arena, parts: Sequence[Part]) -> int:
     labelled = [i for i, w in enumerate(weights) if w]
     rows = torch.tensor(labelled, dtype=torch.long, device=device)
     weight = torch.tensor([weights[i] for i in labelled], dtype=torch.promote_types(base.dtype, torch.float32), device=device)
-    hidden = base.forward(tokens, positions, FlatAttend(lengths, device), arena.bank, running)
+    hidden = base.forward(tokens, positions, FlatAttention(lengths, device), arena.bank, running)
     states, targets = hidden[rows], tokens.roll(-1)[rows]
     for (r, _), n, (loss, metrics) in zip(parts, sizes, _backward(base, parts, states, targets, weight), strict=True):
         r.tokens += n
@@ -214,26 +226,26 @@ def _backward(base: Base, parts: Sequence[Part], states: Tensor, targets: Tensor
     """
     counts = [sum(w != 0 for i in here for w in r.batch.data[i].weights[1:]) for r, here in parts]
     owner = torch.repeat_interleave(torch.tensor(counts))
-    fused = [r.job.loss == "cross_entropy" for r, _ in parts]
+    fused = [r.job.loss not in FUNCTIONS for r, _ in parts]
     plain = ... if all(fused) else torch.tensor(fused)[owner].nonzero().squeeze(1).to(states.device)
     owner = owner.to(states.device)
     lost = ~states.any(-1)  # an RMSNorm turns states that overflow into zeros, and the loss into log V
-    total, each = LinearCrossEntropy.apply(states[plain], base.head, targets[plain], weights[plain], base.softcap)  # type: ignore[no-untyped-call]
+    total, each = LinearCrossEntropy.apply(states[plain], base.head, targets[plain], weights[plain])  # type: ignore[no-untyped-call]
     each = each.masked_fill(lost[plain], math.nan)
     sums = torch.zeros(len(parts), dtype=weights.dtype, device=states.device).index_add_(0, owner[plain], each * weights[plain])
     metrics: list[tuple[int, str, Tensor]] = []
-    for place, ((r, here), count, end) in enumerate(zip(parts, counts, accumulate(counts), strict=True)):
+    for index, ((r, here), count, end) in enumerate(zip(parts, counts, accumulate(counts), strict=True)):
         rows = slice(end - count, end)
-        if count and r.job.loss != "cross_entropy":
-            logp = LinearLogprobs.apply(states[rows], base.head, targets[rows], base.softcap)  # type: ignore[no-untyped-call]
-            loss, found = learn(r.job, logp.masked_fill(lost[rows], math.nan), r.batch, here)
-            total, sums[place] = total + loss, loss.detach()
-            metrics += [(place, name, value.detach()) for name, value in found.items()]
+        if count and not fused[index]:
+            logp = LinearLogprobs.apply(states[rows], base.head, targets[rows])  # type: ignore[no-untyped-call]
+            loss, found = policy_loss(r.job, logp.masked_fill(lost[rows], math.nan), r.batch, here)
+            total, sums[index] = total + loss, loss.detach()
+            metrics += [(index, name, value.detach()) for name, value in found.items()]
     total.backward()
     numbers = torch.cat([sums, *(value[None] for _, _, value in metrics)]).tolist()  # the device is waited for once
     results: list[tuple[float, dict[str, float]]] = [(loss, {}) for loss in numbers[: len(parts)]]
-    for (place, name, _), number in zip(metrics, numbers[len(parts) :], strict=True):
-        results[place][1][name] = number
+    for (index, name, _), number in zip(metrics, numbers[len(parts) :], strict=True):
+        results[index][1][name] = number
     return results
 
 
@@ -241,8 +253,6 @@ def _update(r: Running, norm: float) -> None:
     """The optimizer step of one job; a job whose loss or gradient is no longer finite stops, its neighbours do not notice."""
     step = len(r.losses) - 1
     if not (math.isfinite(r.losses[-1]) and math.isfinite(norm)):
-        r.failure = (
-            f"diverged at step {step + 1} of {r.steps}: loss {r.losses[-1]}, gradient norm {norm}; lower the learning rate ({r.job.optimizer.lr})"
-        )
+        r.failure = f"diverged at step {step + 1} of {r.steps}: loss {r.losses[-1]}, gradient norm {norm}; {r.advice}"
         return
     r.slot.step(learning_rate(r.job.optimizer, step, r.steps), norm)

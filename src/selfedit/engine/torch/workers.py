@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from functools import partial
 from typing import TypeVar
 
@@ -16,7 +16,7 @@ from selfedit.engine.torch.memory import ALLOCATOR
 R = TypeVar("R")
 
 
-def together(
+def run_shares(
     run: Callable[[list[int], Callable[[int], None]], list[R]], shares: Sequence[list[int]], total: int, progress: Progress | None = None
 ) -> list[R]:
     """What `run(share, report)` gives for each share, one result for each index, in the order of the indices.
@@ -41,6 +41,9 @@ def together(
     with ThreadPoolExecutor(len(shares), initializer=torch.set_num_threads, initargs=(1,)) as pool:
         try:
             futures = [pool.submit(run, share, partial(report, worker)) for worker, share in enumerate(shares)]
+            done_or_failed, _ = wait(futures, return_when=FIRST_EXCEPTION)
+            for future in done_or_failed:
+                future.result()  # raises what made a worker fail, before the others are told to stop
             return _in_order(shares, [future.result() for future in futures])
         except BaseException:
             stop.set()
@@ -54,7 +57,7 @@ def _in_order(shares: Sequence[list[int]], results: Sequence[list[R]]) -> list[R
     return [found[i] for i in sorted(found)]
 
 
-def balanced(costs: Sequence[int], workers: int) -> list[list[int]]:
+def balanced_shares(costs: Sequence[int], workers: int) -> list[list[int]]:
     """Indices for each worker: the dearest first, each to the worker with least to do (LPT: Graham 1969)."""
     shares: list[list[int]] = [[] for _ in range(max(1, min(workers, len(costs))))]
     load = [0] * len(shares)
@@ -65,7 +68,7 @@ def balanced(costs: Sequence[int], workers: int) -> list[list[int]]:
     return [sorted(share) for share in shares]
 
 
-def neighbours(costs: Sequence[int], workers: int, order: Sequence[int]) -> list[list[int]]:
+def contiguous_shares(costs: Sequence[int], workers: int, order: Sequence[int]) -> list[list[int]]:
     """Indices for each worker: runs of `order` of about equal cost, so that what has a beginning in common mostly stays together."""
     shares: list[list[int]] = [[]]
     room = sum(costs) / max(1, workers)

@@ -16,19 +16,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from selfedit.engine.base import loss_options
-from selfedit.engine.torch.loss import CHUNK, capped, logprobs, project
+from selfedit.engine.losses import LOSSES, ActionSize, Options, options_of
+from selfedit.engine.torch.cross_entropy import CHUNK, Head, logprobs
 from selfedit.types import Datum, TrainJob
-
-Options = Mapping[str, float]
 
 
 @dataclass(frozen=True, slots=True)
-class Learned:
-    """What is known of the learned tokens before their log-probabilities are: (M,), and G of the whole step in `actions`.
+class TokenInfo:
+    """What a policy loss is given about each learned token beside its log-probability; tensors are (M,). `actions` is G of the whole step.
 
-    `action` is the place of a token's action among those here, `weight` its share of the step's loss, `share` of the step's tokens (for means in
-    metrics).
+    `action` is the number of a token's action among those here, `weight` its share of the step's loss, `share` its share of the step's tokens (for
+    means in metrics). `old` and `reference` are log-probabilities under the policy that wrote it and the reference.
     """
 
     actions: int
@@ -40,7 +38,7 @@ class Learned:
     share: Tensor
 
 
-Loss = Callable[[Tensor, Learned, Options], tuple[Tensor, dict[str, Tensor]]]
+LossFunction = Callable[[Tensor, TokenInfo, Options], tuple[Tensor, dict[str, Tensor]]]
 """logp (M,), tokens, options → loss and metrics, scalars that add up over the passes of a step."""
 
 
@@ -53,14 +51,14 @@ def kl(logp: Tensor, reference: Tensor) -> Tensor:
     return log_ratio.exp() - log_ratio - 1
 
 
-def reinforce(logp: Tensor, t: Learned, o: Options) -> tuple[Tensor, dict[str, Tensor]]:
+def reinforce(logp: Tensor, t: TokenInfo, o: Options) -> tuple[Tensor, dict[str, Tensor]]:
     """-A log π + β k3: the policy gradient itself (Williams 1992; with a leave-one-out baseline RLOO, arXiv 2402.14740)."""
     divergence = kl(logp, t.reference)
     loss = t.weight * (o["kl"] * divergence - t.advantage * logp)
     return loss.sum(), {"kl": (t.share * divergence).sum()}
 
 
-def clipped(logp: Tensor, t: Learned, o: Options) -> tuple[Tensor, dict[str, Tensor]]:
+def clipped(logp: Tensor, t: TokenInfo, o: Options) -> tuple[Tensor, dict[str, Tensor]]:
     """-min(ρ A, clip(ρ, 1 - ε, 1 + ε) A) + β k3, ρ = π / π_old (PPO, arXiv 1707.06347, eq. 7; GRPO, arXiv 2402.03300, eq. 3).
 
     `clip_high` may be larger than `clip` (DAPO, arXiv 2503.14476).
@@ -74,7 +72,7 @@ def clipped(logp: Tensor, t: Learned, o: Options) -> tuple[Tensor, dict[str, Ten
     return (t.weight * (o["kl"] * divergence - surrogate)).sum(), {name: (t.share * value).sum() for name, value in metrics.items()}
 
 
-def dpo(logp: Tensor, t: Learned, o: Options) -> tuple[Tensor, dict[str, Tensor]]:
+def dpo(logp: Tensor, t: TokenInfo, o: Options) -> tuple[Tensor, dict[str, Tensor]]:
     """-log σ(β [log π(w)/ref(w) - log π(l)/ref(l)]) of each pair (DPO, arXiv 2305.18290, eq. 7); w has a positive advantage, l a negative one."""
     count = int(t.action.max()) + 1
     gain = (logp - t.reference) * t.advantage.sign()
@@ -84,16 +82,13 @@ def dpo(logp: Tensor, t: Learned, o: Options) -> tuple[Tensor, dict[str, Tensor]
     return -F.logsigmoid(margin).sum() / t.actions, {"kl": divergence} | {name: value.sum() / t.actions for name, value in metrics.items()}
 
 
-LOSSES: Mapping[str, Loss] = {"reinforce": reinforce, "ppo": clipped, "grpo": clipped, "dpo": dpo}
-"""By the name in a job; `cross_entropy` has a faster path of its own (loss.py)."""
-
-COUPLED = {"dpo"}
-"""Losses that need all sequences of an action in one pass."""
+FUNCTIONS: Mapping[str, LossFunction] = {"reinforce": reinforce, "ppo": clipped, "grpo": clipped, "dpo": dpo}
+"""By the name in a job; `cross_entropy` has a faster path of its own (cross_entropy.py)."""
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
-    """The sequences of one optimizer step of a job, each with the place of its `action` in the step and the `norm` its weights are divided by."""
+class Batch:
+    """The sequences of one optimizer step of a job, each with the number of its `action` in the step and the `norm` its weights are divided by."""
 
     data: list[Datum]
     action: list[int]
@@ -102,70 +97,51 @@ class Step:
     actions: int
 
     @classmethod
-    def of(cls, job: TrainJob, actions: Sequence[Sequence[Datum]]) -> Step:
+    def of(cls, job: TrainJob, actions: Sequence[Sequence[Datum]]) -> Batch:
         """`actions` are whole."""
         masses = [sum(sum(d.weights[1:]) for d in action) for action in actions]
         total = sum(masses) or 1.0
-        norms = [_norm(job, mass, len(actions), total) for mass in masses]
-        owned = [(d, place) for place, action in enumerate(actions) for d in action]
-        return cls([d for d, _ in owned], [place for _, place in owned], [norms[place] for _, place in owned], total, len(actions))
+        divisor, options, turns = LOSSES[job.loss].divisor, options_of(job), max(job.groups, default=1)
+        norms = [divisor(ActionSize(mass, total, len(actions), turns), options) for mass in masses]
+        owned = [(d, number) for number, action in enumerate(actions) for d in action]
+        return cls([d for d, _ in owned], [number for _, number in owned], [norms[number] for _, number in owned], total, len(actions))
 
-    def learned(self, here: Sequence[int], like: Tensor) -> Learned:
-        """What is known of the learned tokens of the sequences `here` (places in `data`)."""
+    def token_info(self, here: Sequence[int], like: Tensor) -> TokenInfo:
+        """What is known of the learned tokens of the sequences `here` (indices into `data`)."""
         rows: list[tuple[float, ...]] = []
-        places = {action: place for place, action in enumerate(dict.fromkeys(self.action[i] for i in here))}
+        numbered = {action: number for number, action in enumerate(dict.fromkeys(self.action[i] for i in here))}
         for i in here:
-            d, norm, place = self.data[i], self.norm[i], places[self.action[i]]
+            d, norm, number = self.data[i], self.norm[i], numbered[self.action[i]]
             old = d.old_logprobs or d.reference_logprobs
-            rows += [(place, old[t], d.reference_logprobs[t], d.advantage, w / norm, w / self.total) for t, w in enumerate(d.weights) if t and w]
+            rows += [(number, old[t], d.reference_logprobs[t], d.advantage, w / norm, w / self.total) for t, w in enumerate(d.weights) if t and w]
         action, *known = torch.tensor(rows, dtype=torch.float64).to(like.device).unbind(1)
-        return Learned(self.actions, action.long(), *(column.to(like.dtype) for column in known))
+        return TokenInfo(self.actions, action.long(), *(column.to(like.dtype) for column in known))
 
 
-def _norm(job: TrainJob, mass: float, actions: int, total: float) -> float:
-    """What the weights of an action are divided by, given their sum, the number of actions of the step and the sum of all its weights.
-
-    `cross_entropy` and `ppo`: a mean over all tokens of the step. `reinforce`, `dpo`: over actions of the sum over their tokens. `grpo`: over
-    actions of the mean over their tokens; with `max_tokens`, of their sum over this constant (Dr. GRPO, arXiv 2503.20783); with `token_mean`
-    as `ppo` (DAPO, arXiv 2503.14476).
-    """
-    o = loss_options(job)
-    if job.loss in ("cross_entropy", "ppo") or o.get("token_mean"):
-        return total
-    if job.loss == "grpo":
-        return actions * (o["max_tokens"] or mass or 1.0)
-    return actions
-
-
-def learn(job: TrainJob, logp: Tensor, step: Step, here: Sequence[int]) -> tuple[Tensor, dict[str, Tensor]]:
+def policy_loss(job: TrainJob, logp: Tensor, batch: Batch, here: Sequence[int]) -> tuple[Tensor, dict[str, Tensor]]:
     """The loss of a job over some sequences of its step, and its metrics; logp (M,) of their learned tokens in order."""
-    return LOSSES[job.loss](logp, step.learned(here, logp), loss_options(job))
+    return FUNCTIONS[job.loss](logp, batch.token_info(here, logp), options_of(job))
 
 
 class LinearLogprobs(torch.autograd.Function):
     """log softmax(hiddenₘ headᵀ)[targetₘ] through a frozen head, a few rows at a time; logits are made again in the backward pass, never kept."""
 
     @staticmethod
-    def forward(ctx: Any, hidden: Tensor, head: Tensor | None, targets: Tensor, softcap: float | None) -> Tensor:
-        """hidden (M, d), head (V, d) or none, targets (M,) → (M,) in nats."""
-        ctx.save_for_backward(hidden, head, targets)
-        ctx.softcap = softcap
-        return logprobs(hidden, head, targets, softcap)
+    def forward(ctx: Any, hidden: Tensor, head: Head, targets: Tensor) -> Tensor:
+        """hidden (M, d), targets (M,) → (M,) in nats."""
+        ctx.save_for_backward(hidden, targets)
+        ctx.head = head
+        return logprobs(hidden, head, targets)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
         """grad (M,) → the gradient of hidden (M, d)."""
-        hidden, head, targets = ctx.saved_tensors
+        hidden, targets = ctx.saved_tensors
         gradient = torch.empty_like(hidden)
         for i in range(0, hidden.shape[0], CHUNK):
             rows = slice(i, i + CHUNK)
             t = targets[rows, None]
-            logits = capped(project(hidden[rows], head), ctx.softcap)
+            logits = ctx.head.logits(hidden[rows])
             p = logits.softmax(-1).neg_().scatter_add_(1, t, torch.ones_like(t, dtype=logits.dtype)).mul_(grad[rows, None])
-            if ctx.softcap is not None:
-                p.mul_(1 - (logits / ctx.softcap).square())
-            if head is None:
-                gradient[rows] = p
-            else:
-                torch.mm(p.to(hidden.dtype), head, out=gradient[rows])
-        return gradient, None, None, None
+            ctx.head.backward(p, logits, gradient[rows])
+        return gradient, None, None

@@ -5,6 +5,7 @@ Shapes: M positions with a label, d hidden size, V vocabulary.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -26,18 +27,40 @@ def capped(logits: Tensor, softcap: float | None) -> Tensor:
     return logits if softcap is None else torch.tanh(logits / softcap) * softcap
 
 
-def project(hidden: Tensor, head: Tensor | None) -> Tensor:
-    """hidden (M, d), head (V, d) → logits (M, V); without a head the hidden states are logits."""
-    return hidden if head is None else F.linear(hidden, head)
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The frozen way from hidden states to logits: `weight` (V, d), `bias` (V,), `softcap` as in Gemma 2. Without a weight they are logits."""
+
+    weight: Tensor | None = None
+    bias: Tensor | None = None
+    softcap: float | None = None
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """hidden (n, d) → (n, V) in at least fp32."""
+        return capped(hidden if self.weight is None else F.linear(hidden, self.weight, self.bias), self.softcap)
+
+    def backward(self, gradient: Tensor, logits: Tensor, into: Tensor) -> None:
+        """The gradient of logits (n, V), which is overwritten, → that of the hidden states, `into` (n, d)."""
+        if self.softcap is not None:
+            gradient.mul_(1 - (logits / self.softcap).square())
+        if self.weight is None:
+            into.copy_(gradient)
+        else:
+            torch.mm(gradient.to(into.dtype), self.weight, out=into)
+
+    def wide(self) -> Head:
+        """The same in at least fp32."""
+        weight, bias = (None if z is None else wide(z) for z in (self.weight, self.bias))
+        return Head(weight, bias, self.softcap)
 
 
-def logprobs(hidden: Tensor, head: Tensor | None, targets: Tensor, softcap: float | None = None) -> Tensor:
-    """hidden (M, d), head (V, d), targets (M,) → log-probabilities (M,) in nats, without gradient."""
+def logprobs(hidden: Tensor, head: Head, targets: Tensor) -> Tensor:
+    """hidden (M, d), targets (M,) → log-probabilities (M,) in nats, without gradient."""
     out = []
     with torch.no_grad():
         for i in range(0, hidden.shape[0], CHUNK):
             rows = slice(i, i + CHUNK)
-            logits = capped(project(hidden[rows], head), softcap)
+            logits = head.logits(hidden[rows])
             out.append(logits.gather(1, targets[rows, None]).squeeze(1) - logits.logsumexp(-1))
     return torch.cat(out) if out else hidden.new_zeros(0, dtype=torch.promote_types(hidden.dtype, torch.float32))
 
@@ -55,22 +78,17 @@ class LinearCrossEntropy(torch.autograd.Function):
     """Σ weightₘ · (-log softmax(hiddenₘ headᵀ)[targetₘ]); returns the sum and each position's loss."""
 
     @staticmethod
-    def forward(ctx: Any, hidden: Tensor, head: Tensor | None, targets: Tensor, weights: Tensor, softcap: float | None) -> tuple[Tensor, Tensor]:
-        """hidden (M, d), head (V, d) or none, targets and weights (M,) → scalar, (M,)."""
+    def forward(ctx: Any, hidden: Tensor, head: Head, targets: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+        """hidden (M, d), targets and weights (M,) → scalar, (M,)."""
         gradient, losses = torch.empty_like(hidden), []
         for i in range(0, hidden.shape[0], CHUNK):
             rows = slice(i, i + CHUNK)
             t = targets[rows, None]
-            logits = capped(project(hidden[rows], head), softcap)
+            logits = head.logits(hidden[rows])
             p = logits.softmax(-1)
             losses.append(-_log(p.gather(1, t), logits, t).squeeze(1))
             p.scatter_add_(1, t, -torch.ones_like(t, dtype=p.dtype))
-            if softcap is not None:
-                p.mul_(1 - (logits / softcap).square())
-            if head is None:
-                gradient[rows] = p
-            else:
-                torch.mm(p.to(hidden.dtype), head, out=gradient[rows])
+            head.backward(p, logits, gradient[rows])
         gradient.mul_(weights[:, None].to(hidden.dtype))
         loss = torch.cat(losses) if losses else weights.new_zeros(0)
         ctx.save_for_backward(gradient)
@@ -78,7 +96,7 @@ class LinearCrossEntropy(torch.autograd.Function):
         return (loss * weights).sum(), loss
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor, _: Tensor) -> tuple[Tensor, None, None, None, None]:
+    def backward(ctx: Any, grad: Tensor, _: Tensor) -> tuple[Tensor, None, None, None]:
         """The gradient made on the way forward, scaled."""
         (gradient,) = ctx.saved_tensors
-        return gradient * grad.to(gradient.dtype), None, None, None, None
+        return gradient * grad.to(gradient.dtype), None, None, None

@@ -20,9 +20,11 @@ UNIFORMS = TRIES + 1
 SHORTLIST = 256
 """Most probable tokens looked at first where a nucleus has to be sorted; rows that need more are sorted whole."""
 BLOCK = 128
+ROUNDING = 1e-4
+"""More than the sum of a row's probabilities is off in fp32."""
 
 
-def choose(logits: Tensor, settings: Sequence[Sampling], uniforms: Tensor, histories: Sequence[Sequence[int]]) -> tuple[list[int], list[float]]:
+def next_tokens(logits: Tensor, settings: Sequence[Sampling], uniforms: Tensor, histories: Sequence[Sequence[int]]) -> tuple[list[int], list[float]]:
     """logits (n, V) in at least fp32, uniforms (n, UNIFORMS) → tokens and their log-probabilities at temperature 1 (nats), n of each.
 
     `histories` are the tokens that a repetition penalty looks at.
@@ -55,8 +57,9 @@ def choose(logits: Tensor, settings: Sequence[Sampling], uniforms: Tensor, histo
 def draw(p: Tensor, top_p: Sequence[float], top_k: Sequence[int], uniforms: Tensor) -> Tensor:
     """p (n, V) → (n,) tokens of each row's nucleus (Holtzman et al. 2020, section 3.1) and of its `top_k` best (0: all).
 
-    A token is drawn from the whole row and kept if it lies inside, which most do; only rows that miss `TRIES` times are sorted. Every way
-    that ends has the distribution of the nucleus, so the result has it.
+    The tokens of a row stand in one order: by probability, and where two have the same, as often in bf16, by index. The nucleus is the beginning
+    of this order. A token is drawn from the whole row and kept if it lies inside, which most do; only rows that miss `TRIES` times are sorted.
+    Both ways have the distribution of the nucleus, so the result has it.
     """
     mass = torch.tensor(top_p, device=p.device, dtype=torch.float64)
     best = torch.tensor([k or p.shape[1] for k in top_k], device=p.device)
@@ -86,24 +89,43 @@ def _inverse(p: Tensor, u: Tensor) -> Tensor:
 
 
 def _inside(p: Tensor, token: Tensor, mass: Tensor, best: Tensor) -> Tensor:
-    """Whether the more probable tokens leave room for this one (n,)."""
+    """Whether the tokens before this one (n,) in the row's order leave room for it.
+
+    Most are told without telling ties apart: those for which even all others as probable leave room, and those for which the more probable do not.
+    """
     own = p.gather(1, token[:, None])
     inside = own.squeeze(1) > 0
+    unsure = torch.zeros_like(inside)
     narrow = (mass < 1).nonzero().squeeze(1)
     if len(narrow):
         q = p if len(narrow) == len(p) else p[narrow]
-        inside[narrow] &= torch.where(q > own[narrow], q, 0).sum(-1) < mass[narrow]
+        unsure[narrow] |= torch.where(q >= own[narrow], q, 0).sum(-1) - own[narrow].squeeze(1) > mass[narrow] - ROUNDING
     few = (best < p.shape[1]).nonzero().squeeze(1)
     if len(few):
-        inside[few] &= (p[few] > own[few]).sum(-1) < best[few]
+        q = p if len(few) == len(p) else p[few]
+        unsure[few] |= (q >= own[few]).sum(-1, dtype=torch.int32) > best[few]
+    rows = (inside & unsure).nonzero().squeeze(1)
+    if len(rows):
+        above = p[rows] > own[rows]
+        full = (torch.where(above, p[rows], 0).sum(-1) > mass[rows] + ROUNDING) | (above.sum(-1, dtype=torch.int32) >= best[rows])
+        inside[rows] = ~full
+        rows = rows[~full]
+    if len(rows):
+        q, mine = p[rows], own[rows]
+        before = (q > mine) | ((q == mine) & (torch.arange(p.shape[1], device=p.device) < token[rows, None]))
+        inside[rows] = (torch.where(before, q, 0).sum(-1, dtype=torch.float64) < mass[rows]) & (before.sum(-1) < best[rows])
     return inside
 
 
 def _nucleus(p: Tensor, mass: Tensor, best: Tensor, u: Tensor) -> Tensor:
-    """Draw from the smallest set of the most probable tokens that has `mass`, of at most `best` tokens."""
+    """Draw from the beginning of the row's order that has `mass`, of at most `best` tokens."""
     short = min(SHORTLIST, p.shape[1])
-    values, index = p.topk(short, sorted=True)
-    if not bool(((values.double().sum(-1) >= mass) | (best <= short)).all()):
+    values, index = p.topk(short)
+    index, by_index = index.sort(-1)
+    values, by_value = values.gather(1, by_index).sort(dim=-1, descending=True, stable=True)
+    index = index.gather(1, by_value)
+    above = values > values[:, -1:]  # which of the last ones' equals are on the list is left to chance
+    if short < p.shape[1] and not bool(((torch.where(above, values, 0).sum(-1, dtype=torch.float64) >= mass) | (best <= above.sum(-1))).all()):
         values, index = p.sort(dim=-1, descending=True, stable=True)
     q = values.double()
     before = q.cumsum(-1) - q

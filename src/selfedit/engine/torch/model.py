@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from selfedit.engine.torch.attention import NAME, Attend, Watched, attention
+from selfedit.engine.torch.attention import NAME, AttentionPass, RecordingAttention, attention
+from selfedit.engine.torch.cross_entropy import Head
 from selfedit.engine.torch.fused import attention_like, norm_like
-from selfedit.engine.torch.lora import Bank, Block, Current, LoraLinear, Weights, blocks
+from selfedit.engine.torch.lora import Bank, Block, LoraLinear, PassContext, Weights, blocks
+from selfedit.engine.torch.precision import widened
 from selfedit.errors import ConfigError, EngineError
 from selfedit.types import LoraShape
 
 
 @dataclass(frozen=True, slots=True)
-class Site:
+class LinearSite:
     """A linear layer an adapter may be added to, by its name in the model."""
 
     name: str
@@ -25,30 +27,58 @@ class Site:
     out_features: int
 
 
+EXPERT_NAMES = frozenset({"gate_proj", "up_proj", "down_proj", "w1", "w2", "w3"})
+"""Names that the linear layers of experts had before they were fused. PEFT takes them for the experts where a model has fused ones."""
+
+
+def _has_fused_experts(model: nn.Module) -> bool:
+    return any(p.dim() == 3 and name.rpartition(".")[2] in ("gate_up_proj", "down_proj") for name, p in model.named_parameters())
+
+
+def end_tokens(model: Any) -> frozenset[int]:
+    """Every token that ends a text, after the model's generation settings and its configuration."""
+    configs = (getattr(model, "generation_config", None), model.config, model.config.get_text_config())
+    found = [getattr(config, "eos_token_id", None) for config in configs]
+    return frozenset(token for ends in found for token in (ends if isinstance(ends, (list, tuple)) else [ends]) if token is not None)
+
+
+def context_tokens(model: Any) -> int:
+    """The longest text that the model takes. With LongRoPE a text longer than the original length would change the shorter ones beside it."""
+    config = model.config.get_text_config()
+    longest = int(getattr(config, "max_position_embeddings", None) or 2048)
+    rope = getattr(config, "rope_parameters", None) or {}
+    kinds = [each for each in (rope, *rope.values()) if isinstance(each, dict) and each.get("rope_type") == "longrope"]
+    return min([longest, *(int(each.get("original_max_position_embeddings") or longest) for each in kinds)])
+
+
 class Base:
     """The model that every adapter shares. Its weights change only by `merge` and come back exactly by `reset`."""
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: Any, used: Callable[[str], bool] = lambda name: True) -> None:
+        """`used` says which linear layers a text passes through, by their name."""
         from transformers.pytorch_utils import Conv1D
 
         self.backbone: nn.Module = model.base_model
         self.embed: nn.Module = model.get_input_embeddings()
         self.like: Tensor = model.get_input_embeddings().weight  # for type and device
-        self.head: Tensor | None = getattr(model.get_output_embeddings(), "weight", None)
-        self.config = model.config
-        self.softcap: float | None = getattr(model.config, "final_logit_softcapping", None)
-        self.current = Current()
-        self.sites: list[Site] = []
+        head, config = model.get_output_embeddings(), model.config.get_text_config()
+        self.head = Head(getattr(head, "weight", None), getattr(head, "bias", None), getattr(config, "final_logit_softcapping", None))
+        self.context = PassContext()
+        self.sites: list[LinearSite] = []
         self.linears: list[LoraLinear] = []
+        self.others: list[str] = []
+        """Linear layers that get no adapter."""
         self._originals: dict[int, Tensor] = {}
         self._merged: list[Weights] = []
+        ambiguous = EXPERT_NAMES if _has_fused_experts(model) else frozenset()
         for name, module in [(n, m) for n, m in model.named_modules() if isinstance(m, (nn.Linear, Conv1D, LoraLinear))]:
-            if module.weight is self.head:
-                continue
             parent, _, leaf = name.rpartition(".")
-            replacement = LoraLinear(module, len(self.sites), self.current)
+            if module.weight is self.head.weight or leaf in ambiguous or not used(name):
+                self.others.append(name)
+                continue
+            replacement = LoraLinear(module, len(self.sites), self.context)
             setattr(model.get_submodule(parent), leaf, replacement)
-            self.sites.append(Site(name, replacement.in_features, replacement.out_features))
+            self.sites.append(LinearSite(name, replacement.in_features, replacement.out_features))
             self.linears.append(replacement)
         if not self.sites:
             raise EngineError(f"{type(model).__name__} has no linear layer that an adapter could be added to")
@@ -73,8 +103,9 @@ class Base:
     @torch.no_grad()
     def fuse(self, model: Any, tokens: Tensor) -> None:
         """Put `fused` parts in the place of the model's own, and take them out again where that changes what it computes of the tokens (N,)."""
-        attend, positions = Watched([len(tokens)], self.device), torch.arange(len(tokens), device=self.device)
-        before = self.forward(tokens, positions, attend)
+        attend, positions = RecordingAttention([len(tokens)], self.device), torch.arange(len(tokens), device=self.device)
+        with widened(model):
+            before = self.forward(tokens, positions, attend)
         replaced: list[tuple[str, nn.Module]] = []
         for name, module in list(model.named_modules()):
             new = norm_like(module) or attention_like(module, attend.options)
@@ -82,10 +113,12 @@ class Base:
                 replaced.append((name, module))
                 model.set_submodule(name, new)
         try:
-            error = float((self.forward(tokens, positions, attend) - before).norm() / before.norm())
+            self.forward(tokens, positions, attend)
+            with widened(model):
+                error = float((self.forward(tokens, positions, attend) - before).norm() / before.norm())
         except (RuntimeError, TypeError):  # parts of the same names, put together in another way
             error = float("inf")
-        if not error <= (0.1 if self.dtype.itemsize < 4 else 1e-4):
+        if not error <= 1e-4:
             for name, module in replaced:
                 model.set_submodule(name, module)
 
@@ -102,16 +135,16 @@ class Base:
             raise ConfigError(f"no linear layer is named {sorted(unknown)[0]!r}; this model has {', '.join(sorted(leaves))}, or 'all'")
         return [i for i, s in enumerate(self.sites) if s.name.rsplit(".", 1)[1] in shape.targets]
 
-    def forward(self, tokens: Tensor, positions: Tensor, attend: Attend, bank: Bank | None = None, blocks: Sequence[Block] = ()) -> Tensor:
+    def forward(self, tokens: Tensor, positions: Tensor, attend: AttentionPass, bank: Bank | None = None, blocks: Sequence[Block] = ()) -> Tensor:
         """tokens and positions (N,) flat → hidden states (N, d) after the last norm; `blocks` say which rows belong to which adapter of the bank."""
         embedded = self.embed(tokens)
         if torch.is_grad_enabled():
             embedded = embedded.detach().requires_grad_()
-        self.current.bank, self.current.blocks = bank, blocks
+        self.context.bank, self.context.blocks = bank, blocks
         try:
             out = self.backbone(inputs_embeds=embedded[None], position_ids=positions[None], use_cache=False, attend=attend)
         finally:
-            self.current.bank, self.current.blocks = None, ()
+            self.context.bank, self.context.blocks = None, ()
         hidden: Tensor = out.last_hidden_state[0]
         return hidden
 

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from selfedit.engine.torch.base import Base
-from selfedit.engine.torch.cache import Cache, Prefill
-from selfedit.engine.torch.lora import Roster
+from selfedit.engine.torch.kv_cache import KVCache, PrefillAttention
+from selfedit.engine.torch.lora import ActiveAdapters
+from selfedit.engine.torch.model import Base
 from selfedit.types import Adapter, Tokens
 
 SHARED = 16
@@ -38,10 +38,10 @@ class Node:
     end: int
 
 
-def read(base: Base, roster: Roster, cache: Cache, texts: Sequence[Text], first: int = 0) -> list[Tensor]:
+def prefill(base: Base, active: ActiveAdapters, cache: KVCache, texts: Sequence[Text], first: int = 0) -> list[Tensor]:
     """Hidden states (n, d) of each text's last tokens, at least of those that were wanted; text i is left in row `first` + i of the cache.
 
-    Texts that share a beginning have to be neighbours, and those of an adapter too, in the order of the roster.
+    Texts that share a beginning have to be neighbours, and those of an adapter too, in the order of `active`.
     """
     cache.reserve(max(len(t.tokens) for t in texts))
     cache.clear(slice(first, first + len(texts)))
@@ -51,9 +51,9 @@ def read(base: Base, roster: Roster, cache: Cache, texts: Sequence[Text], first:
         lengths = [n.end - n.begin for n in nodes]
         tokens = torch.tensor([t for n in nodes for t in texts[n.members[0]].tokens[n.begin : n.end]], device=base.device)
         positions = torch.cat([torch.arange(n.begin, n.end, device=base.device) for n in nodes])
-        attend = Prefill(cache, [first + i for i in heads], lengths, [n.begin for n in nodes], base.device)
-        running = roster.blocks([texts[i].adapter for i in heads], lengths, base)
-        hidden = base.forward(tokens, positions, attend, roster.bank, running).split(lengths)  # type: ignore[no-untyped-call]
+        attend = PrefillAttention(cache, [first + i for i in heads], lengths, [n.begin for n in nodes], base.device)
+        running = active.blocks([texts[i].adapter for i in heads], lengths, base)
+        hidden = base.forward(tokens, positions, attend, active.bank, running).split(lengths)  # type: ignore[no-untyped-call]
         for node, states in zip(nodes, hidden, strict=True):
             if len(node.members) == 1:
                 found[node.members[0]] = states
@@ -63,7 +63,7 @@ def read(base: Base, roster: Roster, cache: Cache, texts: Sequence[Text], first:
     return [found[i] for i in range(len(texts))]
 
 
-def common(one: Text, other: Text) -> int:
+def shared_prefix(one: Text, other: Text) -> int:
     """Length of the beginning that two texts can share, 0 under different adapters."""
     if one.adapter != other.adapter:
         return 0
@@ -81,7 +81,7 @@ def _levels(texts: Sequence[Text]) -> list[list[Node]]:
         while members:
             end, size = len(texts[members[0]].tokens), 1
             for i in members[1:]:
-                shared = common(texts[members[0]], texts[i])
+                shared = shared_prefix(texts[members[0]], texts[i])
                 if shared < begin + SHARED:
                     break
                 end, size = min(end, shared), size + 1

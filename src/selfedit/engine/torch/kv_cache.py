@@ -10,11 +10,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from selfedit.engine.torch.attention import Bucket, FlatAttend
-from selfedit.engine.torch.loss import capped, wide
+from selfedit.engine.torch.attention import Bucket, FlatAttention
+from selfedit.engine.torch.cross_entropy import capped, wide
 
 GROWTH = 64
-"""Tokens by which the capacity grows: a product over a cache that is full to its last place needs no copy of it."""
+"""Tokens by which the capacity grows: a product over a cache that is full to its last cell needs no copy of it."""
 
 
 def rounded(length: int) -> int:
@@ -22,7 +22,7 @@ def rounded(length: int) -> int:
     return -(-length // GROWTH) * GROWTH
 
 
-class Cache:
+class KVCache:
     """Keys and values of all layers, made on first use (a model's layers may differ in heads)."""
 
     def __init__(self, rows: int) -> None:
@@ -48,20 +48,20 @@ class Cache:
                 new[:, :, :before] = old
             self.layers[index] = grown  # type: ignore[assignment]
 
-    def write(self, layer: int, places: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        """Put k and v (N, G, D) at `places` (N,) = row · C + position; returns the layer's keys and values."""
+    def write(self, layer: int, cells: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        """Put k and v (N, G, D) at `cells` (N,) = row · C + position; returns the layer's keys and values."""
         keys, values = self.layer(layer, k)
         _, G, D = k.shape
         C = self.capacity
-        at = (places // C * (G * C) + places % C)[:, None] + torch.arange(G, device=places.device) * C  # (N, G)
+        at = (cells // C * (G * C) + cells % C)[:, None] + torch.arange(G, device=cells.device) * C  # (N, G)
         for z, new in ((keys, k), (values, v)):
             z.view(-1, D).index_copy_(0, at.view(-1), new.reshape(-1, D))
         return keys, values
 
-    def remember(self, places: Tensor, tokens: Tensor) -> Tensor:
-        """The cache of a model that reads whole texts: put tokens (N,) at `places` (N,); returns the tokens of all rows (R, C)."""
+    def remember(self, cells: Tensor, tokens: Tensor) -> Tensor:
+        """The cache of a model that reads whole texts: put tokens (N,) at `cells` (N,); returns the tokens of all rows (R, C)."""
         one_head = tokens[:, None, None]
-        return self.write(0, places, one_head, one_head)[0][:, 0, :, 0]
+        return self.write(0, cells, one_head, one_head)[0][:, 0, :, 0]
 
     def copy(self, sources: Sequence[int], targets: Sequence[int], length: int | None = None) -> None:
         """Rows `targets` become rows `sources`, or their first `length` tokens do."""
@@ -77,8 +77,8 @@ class Cache:
                 z[rows] = 0
 
 
-class _Before:
-    """What the sequences of a bucket already have in the cache: their `rows` (S,), `lengths` (S,), and the `longest` with what comes."""
+class _CachedPrefix:
+    """The part of a bucket's sequences that the cache already holds: their `rows` (S,), `lengths` (S,), and the `longest` with the new tokens."""
 
     def __init__(self, bucket: Bucket, spans: Sequence[tuple[int, int, int]], capacity: int, device: torch.device) -> None:
         rows, lengths, _ = zip(*(spans[i] for i in bucket.members), strict=True)
@@ -86,26 +86,26 @@ class _Before:
         self.longest = min(max(lengths) + bucket.shape[1], capacity)
 
 
-class Prefill(FlatAttend):
+class PrefillAttention(FlatAttention):
     """Attention of whole prompts, or of what follows the first `prefix` tokens that a row already holds; leaves keys and values in the cache."""
 
-    def __init__(self, cache: Cache, rows: Sequence[int], lengths: Sequence[int], prefixes: Sequence[int], device: torch.device) -> None:
+    def __init__(self, cache: KVCache, rows: Sequence[int], lengths: Sequence[int], prefixes: Sequence[int], device: torch.device) -> None:
         super().__init__(lengths, device)
         self.cache, self.spans = cache, list(zip(rows, prefixes, lengths, strict=True))
-        self.places = torch.cat([torch.arange(p, p + n) + row * cache.capacity for row, p, n in self.spans]).to(device)
-        self.befores = [_Before(b, self.spans, cache.capacity, device) for b in self.buckets] if any(prefixes) else []
+        self.cells = torch.cat([torch.arange(p, p + n) + row * cache.capacity for row, p, n in self.spans]).to(device)
+        self.prefixes_cached = [_CachedPrefix(b, self.spans, cache.capacity, device) for b in self.buckets] if any(prefixes) else []
         self._seen: dict[tuple[int, int | None], Tensor] = {}
 
     def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor, scale: float, window: int | None, softcap: float | None) -> Tensor:
         """q (N, H, D), k and v (N, G, D) → (N, H, D)."""
-        keys, values = self.cache.write(layer, self.places, k, v)
-        if not self.befores:
+        keys, values = self.cache.write(layer, self.cells, k, v)
+        if not self.prefixes_cached:
             return super().__call__(layer, q, k, v, scale, window, softcap)
         out = q.new_empty(q.shape)
-        for i, (b, before) in enumerate(zip(self.buckets, self.befores, strict=True)):
+        for i, (b, prefix) in enumerate(zip(self.buckets, self.prefixes_cached, strict=True)):
             S, T = b.shape
-            longest = before.longest
-            ks, vs = (z[before.rows, :, :longest].flatten(0, 1) for z in (keys, values))
+            longest = prefix.longest
+            ks, vs = (z[prefix.rows, :, :longest].flatten(0, 1) for z in (keys, values))
             qs = b.fold(q, k.shape[1])
             logits = capped(wide(torch.bmm(qs, ks.transpose(1, 2))).mul_(scale), softcap)
             p = logits.view(S, -1, T, longest).add_(self.seen(i, window)).softmax(-1).to(q.dtype)
@@ -113,28 +113,28 @@ class Prefill(FlatAttend):
         return out
 
     def texts(self, tokens: Tensor) -> list[tuple[Tensor, int]]:
-        """As in `Attend`; the tokens are left in the cache."""
-        rows = self.cache.remember(self.places, tokens)
+        """As in `AttentionPass`; the tokens are left in the cache."""
+        rows = self.cache.remember(self.cells, tokens)
         return [(rows[row, : p + n], n) for row, p, n in self.spans]
 
     def seen(self, bucket: int, window: int | None) -> Tensor:
         """(S, 1, T, C): -inf for what comes later or has left the window."""
         if (bucket, window) not in self._seen:
-            b, before = self.buckets[bucket], self.befores[bucket]
-            position = before.lengths[:, None] + torch.arange(b.shape[1], device=self.device)
-            self._seen[bucket, window] = hidden(position[:, :, None] - torch.arange(before.longest, device=self.device), window)[:, None]
+            b, prefix = self.buckets[bucket], self.prefixes_cached[bucket]
+            position = prefix.lengths[:, None] + torch.arange(b.shape[1], device=self.device)
+            self._seen[bucket, window] = age_mask(position[:, :, None] - torch.arange(prefix.longest, device=self.device), window)[:, None]
         return self._seen[bucket, window]
 
 
-class Decode:
+class DecodeAttention:
     """Attention of one new token of each active row to everything before it.
 
     `order` is the cache row of each of the n tokens of the batch, `positions` where in its row the new token stands.
     """
 
-    def __init__(self, cache: Cache, order: Sequence[int], positions: Sequence[int], device: torch.device) -> None:
+    def __init__(self, cache: KVCache, order: Sequence[int], positions: Sequence[int], device: torch.device) -> None:
         self.cache, self.spans = cache, list(zip(order, positions, strict=True))
-        self.places = torch.tensor([row * cache.capacity + p for row, p in self.spans], device=device)
+        self.cells = torch.tensor([row * cache.capacity + p for row, p in self.spans], device=device)
         by_row = sorted(range(len(order)), key=order.__getitem__)
         self.order: Tensor | None = None if by_row == list(range(len(order))) else torch.tensor(order, device=device)
         self.back = torch.tensor(by_row, device=device)
@@ -143,21 +143,21 @@ class Decode:
         self._masks: dict[int | None, Tensor] = {}
 
     def texts(self, tokens: Tensor) -> list[tuple[Tensor, int]]:
-        """As in `Attend`; the tokens are left in the cache."""
-        rows = self.cache.remember(self.places, tokens)
+        """As in `AttentionPass`; the tokens are left in the cache."""
+        rows = self.cache.remember(self.cells, tokens)
         return [(rows[row, : p + 1], 1) for row, p in self.spans]
 
     def mask(self, window: int | None) -> Tensor:
         """(n, 1, C) by cache row: -inf for what is not yet written or has left the window."""
         if window not in self._masks:
-            self._masks[window] = hidden(self.ages, window)[:, None]
+            self._masks[window] = age_mask(self.ages, window)[:, None]
         return self._masks[window]
 
     def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor, scale: float, window: int | None, softcap: float | None) -> Tensor:
         """q (n, H, D), k and v (n, G, D) → (n, H, D)."""
         n, H, D = q.shape
         G = k.shape[1]
-        keys, values = (z[:n].flatten(0, 1) for z in self.cache.write(layer, self.places, k, v))  # (n · G, C, D)
+        keys, values = (z[:n].flatten(0, 1) for z in self.cache.write(layer, self.cells, k, v))  # (n · G, C, D)
         qs = (q if self.order is None else q[self.back]).reshape(n * G, H // G, D)
         logits = capped(wide(torch.bmm(qs, keys.transpose(1, 2))).mul_(scale), softcap)
         p = logits.view(n, H, -1).add_(self.mask(window)).softmax(-1).to(q.dtype)
@@ -165,7 +165,7 @@ class Decode:
         return out if self.order is None else out[self.order]
 
 
-def hidden(age: Tensor, window: int | None) -> Tensor:
+def age_mask(age: Tensor, window: int | None) -> Tensor:
     """0 where a key may be seen, -inf where it is younger than the query or has left the window."""
     unseen = age < 0
     if window is not None:

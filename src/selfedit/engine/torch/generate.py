@@ -15,13 +15,12 @@ import torch
 from torch import Tensor
 
 from selfedit.engine.base import Progress, Tokenizer
-from selfedit.engine.torch.base import Base
-from selfedit.engine.torch.cache import Cache, Decode, rounded
-from selfedit.engine.torch.draw import UNIFORMS, choose
-from selfedit.engine.torch.lora import Roster, Weights, places
-from selfedit.engine.torch.loss import capped, project
-from selfedit.engine.torch.reading import Text, common, read
-from selfedit.engine.torch.workers import neighbours, together
+from selfedit.engine.torch.kv_cache import DecodeAttention, KVCache, rounded
+from selfedit.engine.torch.lora import ActiveAdapters, Weights, adapter_indices
+from selfedit.engine.torch.model import Base
+from selfedit.engine.torch.prefill import Text, prefill, shared_prefix
+from selfedit.engine.torch.sampling import UNIFORMS, next_tokens
+from selfedit.engine.torch.workers import contiguous_shares, run_shares
 from selfedit.types import Completion, SampleRequest
 
 FACTOR = 4
@@ -56,14 +55,14 @@ def sample(
     """One completion a request, in their order. The cache holds at most about `cache_tokens` tokens (at least one row a worker)."""
     if not requests:
         return []
-    place = places(r.adapter for r in requests)
-    order = sorted(range(len(requests)), key=lambda i: (place[requests[i].adapter], requests[i].prompt))  # what begins alike stands together
-    shares = neighbours([len(r.prompt) + FACTOR * r.sampling.max_tokens for r in requests], workers, order)
+    index = adapter_indices(r.adapter for r in requests)
+    order = sorted(range(len(requests)), key=lambda i: (index[requests[i].adapter], requests[i].prompt))  # what begins alike stands together
+    shares = contiguous_shares([len(r.prompt) + FACTOR * r.sampling.max_tokens for r in requests], workers, order)
 
     def run(share: list[int], report: Callable[[int], None]) -> list[Completion]:
         return _sample(base, tokenizer, ends, adapters, [requests[i] for i in share], cache_tokens // len(shares), budget_tokens, report)
 
-    return together(run, shares, len(requests), progress)
+    return run_shares(run, shares, len(requests), progress)
 
 
 @torch.no_grad()
@@ -82,14 +81,14 @@ def _sample(
     waiting = deque(_row(i, request) for i, request in enumerate(requests))
     capacity = rounded(max(len(r.prompt) + r.sampling.max_tokens for r in requests))
     limit = max(1, min(len(requests), cache_tokens // capacity))
-    cache = Cache(limit)
-    roster = Roster(adapters, [r.adapter for r in requests])
-    rows: list[Row] = []  # the row at place i owns row i of the cache
+    cache = KVCache(limit)
+    active = ActiveAdapters(adapters, [r.adapter for r in requests])
+    rows: list[Row] = []  # the row at index i owns row i of the cache
     while rows or waiting:
         if waiting and (len(rows) <= limit * 3 // 4):
-            rows += _admit(base, roster, cache, waiting, len(rows), limit, budget_tokens)
+            rows += _admit(base, active, cache, waiting, len(rows), limit, budget_tokens)
         else:
-            _decode(base, roster, cache, rows)
+            _decode(base, active, cache, rows)
         rows = _retire(rows, cache, tokenizer, ends, done)
         progress(len(done))
     return [done[i] for i in range(len(requests))]
@@ -101,7 +100,7 @@ def _row(index: int, request: SampleRequest) -> Row:
     return Row(index, request, torch.rand(s.max_tokens, UNIFORMS, generator=generator, dtype=torch.float64))
 
 
-def _admit(base: Base, roster: Roster, cache: Cache, waiting: deque[Row], first: int, limit: int, budget_tokens: int) -> list[Row]:
+def _admit(base: Base, active: ActiveAdapters, cache: KVCache, waiting: deque[Row], first: int, limit: int, budget_tokens: int) -> list[Row]:
     """Fill free rows of the cache with waiting requests, about `budget_tokens` of their prompts in one go."""
     admitted: list[Row] = []
     texts: list[Text] = []
@@ -109,28 +108,28 @@ def _admit(base: Base, roster: Roster, cache: Cache, waiting: deque[Row], first:
     while waiting and first + len(admitted) < limit:
         prompt = waiting[0].request.prompt
         text = Text(waiting[0].request.adapter, prompt, len(prompt) - 1)
-        spent += len(prompt) - (common(texts[-1], text) if texts else 0)
+        spent += len(prompt) - (shared_prefix(texts[-1], text) if texts else 0)
         if texts and spent > budget_tokens:
             break
         texts.append(text)
         admitted.append(waiting.popleft())
-    hidden = read(base, roster, cache, texts, first)
+    hidden = prefill(base, active, cache, texts, first)
     for row in admitted:
         row.length = len(row.request.prompt)
     _choose(base, admitted, torch.stack([states[-1] for states in hidden]))
     return admitted
 
 
-def _decode(base: Base, roster: Roster, cache: Cache, rows: list[Row]) -> None:
+def _decode(base: Base, active: ActiveAdapters, cache: KVCache, rows: list[Row]) -> None:
     """One more token for every row."""
-    order = sorted(range(len(rows)), key=lambda i: (roster.place(rows[i].request.adapter), i))
+    order = sorted(range(len(rows)), key=lambda i: (active.index(rows[i].request.adapter), i))
     batch = [rows[i] for i in order]
     tokens = torch.tensor([r.tokens[-1] for r in batch], device=base.device)
-    places = [r.length for r in batch]
-    cache.reserve(max(places) + 1)
-    attend = Decode(cache, order, places, base.device)
-    running = roster.blocks([r.request.adapter for r in batch], [1] * len(batch), base)
-    hidden = base.forward(tokens, torch.tensor(places, device=base.device), attend, roster.bank, running)
+    positions = [r.length for r in batch]
+    cache.reserve(max(positions) + 1)
+    attend = DecodeAttention(cache, order, positions, base.device)
+    running = active.blocks([r.request.adapter for r in batch], [1] * len(batch), base)
+    hidden = base.forward(tokens, torch.tensor(positions, device=base.device), attend, active.bank, running)
     for row in batch:
         row.length += 1
     _choose(base, batch, hidden)
@@ -138,16 +137,16 @@ def _decode(base: Base, roster: Roster, cache: Cache, rows: list[Row]) -> None:
 
 def _choose(base: Base, rows: Sequence[Row], hidden: Tensor) -> None:
     """Append the next token of every row, given its hidden state (n, d)."""
-    logits = capped(project(hidden, base.head), base.softcap)
+    logits = base.head.logits(hidden)
     uniforms = torch.stack([row.uniforms[len(row.tokens)] for row in rows])
     settings = [row.request.sampling for row in rows]
     histories = [() if s.repetition_penalty == 1.0 else (*row.request.prompt, *row.tokens) for s, row in zip(settings, rows, strict=True)]
-    for row, token, value in zip(rows, *choose(logits, settings, uniforms, histories), strict=True):
+    for row, token, value in zip(rows, *next_tokens(logits, settings, uniforms, histories), strict=True):
         row.tokens.append(token)
         row.logprobs.append(value)
 
 
-def _retire(rows: list[Row], cache: Cache, tokenizer: Tokenizer, ends: frozenset[int], done: dict[int, Completion]) -> list[Row]:
+def _retire(rows: list[Row], cache: KVCache, tokenizer: Tokenizer, ends: frozenset[int], done: dict[int, Completion]) -> list[Row]:
     """Take finished rows out; the last row of the cache moves into each gap."""
     kept = list(rows)
     for i in reversed(range(len(kept))):
@@ -165,12 +164,10 @@ def _retire(rows: list[Row], cache: Cache, tokenizer: Tokenizer, ends: frozenset
 
 
 def _finish(row: Row, tokenizer: Tokenizer, ends: frozenset[int]) -> None:
-    """Set the reason and, for a stop string, the text, once a row has come to its end."""
+    """Set the reason, and the text where it is not that of all tokens, once a row has come to its end."""
     s = row.request.sampling
     if row.tokens[-1] in ends:
-        row.tokens.pop()
-        row.logprobs.pop()
-        row.reason = "stop"
+        row.text, row.reason = tokenizer.decode(row.tokens[:-1]), "stop"
         return
     if s.stop:
         tail = tokenizer.decode(row.tokens[-(max(map(len, s.stop)) + 8) :])

@@ -1,0 +1,99 @@
+"""The losses that every engine has: one record each with its options, the data it needs, what it is divided by, and the metrics it gives.
+
+Nothing else in the package knows a loss by its name, apart from the functions of log-probabilities in `engine/torch/policy_losses.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from selfedit.errors import ConfigError, EngineError
+from selfedit.types import TrainJob
+
+Options = Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class ActionSize:
+    """The size of one action of an optimizer step: `weight` is the sum over its tokens, `step_weight` over all tokens of the step's `step_actions`.
+
+    `most_sequences` is the largest number of sequences (turns) that an action of the whole job has.
+    """
+
+    weight: float
+    step_weight: float
+    step_actions: int
+    most_sequences: int
+
+
+Divisor = Callable[[ActionSize, Options], float]
+"""What the weights of an action's tokens are divided by."""
+
+
+def per_token(size: ActionSize, _: Options) -> float:
+    """A mean over all tokens of the step."""
+    return size.step_weight
+
+
+def per_action(size: ActionSize, _: Options) -> float:
+    """A mean over actions of the sum over their tokens."""
+    return size.step_actions
+
+
+def grpo_divisor(size: ActionSize, options: Options) -> float:
+    """A mean over actions of the mean over their tokens (GRPO, arXiv 2402.03300).
+
+    With `token_mean` a mean over all tokens of the step (DAPO, arXiv 2503.14476). With `max_tokens`, the most tokens of one sequence, a mean over
+    actions of the sum over their tokens divided by one constant (Dr. GRPO, arXiv 2503.20783): the most tokens that an action of this job can have.
+    """
+    if options["token_mean"]:
+        return size.step_weight
+    return size.step_actions * (options["max_tokens"] * size.most_sequences or size.weight or 1.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """All that is said of a loss. `options` with their defaults; `needs` are fields of Datum that have a value for every token.
+
+    `coupled`: it needs all sequences of an action in one pass. `metrics` are what it gives for every step, beside the loss itself.
+    """
+
+    options: Options = field(default_factory=dict)
+    needs: tuple[str, ...] = ()
+    divisor: Divisor = per_token
+    coupled: bool = False
+    metrics: tuple[str, ...] = ()
+
+
+_CLIP = {"clip": 0.2, "clip_high": 0.2, "kl": 0.0}
+_OLD_AND_REFERENCE = ("old_logprobs", "reference_logprobs")
+_CLIP_METRICS = ("kl", "clip_fraction", "ratio")
+
+LOSSES: Mapping[str, Loss] = {
+    "cross_entropy": Loss(),
+    "reinforce": Loss({"kl": 0.0}, ("reference_logprobs",), per_action, metrics=("kl",)),
+    "ppo": Loss(_CLIP, _OLD_AND_REFERENCE, per_token, metrics=_CLIP_METRICS),
+    "grpo": Loss(_CLIP | {"token_mean": 0.0, "max_tokens": 0.0}, _OLD_AND_REFERENCE, grpo_divisor, metrics=_CLIP_METRICS),
+    "dpo": Loss({"beta": 0.1}, ("reference_logprobs",), per_action, coupled=True, metrics=("kl", "margin", "accuracy")),
+}
+"""By the name in a job. `kl` is the weight of the divergence from the reference."""
+
+
+def options_of(job: TrainJob) -> dict[str, float]:
+    """Every option of a job's loss."""
+    return {**LOSSES[job.loss].options, **job.loss_options}
+
+
+def check_loss(job: TrainJob) -> None:
+    """Raises ConfigError for a loss or an option that does not exist, EngineError for data that lack what the loss needs."""
+    if job.loss not in LOSSES:
+        raise ConfigError(f"there is no loss {job.loss!r}; the losses are {', '.join(LOSSES)}")
+    loss = LOSSES[job.loss]
+    if unknown := set(job.loss_options) - set(loss.options):
+        raise ConfigError(f"the loss {job.loss} has no option {sorted(unknown)[0]!r}; it has {', '.join(loss.options) or 'none'}")
+    if job.groups and (sum(job.groups) != len(job.data) or min(job.groups) < 1):
+        raise EngineError(f"groups of {sum(job.groups)} sequences in all do not divide {len(job.data)}; each has at least one")
+    for name in loss.needs:
+        if any(len(getattr(d, name)) != len(d.tokens) for d in job.data):
+            raise EngineError(f"the loss {job.loss} needs {name} for every token of its sequences")

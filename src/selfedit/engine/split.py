@@ -1,0 +1,83 @@
+"""One engine out of two: one that trains and scores, and another, such as a server for sampling only, that writes with what the first has trained."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from uuid import uuid4
+
+from selfedit.engine.base import Engine, Progress, SamplingEngine, Tokenizer
+from selfedit.types import Adapter, Completion, SampleRequest, Score, ScoreRequest, Trained, TrainJob
+
+
+class SplitEngine:
+    """Implements `selfedit.engine.base.Engine`. Both engines hold the same base model.
+
+    An adapter is handed over the first time it is sampled with or merged: exported by the trainer to a private folder and loaded by the sampler.
+    The folder's name is new for every adapter, since servers keep what they computed by that name, and the folder stays until the adapter is dropped.
+    """
+
+    def __init__(self, trainer: Engine, sampler: SamplingEngine) -> None:
+        self.trainer, self.sampler = trainer, sampler
+        self._root = TemporaryDirectory(prefix="selfedit-adapters-")
+        self._handed_over: dict[str, tuple[Adapter, Path]] = {}
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """The trainer's tokenizer."""
+        return self.trainer.tokenizer
+
+    @property
+    def context_tokens(self) -> int:
+        """The longest sequence that both engines take, tokens."""
+        return min(self.trainer.context_tokens, self.sampler.context_tokens)
+
+    def sample(self, requests: Sequence[SampleRequest], progress: Progress | None = None) -> list[Completion]:
+        """Draw one completion for each request, in their order."""
+        return self.sampler.sample([replace(r, adapter=self._sampled_with(r.adapter)) if r.adapter else r for r in requests], progress)
+
+    def score(self, requests: Sequence[ScoreRequest], progress: Progress | None = None) -> list[Score]:
+        """Log-probabilities of given completions, in their order."""
+        return self.trainer.score(requests, progress)
+
+    def train(self, jobs: Sequence[TrainJob], progress: Progress | None = None) -> list[Trained]:
+        """Train one adapter for each job, in their order."""
+        return self.trainer.train(jobs, progress)
+
+    def load(self, folder: Path) -> Adapter:
+        """Read an adapter in PEFT's format."""
+        return self.trainer.load(folder)
+
+    def export(self, adapter: Adapter, folder: Path) -> None:
+        """Write the adapter in PEFT's format."""
+        self.trainer.export(adapter, folder)
+
+    def drop(self, adapter: Adapter) -> None:
+        """Forget the adapter on both sides."""
+        self.trainer.drop(adapter)
+        if adapter.id in self._handed_over:
+            copy, folder = self._handed_over.pop(adapter.id)
+            self.sampler.drop(copy)
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def merge(self, adapter: Adapter) -> None:
+        """Add the adapter to the current weights of both sides."""
+        copy = self._sampled_with(adapter)
+        self.trainer.merge(adapter)
+        self.sampler.merge(copy)
+
+    def reset(self) -> None:
+        """Undo every merge on both sides."""
+        self.trainer.reset()
+        self.sampler.reset()
+
+    def _sampled_with(self, adapter: Adapter) -> Adapter:
+        """The sampler's copy of an adapter of the trainer."""
+        if adapter.id not in self._handed_over:
+            folder = Path(self._root.name) / f"adapter-{uuid4().hex}"
+            self.trainer.export(adapter, folder)
+            self._handed_over[adapter.id] = self.sampler.load(folder), folder
+        return self._handed_over[adapter.id][0]
