@@ -6,7 +6,7 @@ from selfedit.text import RECALL, Judged, judge_answer
 
 __all__ = ["NAME", "Judged", "correct", "judge_answer"]
 
-NAME = f"word recall of at least {RECALL:g}, with every number and name as it is"
+NAME = f"word recall of at least {RECALL:g}"
 """What the tables of results say about who judged."""
 
 
