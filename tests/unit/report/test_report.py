@@ -115,7 +115,8 @@ def marks(folder: Path, row: str) -> list[list[float]]:
 def strict(folder: Path, row: str, measure: str = "f1") -> list[list[float]]:
     """The answers of the ledger, judged again."""
     db = sqlite3.connect(folder / "ledger.db")
-    query = "SELECT task_id, prediction, gold FROM results JOIN answers ON result_id = results.id WHERE row = ? AND role = 'report' ORDER BY answers.id"
+    joined = "results JOIN answers ON result_id = results.id"
+    query = f"SELECT task_id, prediction, gold FROM {joined} WHERE row = ? AND role = 'report' ORDER BY answers.id"
     groups: dict[str, list[float]] = {}
     for task_id, prediction, gold in db.execute(query, (row,)):
         groups.setdefault(task_id, []).append(float(getattr(judge_answer(prediction, [gold]), measure)))
