@@ -51,10 +51,22 @@ def in_words(cost: Cost) -> str:
 
 
 def as_json(folder: Path, **more: Any) -> str:
-    """The result of a run in one line: every row by its name (`base` is `before`), with mean, low, high and n."""
-    rows = {"before" if row.name == "base" else row.name: asdict(row.accuracy) for row in compared(folder).rows}
+    """The result of a run in one line: every row by its name (`base` is `before`), with mean, low, high and n; the same of `f1` and `exact`."""
+    named = {"before" if row.name == "base" else row.name: row for row in compared(folder).rows}
+    rows = {name: asdict(row.accuracy) for name, row in named.items()}
+    strict = {measure: {name: asdict(getattr(row, measure)) for name, row in named.items()} for measure in ("f1", "exact")}
     with Reader(folder) as reader:
         verdicts, cost, content = [asdict(verdict) for verdict in reader.verdicts()], asdict(reader.cost()), reader.content_hash()
         judge = reader.notes().get("judge")
-    found = {"run": folder.name, "folder": str(folder), **more, **rows, "judge": judge, "guards": verdicts, "cost": cost, "content_hash": content}
+    found = {
+        "run": folder.name,
+        "folder": str(folder),
+        **more,
+        **rows,
+        **strict,
+        "judge": judge,
+        "guards": verdicts,
+        "cost": cost,
+        "content_hash": content,
+    }
     return json.dumps(found, ensure_ascii=False, allow_nan=False)

@@ -1,14 +1,17 @@
-"""The rows of a run side by side: accuracy on report questions, paired differences, documents, kinds of questions, changed answers."""
+"""The rows of a run side by side: right answers, F1 and exact answers, paired differences, documents, kinds of questions, changed answers."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from types import MappingProxyType
 
 from selfedit.ledger import final_row
-from selfedit.report.words import NARROW, count, percent, percent_range, plural, points, points_range
+from selfedit.report.words import DASH, NARROW, count, percent, percent_range, plural, points, points_range
 from selfedit.study import statistics as stats
+from selfedit.study.chance import recital
+from selfedit.text import Judged, judge_answer
 from selfedit.types import Answer, Interval, Result, Selected, Task
 
 BASE = "base"
@@ -20,6 +23,7 @@ BASELINES = (BASE, "passage_only", "token_matched", UNTRAINED, PICKS, COLD_START
 """What the other rows are compared with, question by question."""
 
 WORDS = {
+    "chance": ("A random sentence", "what reciting a random sentence of the right passage would score; computed, no model"),
     "base": ("Before", "the model as it came"),
     "passage_only": ("Passages only", "trained on the passages alone, as many epochs"),
     "token_matched": ("Passages only, same tokens", "trained on the passages alone, on as many tokens as the result"),
@@ -39,15 +43,27 @@ EACH = {
     "token_matched": ("Passage only, same tokens", "an adapter for each document, on the passage alone, for as many tokens as the result's"),
 }
 """What these are where every document has an adapter of its own."""
+CHANCE = "chance"
+STRICT = "by F1, which counts what else an answer says"
+"""What verdicts go by."""
 LEFT_OUT = "left out: "
 """How the notes begin that say why an row is not there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gain:
+    """What one row has more than another, as shares of the same questions: of right answers, and by F1."""
+
+    correct: Interval
+    f1: Interval
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
     """One row. `differences` has a paired difference for each baseline there is, None where the questions are not the same.
 
-    `accuracy` counts questions, each with its mean over `seeds`; `mean_tokens` is what one adapter was trained on.
+    `accuracy` is the share of right answers, whatever else they say; `f1` and `exact` fall with what else is said. All three count questions, each
+    with its mean over `seeds`; `mean_tokens` is what one adapter was trained on.
     """
 
     name: str
@@ -59,17 +75,19 @@ class Row:
     seeds: int
     tasks: int
     accuracy: Interval
+    f1: Interval
+    exact: Interval
     gold_logprob: Interval | None
-    differences: dict[str, Interval | None]
+    differences: dict[str, Gain | None]
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """What one row has more of right answers than another, as shares of the same questions."""
+    """What one row has more than another."""
 
     of: Row
     over: Row
-    interval: Interval
+    gain: Gain
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,14 +103,15 @@ class LeftOut:
 class Headline:
     """What the run found in a sentence, and in another how much of it the controls found too (empty: not measured).
 
-    `stages` are the accuracies from the first to the final one; `difference` is the final one's over what `over` says.
+    The verdict goes by F1, which an answer cannot raise by saying more. `stages` are the rows from the first to the final one; `difference` is the
+    final one's over what `over` says.
     """
 
     verdict: str
     sentence: str
     control: str
-    stages: list[tuple[str, Interval]]
-    difference: Interval | None
+    stages: list[tuple[str, Row]]
+    difference: Gain | None
     over: str
 
 
@@ -148,9 +167,10 @@ ByTask = dict[str, Seeds]
 
 def compare(tasks: Sequence[Task], results: Sequence[Result], notes: Mapping[str, str] = MappingProxyType({})) -> Comparison:
     """`results` are answers to report questions; rows stay in the order they were recorded. `notes` of the run say which were left out."""
-    answers = _by_arm(results)
+    answers = _by_row(results)
     final = final_row(list(answers))
-    rows = [_arm(name, [result for result in results if result.row == name], answers, final) for name in answers]
+    recorded = [_row(name, [result for result in results if result.row == name], answers, final) for name in answers]
+    rows = _with_chance(recorded, tasks, answers)
     before, after = answers.get(BASE, {}), answers.get(final or "", {})
     titles = {task.id: task.title for task in tasks}
     pairs = [(titles[task_id], pair) for task_id in before if task_id in after for pair in _pair(before[task_id][0], after[task_id][0])]
@@ -197,7 +217,7 @@ def _words(row: str, trains: bool) -> tuple[str, str]:
     return WORDS.get(row, (row.replace("_", " ").capitalize(), ""))
 
 
-def _by_arm(results: Iterable[Result]) -> dict[str, ByTask]:
+def _by_row(results: Iterable[Result]) -> dict[str, ByTask]:
     seeds: dict[str, dict[str, dict[int, tuple[Answer, ...]]]] = {}
     for result in results:
         if result.answers:
@@ -206,7 +226,7 @@ def _by_arm(results: Iterable[Result]) -> dict[str, ByTask]:
     return {row: {task: [of_task[seed] for seed in sorted(of_task)] for task, of_task in tasks.items()} for row, tasks in seeds.items()}
 
 
-def _arm(name: str, results: list[Result], answers: dict[str, ByTask], final: str | None) -> Row:
+def _row(name: str, results: list[Result], answers: dict[str, ByTask], final: str | None) -> Row:
     own, tokens = answers[name], [result.tokens for result in results]
     label, meaning = _words(name, _trains(answers))
     logprobs = [[a.gold_logprob for group in seeds for a in group if a.gold_logprob is not None] for seeds in own.values()]
@@ -221,10 +241,39 @@ def _arm(name: str, results: list[Result], answers: dict[str, ByTask], final: st
         mean_tokens=round(sum(tokens) / len(tokens)),
         seeds=max(map(len, own.values())),
         tasks=len(own),
-        accuracy=_within(0.0, stats.interval([_marks(seeds) for seeds in own.values()])),
+        accuracy=_mean_share([_marks(seeds) for seeds in own.values()]),
+        f1=_mean_share([_marks(seeds, _f1) for seeds in own.values()]),
+        exact=_mean_share([_marks(seeds, _exact) for seeds in own.values()]),
         gold_logprob=stats.interval(logprobs) if any(logprobs) else None,
-        differences={other: _difference(own, answers[other]) for other in others if other in answers},
+        differences={other: _gain(own, answers[other]) for other in others if other in answers},
     )
+
+
+def _with_chance(rows: list[Row], tasks: Sequence[Task], answers: dict[str, ByTask]) -> list[Row]:
+    """The rows, and after the first what reciting would score on the questions that it answered; without it where a passage is not known."""
+    if not rows:
+        return rows
+    contexts, first = {task.id: task.context for task in tasks}, answers[rows[0].name]
+    said = [recital(contexts.get(task_id, ""), [answer.question for answer in seeds[0]]) for task_id, seeds in first.items()]
+    if not all(said):
+        return rows
+    label, meaning = WORDS[CHANCE]
+    chance = Row(
+        name=CHANCE,
+        label=label,
+        meaning=meaning,
+        tokens=DASH,
+        tokens_each=False,
+        mean_tokens=0,
+        seeds=1,
+        tasks=len(said),
+        accuracy=_mean_share([[one.correct for one in of_task] for of_task in said]),
+        f1=_mean_share([[one.f1 for one in of_task] for of_task in said]),
+        exact=_mean_share([[one.exact for one in of_task] for of_task in said]),
+        gold_logprob=None,
+        differences={},
+    )
+    return [rows[0], chance, *rows[1:]]
 
 
 def _baselines(row: str) -> Sequence[str]:
@@ -232,22 +281,42 @@ def _baselines(row: str) -> Sequence[str]:
     return BASELINES[: BASELINES.index(row)] if row in BASELINES else BASELINES
 
 
-def _marks(seeds: Seeds) -> list[float]:
-    """How often each question was answered correctly: the share of its seeds."""
-    return stats.over_seeds([[float(answer.correct) for answer in group if answer.correct is not None] for group in seeds])
+def _mean_share(groups: stats.Groups) -> Interval:
+    """A share lies between 0 and 1, also where a single one has no interval."""
+    found = stats.interval(groups)
+    return replace(found, low=max(0.0, found.low), high=min(1.0, found.high))
 
 
-def _within(low: float, interval: Interval) -> Interval:
-    """A share lies between `low` (0, or -1 for differences) and 1, whatever a bound for any number says."""
-    return replace(interval, low=max(low, interval.low), high=min(1.0, interval.high))
+@lru_cache(maxsize=65536)
+def _judged(prediction: str, golds: tuple[str, ...]) -> Judged:
+    return judge_answer(prediction, golds)
 
 
-def _difference(of: ByTask, over: ByTask) -> Interval | None:
+def _correct(answer: Answer) -> float:
+    """As it was recorded."""
+    return float(answer.correct is True)
+
+
+def _f1(answer: Answer) -> float:
+    return _judged(answer.prediction, answer.question.golds).f1
+
+
+def _exact(answer: Answer) -> float:
+    return float(_judged(answer.prediction, answer.question.golds).exact)
+
+
+def _marks(seeds: Seeds, measure: Callable[[Answer], float] = _correct) -> list[float]:
+    """The mean of each question's answers over its seeds, by a measure from 0 to 1."""
+    return stats.over_seeds([[measure(answer) for answer in group if answer.correct is not None] for group in seeds])
+
+
+def _gain(of: ByTask, over: ByTask) -> Gain | None:
     """Over the tasks both rows answered, and only if they answered the same questions."""
     shared = [task_id for task_id in of if task_id in over]
     if not shared or any(_questions(of[task_id][0]) != _questions(over[task_id][0]) for task_id in shared):
         return None
-    return _within(-1.0, stats.paired_difference([_marks(of[task_id]) for task_id in shared], [_marks(over[task_id]) for task_id in shared]))
+    pairs = [([_marks(of[t], measure) for t in shared], [_marks(over[t], measure) for t in shared]) for measure in (_correct, _f1)]
+    return Gain(*(stats.paired_difference(*pair) for pair in pairs))
 
 
 def _questions(answers: Sequence[Answer]) -> list[tuple[str, str]]:
@@ -268,15 +337,12 @@ def _headline(rows: list[Row], final: str | None) -> Headline | None:
 
 def _learning(found: dict[str, Row], final: Row) -> Headline:
     """From before to after."""
-    before, after, difference = found[BASE].accuracy, final.accuracy, final.differences.get(BASE)
-    verdict = _verdict(difference, "The model learned.", "The model got worse.", "No change that can be told from chance.")
-    sentence = (
-        f"On {_asked(final)}, the share of correct answers went from {percent(before.mean)} ({percent_range(before)}) "
-        f"to {percent(after.mean)} ({percent_range(after)})"
-    )
-    if difference is not None:
-        sentence += f": {points(difference.mean)} points, 95{NARROW}% interval {points_range(difference)}"
-    return Headline(verdict, f"{sentence}.", _control(found, final), [("before", before), ("after", after)], difference, "before")
+    before, gain = found[BASE], final.differences.get(BASE)
+    verdict = _verdict(gain, "The model learned.", "The model got worse.", "No change that can be told from chance.")
+    sentence = f"On {_asked(final)}, {STRICT}, answers went from {_by_f1(before)} to {_by_f1(final)}"
+    sentence += f": {_points(gain.f1)}. " if gain else ". "
+    sentence += f"The share of right answers went from {_share(before)} to {_share(final)}{_reciting(found)}."
+    return Headline(verdict, sentence, _control(found, final), [("before", before), ("after", final)], gain, "before")
 
 
 def _training(found: dict[str, Row], start: str, final: Row) -> Headline:
@@ -284,10 +350,26 @@ def _training(found: dict[str, Row], start: str, final: Row) -> Headline:
 
     Its own `start` are those that it writes, or picks and writes, before any training.
     """
-    difference, over = final.differences.get(start), "untrained picks" if start == PICKS else "untrained self-edits"
-    when = f"after {plural(_round(final.name), 'round')}" if _round(final.name) else "with the best strategy"
+    gain, over = final.differences.get(start), "untrained picks" if start == PICKS else "untrained self-edits"
     better = "A better way to write self-edits was found." if final.name == "best_strategy" else "The model learned to write better self-edits."
-    verdict = _verdict(difference, better, "Its self-edits got worse.", "No change of its self-edits that can be told from chance.")
+    verdict = _verdict(gain, better, "Its self-edits got worse.", "No change of its self-edits that can be told from chance.")
+    steps = [step for step in _steps(start, over, final) if step[0] in found]
+    by_f1 = _listed([f"{_by_f1(found[row])} {when}" for row, _, when in steps], ",")
+    shares = _listed([percent(found[row].accuracy.mean) for row, *_ in steps])
+    sentence = f"On {_asked(final)} that the policy never learned from, {STRICT}, answers score {by_f1}."
+    if gain:
+        sentence += f" Over the {over} that is {_points(gain.f1)}."
+    if start == PICKS and (fixed := final.differences.get(UNTRAINED)):
+        sentence += f" Over its best strategy for all documents, untrained, it is {points(fixed.f1.mean)} points ({points_range(fixed.f1)})."
+    sentence += f" The share of right answers is, in this order, {shares}{f': {points(gain.correct.mean)} points' if gain else ''}{_reciting(found)}."
+    taught = final.differences.get(COLD_START)
+    control = f"Over the cold start alone, {_made(taught)} {_control(found, final)}" if taught else _control(found, final)
+    return Headline(verdict, sentence, control.strip(), [(name, found[row]) for row, name, _ in steps], gain, over)
+
+
+def _steps(start: str, over: str, final: Row) -> list[tuple[str, str, str]]:
+    """The rows that lead to the final one, each with its short name and how the sentence speaks of it."""
+    when = f"after {plural(_round(final.name), 'round')}" if _round(final.name) else "with the best strategy"
     steps = [
         (BASE, "before", "before learning"),
         ("passage_only", "passage only", "after training on the passage alone"),
@@ -296,47 +378,63 @@ def _training(found: dict[str, Row], start: str, final: Row) -> Headline:
     ]
     if final.name != COLD_START:
         steps.append((final.name, when, f"on those it writes {when}{' of training' if _round(final.name) else ''}"))
-    shares = [f"{percent(found[row].accuracy.mean)} ({percent_range(found[row].accuracy)}) {when}" for row, _, when in steps if row in found]
-    sentence = f"On {_asked(final)} that the policy never learned from, the share of correct answers is {', '.join(shares[:-1])}, and {shares[-1]}."
-    if difference is not None:
-        sentence += f" Over the {over} that is {points(difference.mean)} points, 95{NARROW}% interval {points_range(difference)}."
-    if start == PICKS and (fixed := final.differences.get(UNTRAINED)):
-        sentence += f" Over its best strategy for all documents, untrained, it is {points(fixed.mean)} points ({points_range(fixed)})."
-    stages = [(name, found[row].accuracy) for row, name, _ in steps if row in found]
-    taught = final.differences.get(COLD_START)
-    control = f"Over the cold start alone, {_made(taught)} {_control(found, final)}" if taught else _control(found, final)
-    return Headline(verdict, sentence, control.strip(), stages, difference, over)
+    return steps
+
+
+def _listed(parts: list[str], last: str = "") -> str:
+    return f"{', '.join(parts[:-1])}{last} and {parts[-1]}"
+
+
+def _by_f1(row: Row) -> str:
+    return f"{percent(row.f1.mean)} ({percent_range(row.f1)})"
+
+
+def _share(row: Row) -> str:
+    return f"{percent(row.accuracy.mean)} ({percent_range(row.accuracy)})"
+
+
+def _points(interval: Interval) -> str:
+    return f"{points(interval.mean)} points, 95{NARROW}% interval {points_range(interval)}"
+
+
+def _reciting(found: dict[str, Row]) -> str:
+    """What the share of right answers has to be compared with."""
+    return f"; a random sentence of the right passage would reach {percent(found[CHANCE].accuracy.mean)}" if CHANCE in found else ""
 
 
 def _asked(row: Row) -> str:
     return f"{plural(row.accuracy.n, 'held-out question')} about {plural(row.tasks, 'document')}"
 
 
-def _verdict(difference: Interval | None, better: str, worse: str, neither: str) -> str:
-    if difference is None:
+def _verdict(gain: Gain | None, better: str, worse: str, neither: str) -> str:
+    if gain is None:
         return "The two sides answered different questions."
-    return better if difference.low > 0 else worse if difference.high < 0 else neither
+    return better if gain.f1.low > 0 else worse if gain.f1.high < 0 else neither
 
 
 def _control(found: dict[str, Row], final: Row) -> str:
     """How much of the gain is the self-edits': the strictest control that was measured."""
     for name, how in (("token_matched", ", for as many tokens,"), ("passage_only", "")):
-        difference = final.differences.get(name)
-        if difference is not None:
-            return f"Training on the passages alone{how} reaches {percent(found[name].accuracy.mean)}; {_made(difference)}"
+        gain = final.differences.get(name)
+        if gain is not None:
+            reached = f"{percent(found[name].f1.mean)} by F1 and {percent(found[name].accuracy.mean)} of right answers"
+            return f"Training on the passages alone{how} reaches {reached}; {_made(gain)}"
     return ""
 
 
-def _made(difference: Interval) -> str:
-    told = _verdict(difference, "", "", ", which cannot be told from chance")
-    return f"the self-edits make {points(difference.mean)} points of difference ({points_range(difference)}){told}."
+def _made(gain: Gain) -> str:
+    told = _verdict(gain, "", "", ", which cannot be told from chance")
+    return (
+        f"the self-edits make {points(gain.f1.mean)} points of difference by F1 ({points_range(gain.f1)}){told}, "
+        f"and {points(gain.correct.mean)} of right answers."
+    )
 
 
 def _document(task: Task, before: Seeds, after: Seeds) -> Document:
-    return Document(task.id, task.title, len((after or before)[0]), _share(before), _share(after))
+    return Document(task.id, task.title, len((after or before)[0]), _mean(before), _mean(after))
 
 
-def _share(seeds: Seeds) -> float | None:
+def _mean(seeds: Seeds) -> float | None:
     marks = _marks(seeds)
     return sum(marks) / len(marks) if marks else None
 

@@ -26,33 +26,49 @@ LABELLED = 40
 
 
 def rows(rows: Sequence[Row], final: str | None) -> Figure:
-    """Accuracy of each row, %, with its 95 % interval."""
-    dots = _intervals([row.label for row in rows], [row.accuracy for row in rows]) | {
-        "marker": {"size": 13, "color": ["$accent" if row.name == final else "$muted" for row in rows]},
-        "hovertemplate": "%{y}: %{x:.1f} % of %{customdata}<extra></extra>",
+    """Of each row the share of right answers, and below it the F1, %, with their 95 % intervals."""
+    filled = ["$accent" if row.name == final else "$muted" for row in rows]
+    labels = [row.label for row in rows]
+    correct = _intervals(labels, [row.accuracy for row in rows], "correct", -0.12) | {
+        "marker": {"size": 12, "symbol": "circle", "color": filled},
+        "hovertemplate": "%{text}: %{x:.1f} % of %{customdata} right<extra></extra>",
     }
-    y = {"autorange": "reversed", "showgrid": False}
-    return _figure([dots], 70 + 44 * len(rows), x={"title": {"text": "correct, %"}, "rangemode": "tozero"}, y=y)
+    f1 = _intervals(labels, [row.f1 for row in rows], "F1", 0.12) | {
+        "marker": {"size": 10, "symbol": "diamond", "color": filled},
+        "hovertemplate": "%{text}: %{x:.1f} % by F1<extra></extra>",
+    }
+    x = {"title": {"text": "of held-out questions, %"}, "rangemode": "tozero"}
+    return _figure([correct, f1], 90 + 48 * len(rows), x=x, y=_rows(labels, 36), legend=True)
 
 
 def gains(gains: Sequence[Difference]) -> Figure:
-    """What one row has over each other, percentage points, with its 95 % interval; full dots are told from zero."""
-    told = [gain.interval.low > 0 or gain.interval.high < 0 for gain in gains]
-    dots = _intervals([gain.over.label for gain in gains], [gain.interval for gain in gains]) | {
-        "marker": {"size": 13, "color": "$accent", "symbol": ["circle" if sure else "circle-open" for sure in told]},
-        "hovertemplate": "%{y}: %{x:+.1f} points on %{customdata}<extra></extra>",
-    }
-    y = {"autorange": "reversed", "showgrid": False}
-    return _figure([dots], 70 + 44 * len(gains), x={"title": {"text": "points more correct"}, "zeroline": True}, y=y)
+    """What one row has over each other, percentage points of right answers and by F1, with 95 % intervals; full marks are told from zero."""
+    labels = [difference.over.label for difference in gains]
+    traces = []
+    for name, place, size, symbol, found in (
+        ("correct", -0.12, 12, "circle", [difference.gain.correct for difference in gains]),
+        ("F1", 0.12, 10, "diamond", [difference.gain.f1 for difference in gains]),
+    ):
+        symbols = [symbol if interval.low > 0 or interval.high < 0 else f"{symbol}-open" for interval in found]
+        traces.append(
+            _intervals(labels, found, name, place)
+            | {
+                "marker": {"size": size, "color": "$accent", "symbol": symbols},
+                "hovertemplate": f"%{{text}}: %{{x:+.1f}} points ({name}) on %{{customdata}}<extra></extra>",
+            }
+        )
+    return _figure(traces, 90 + 48 * len(gains), x={"title": {"text": "points more"}, "zeroline": True}, y=_rows(labels, 36), legend=True)
 
 
-def _intervals(names: Sequence[str], intervals: Sequence[Interval]) -> Figure:
-    """Shares, %, with their intervals, a line for each name."""
+def _intervals(labels: Sequence[str], intervals: Sequence[Interval], name: str, place: float) -> Figure:
+    """Shares, %, with their intervals, a line for each label, `place` below the middle of it."""
     return {
         "type": "scatter",
         "mode": "markers",
+        "name": name,
         "x": [100 * i.mean for i in intervals],
-        "y": list(names),
+        "y": [number + place for number in range(len(intervals))],
+        "text": [_label(label, 50) for label in labels],
         "error_x": {
             "type": "data",
             "array": [100 * (i.high - i.mean) for i in intervals],
@@ -282,9 +298,9 @@ def documents(documents: Sequence[Document]) -> Figure:
     return _figure(traces, _rows_px(len(both)), x=x, y=_rows([document.title for document in both]), legend=True)
 
 
-def _rows(titles: Sequence[str]) -> Figure:
-    """An axis with a line for each document, the first on top."""
-    ticks = {"tickvals": list(range(len(titles))), "ticktext": [_label(title, 28) for title in titles]}
+def _rows(titles: Sequence[str], length: int = 28) -> Figure:
+    """An axis with a line for each title, the first on top."""
+    ticks = {"tickvals": list(range(len(titles))), "ticktext": [_label(title, length) for title in titles]}
     return {
         "range": [len(titles) - 0.4, -0.6],
         "showgrid": len(titles) <= LABELLED,

@@ -8,7 +8,7 @@ from typing import Any
 
 from selfedit.ledger import Reader
 from selfedit.ledger.database import write_atomically
-from selfedit.report.comparison import Comparison, compare
+from selfedit.report.comparison import Comparison, Row, compare
 from selfedit.types import Interval
 
 FILE = "results.json"
@@ -23,18 +23,26 @@ def write_results(folder: Path) -> Path:
 
 
 def as_results(found: Comparison) -> dict[str, list[dict[str, Any]]]:
-    """`rows` and `differences` as shares of right answers with 95 % intervals, and the rows that were left out with the reason.
+    """`rows` and `differences` as shares of right answers with 95 % intervals, with `f1` and (rows) `exact`, and the rows that were left out.
 
-    The last round of a policy is named `after_rl`. `n` counts questions, `tokens` what one adapter was trained on (the mean).
+    The last round of a policy is named `after_rl`. `n` counts questions, `tokens` what one adapter was trained on (the mean). Row `chance` is what a
+    random sentence of the right passage would score.
     """
     last = found.final if found.final and found.final.startswith("round-") else None
 
     def named(row: str) -> str:
         return "after_rl" if row == last else row
 
-    rows = [{"name": named(a.name), **_bounds(a.accuracy), "n": a.accuracy.n, "seeds": a.seeds, "tokens": a.mean_tokens} for a in found.rows]
-    differences = [{"of": named(d.of.name), "over": named(d.over.name), **_bounds(d.interval)} for d in found.differences]
-    return {"rows": rows, "differences": differences, "left_out": [{"name": left.name, "why": left.why} for left in found.left_out]}
+    differences = [
+        {"of": named(d.of.name), "over": named(d.over.name), **_bounds(d.gain.correct), "f1": _bounds(d.gain.f1)} for d in found.differences
+    ]
+    left_out = [{"name": left.name, "why": left.why} for left in found.left_out]
+    return {"rows": [{"name": named(row.name), **_measures(row)} for row in found.rows], "differences": differences, "left_out": left_out}
+
+
+def _measures(row: Row) -> dict[str, Any]:
+    shares = {**_bounds(row.accuracy), "f1": _bounds(row.f1), "exact": _bounds(row.exact)}
+    return {**shares, "n": row.accuracy.n, "seeds": row.seeds, "tokens": row.mean_tokens}
 
 
 def _bounds(interval: Interval) -> dict[str, float]:

@@ -1,9 +1,10 @@
-"""Confidence intervals over tasks. Questions of one task share a passage and an adapter, so whole tasks are resampled, never single answers."""
+"""Confidence intervals over tasks. Questions of one task share a passage and an adapter, so what counts is the spread of tasks, not of answers."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from statistics import NormalDist
 
 import numpy as np
@@ -14,40 +15,55 @@ from selfedit.types import Interval
 RESAMPLES = 10_000
 ROUNDING = 1e-12
 Z = NormalDist().inv_cdf(0.975)
+ALIKE = 10
+"""Answers that one document can count for where all are alike, so that nothing shows how far documents differ: what any number of answers is worth
+where their intraclass correlation is 0.1."""
 
 Groups = Sequence[Sequence[float]]
 """Values of each task; tasks may differ in length."""
 
 
 def interval(groups: Groups, seed: int = 0, *, shares: bool = True) -> Interval:
-    """Mean of all values with a 95 % percentile cluster bootstrap over tasks (Cameron, Gelbach & Miller 2008; 10,000 resamples).
+    """Mean of all values with a 95 % interval over tasks.
 
-    Two corrections keep it honest where there are few tasks. The percentiles are moved outwards for the number of tasks (Hesterberg 2015, "expanded
-    percentile"). And for values within 0 and 1 the interval is never narrower than Wilson's (1927) for as many independent answers as vary like them,
-    which is also all that is left where a bootstrap sees no variation: one task, all right or all wrong. Fewer than five tasks of values other than 0
-    and 1 take Student's t over tasks as their outer bound; one task is taken by value and says nothing about other tasks; a single such value has no
-    interval (minus to plus infinity).
-    Values of another kind that may happen to be 0 or 1, such as gains, are told apart with `shares` False.
-    Simulated coverage is 91 to 96 % from two tasks on (tests/unit/test_stats.py). Raises ValueError where there is no value at all.
+    Values within 0 and 1: Wilson's interval (1927) for as many independent answers as the spread between tasks is worth (their number over the
+    design effect, Kish 1965), with Student's t over tasks for the normal quantile (Korn & Graubard 1998; compared by Dean & Pagano 2015). Where all
+    values are alike there is no spread to go by, and the answers count as independent, at most `ALIKE` of a task. Of one task the values are taken
+    for tasks: the interval says nothing about other tasks.
+
+    Values of another kind, and such as may happen to lie within 0 and 1 (`shares` False): Student's t over tasks. From five tasks on the interval is
+    also as wide as a cluster bootstrap over tasks (Cameron, Gelbach & Miller 2008; 10,000 resamples), which follows values that are skewed; its
+    percentiles are moved outwards for the number of tasks (Hesterberg 2015). A single value has no interval (minus to plus infinity).
+
+    Simulated coverage, 5 to 30 questions a task, tasks alike or differing up to an intraclass correlation of 1/3 (benchmarks/intervals.py): 93 to
+    98 % from four tasks on, and from two with 30 questions. More is held, up to nearly all, where answers come in steps too large for less: with two
+    or three tasks of few questions, and where less than one answer in twenty is right, or wrong. Less is held, down to 85 %, where such rare answers
+    also gather in few of many tasks, so that most runs see none of these. Raises ValueError where there is no value at all.
     """
     filled = _filled(groups)
     values = np.concatenate(filled)
-    binary, within = bool(np.isin(values, (0.0, 1.0)).all()), bool(((values >= 0) & (values <= 1)).all())
-    outer = _wilson(values) if shares and within else None
-    return _interval(values, _bootstrap(filled, seed), outer, None if shares and binary else _student(filled))
+    within = shares and bool(((values >= 0) & (values <= 1)).all())
+    return _interval(values, *([_wilson(filled)] if within else [_student(filled), _bootstrap(filled, seed)]))
 
 
 def paired_difference(of: Groups, over: Groups, seed: int = 0) -> Interval:
-    """Mean of `of` minus `over` on the same tasks and questions, with a 95 % paired cluster bootstrap over tasks.
+    """Mean of `of` minus `over` on the same tasks and questions, with a 95 % interval over tasks, paired question by question.
 
-    As `interval`; for values within 0 and 1 the outer bound is Agresti & Min's (2005) interval for matched proportions, so that two rows that
-    answered alike on few questions are not reported as equal for certain. Raises ValueError where the two do not match in shape.
+    Student's t over tasks, from five on at least as wide as a bootstrap, as in `interval`; values within 0 and 1 differ by at most 1. Where all
+    differences of such values are alike: Agresti & Min's (2005) interval for matched proportions, so that two rows that answered alike on few
+    questions are not reported as equal for certain. Two rows that are equal on average are told apart in at most 5 % of cases, also where they
+    differ from task to task. Raises ValueError where the two do not match in shape.
     """
     differences = [[a - b for a, b in zip(x, y, strict=True)] for x, y in zip(of, over, strict=True)]
     filled = _filled(differences)
-    values, both = np.concatenate(filled), [value for groups in (of, over) for group in groups for value in group]
-    outer = _agresti_min(values) if all(0 <= value <= 1 for value in both) else None
-    return _interval(values, _bootstrap(filled, seed), outer, None if all(value in (0, 1) for value in both) else _student(filled))
+    values, within = np.concatenate(filled), all(0 <= value <= 1 for groups in (of, over) for group in groups for value in group)
+    if not within:
+        return _interval(values, _student(filled), _bootstrap(filled, seed))
+    if _step(values) == 0:
+        return _interval(values, _agresti_min(float(values.mean()), _at_most(filled)))
+    blur = (0.2 if len(filled) < 4 else 0.35) * _step(values)  # the least that keeps false alarms at 5 %; few tasks multiply it by up to 12.7
+    found = _interval(values, _student(filled, blur), _bootstrap(filled, seed))
+    return replace(found, low=max(-1.0, found.low), high=min(1.0, found.high))
 
 
 def over_seeds(values_S_Q: Sequence[Sequence[float]]) -> list[float]:
@@ -95,9 +111,9 @@ def _filled(groups: Groups) -> list[Group]:
 
 
 def _bootstrap(groups: list[Group], seed: int) -> Bounds | None:
-    """Percentiles of the ratio of resampled sums to resampled counts. One group cannot be resampled."""
+    """Percentiles of the ratio of resampled sums to resampled counts. None below five groups, of which too few samples can be made."""
     G = len(groups)
-    if G == 1:
+    if G < 5:
         return None
     sums_G = np.array([group.sum() for group in groups])
     counts_G = np.array([group.size for group in groups], dtype=np.float64)
@@ -123,43 +139,64 @@ def _t_quantile(freedom: int) -> float:
     return math.fsum(term / freedom**power for power, term in enumerate(terms))
 
 
-def _student(groups: list[Group]) -> Bounds | None:
-    """Student's t interval from the spread of the tasks' sums about the common mean. None from five tasks on, where the bootstrap suffices."""
-    G, values = len(groups), np.concatenate(groups)
-    if G == 1:
+def _student(groups: list[Group], blur: float = 0.0) -> Bounds:
+    """Student's t interval from the spread of the tasks' sums about the common mean; of one task, minus to plus infinity."""
+    if len(groups) == 1:
         return -math.inf, math.inf
-    if G >= 5:
-        return None
+    mean = float(np.concatenate(groups).mean())
+    half = _t_quantile(len(groups) - 1) * math.sqrt(_variance(groups, blur))
+    return mean - half, mean + half
+
+
+def _variance(groups: list[Group], blur: float) -> float:
+    """Of the common mean, from the spread of the tasks' sums about it (linearised ratio of sums to counts; at least two tasks).
+
+    Sums move in steps, so that few tasks may look more alike than they are: `blur` is the standard deviation that is added to each.
+    """
+    G, values = len(groups), np.concatenate(groups)
     mean = values.mean()
-    spread = math.sqrt(G / (G - 1) * sum(float((group - mean).sum()) ** 2 for group in groups)) / values.size
-    return float(mean) - _t_quantile(G - 1) * spread, float(mean) + _t_quantile(G - 1) * spread
+    squares = sum(float((group - mean).sum()) ** 2 for group in groups)
+    return (G / (G - 1) * squares + G * blur**2) / values.size**2
 
 
-def _wilson(values: Group) -> Bounds:
-    """Wilson's score interval for the mean of shares."""
-    share, z2 = float(values.mean()), Z**2
-    n = _independent(values, share * (1 - share))
+def _step(values: Group) -> float:
+    """The smallest difference between two values: 1 for right or wrong, 1/S for means over S seeds; 0 where all are alike."""
+    distinct = np.unique(values.round(9))
+    return float(np.diff(distinct).min()) if distinct.size > 1 else 0.0
+
+
+def _at_most(groups: list[Group]) -> int:
+    """How many independent answers groups may count for where all values are alike."""
+    return sum(min(group.size, ALIKE) for group in groups)
+
+
+def _wilson(groups: list[Group]) -> Bounds:
+    """Wilson's score interval for the mean of shares, by the spread between tasks."""
+    values = np.concatenate(groups)
+    share = float(values.mean())
+    if _step(values) == 0 and (values.size > 1 or share in (0, 1)):
+        return _score(share, _at_most(groups), Z)
+    if len(groups) == 1:
+        return -math.inf, math.inf
+    if values.size == len(groups) and np.isin(values, (0.0, 1.0)).all():
+        return _score(share, values.size, Z)  # an answer a task: nothing is clustered
+    independent = share * (1 - share) / _variance(groups, 0.2 * _step(values))
+    return _score(share, independent, _t_quantile(len(groups) - 1))
+
+
+def _score(share: float, n: float, quantile: float) -> Bounds:
+    """Wilson's score interval (1927) for a share of n independent answers."""
+    z2 = quantile**2
     centre = (share + z2 / (2 * n)) / (1 + z2 / n)
-    half = Z * math.sqrt(share * (1 - share) / n + z2 / (4 * n**2)) / (1 + z2 / n)
+    half = quantile * math.sqrt(share * (1 - share) / n + z2 / (4 * n**2)) / (1 + z2 / n)
     return max(0.0, centre - half), min(1.0, centre + half)
 
 
-def _agresti_min(differences: Group) -> Bounds:
-    """Wald's interval for matched proportions after adding half an observation to each of the four cells."""
-    mean, apart = float(differences.mean()), float(np.abs(differences).mean())
-    n = _independent(differences, apart - mean**2)
-    b, c, m = n * (apart + mean) / 2 + 0.5, n * (apart - mean) / 2 + 0.5, n + 2
+def _agresti_min(mean: float, n: float) -> Bounds:
+    """Wald's interval for n matched pairs that all differ by `mean`, after adding half an observation to each of the four cells."""
+    b, c, m = n * (abs(mean) + mean) / 2 + 0.5, n * (abs(mean) - mean) / 2 + 0.5, n + 2
     half = Z * math.sqrt(b + c - (b - c) ** 2 / m) / m
     return max(-1.0, (b - c) / m - half), min(1.0, (b - c) / m + half)
-
-
-def _independent(values: Group, most: float) -> float:
-    """How many single answers would vary as little on average: the variance of single answers, `most`, over the values' own, a value.
-
-    One a value for single answers themselves; more for means over seeds, which vary less; one a value, too, where none varies.
-    """
-    own = float(values.var())
-    return values.size * (most / own if own > ROUNDING else 1.0)
 
 
 def _interval(values: Group, *bounds: Bounds | None) -> Interval:

@@ -101,9 +101,11 @@ class Show:
         """A named line of the result."""
         self.out.print(Text.assemble((f"{name:<10} ", "dim"), wrapped(self.out, value, 11)), soft_wrap=True)
 
-    def table(self, columns: Sequence[str], rows: Sequence[Sequence[str]], *, words: Sequence[int] = (0,), bold: int | None = None) -> None:
-        """A table; columns of words stand left, numbers right."""
-        table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="dim")
+    def table(
+        self, columns: Sequence[str], rows: Sequence[Sequence[str]], *, words: Sequence[int] = (0,), bold: int | None = None, gap: int = 3
+    ) -> None:
+        """A table; columns of words stand left, numbers right, with so many spaces between them."""
+        table = Table(box=None, pad_edge=False, padding=(0, gap, 0, 0), header_style="dim")
         for number, column in enumerate(columns):
             table.add_column(column, justify="left" if number in words else "right", no_wrap=number not in words, overflow="fold")
         for number, row in enumerate(rows):
@@ -190,28 +192,46 @@ _KINDS = {"given": "given with the documents", "written": "written by the model,
 
 def comparison(show: Show, found: Comparison) -> None:
     """The rows of a run side by side, what that says in a sentence, and the kinds of questions where they did not all come with the documents."""
-    several = max((row.seeds for row in found.rows), default=1) > 1
-    rows = [
-        [row.label, share(row.accuracy.mean), _range(row.accuracy), str(row.accuracy.n), *([str(row.seeds)] if several else []), row.tokens]
-        for row in found.rows
-    ]
-    final = next((number for number, row in enumerate(found.rows) if row.name == found.final), None)
-    show.line()
-    show.table(["held-out questions", "correct", "95 % interval", "number", *(["seeds"] if several else []), "tokens trained on"], rows, bold=final)
-    for left in found.left_out:
-        show.line(f"{left.label}: left out, {left.why}", "dim")
+    _rows(show, found)
     if gained := found.gains:
         show.line()
-        gains = [[d.over.label, f"{100 * d.interval.mean:+.1f}", f"{100 * d.interval.low:+.1f} to {100 * d.interval.high:+.1f}"] for d in gained]
-        show.table([f"“{gained[0].of.label}” over", "points", "95 % interval"], gains)
+        gains = [[d.over.label, *_gained(d.gain.correct), *_gained(d.gain.f1)] for d in gained]
+        show.table([f"“{gained[0].of.label}” over", "points", "95 % interval", "by F1", "95 % interval"], gains, gap=2)
     if any(kind != "given" for kind, _, _ in found.kinds):
-        shares = [[_KINDS.get(kind, kind), str(n), *(share(by_arm.get(row.name)) for row in found.rows)] for kind, n, by_arm in found.kinds]
+        named = [row for row in found.rows if any(row.name in by_row for _, _, by_row in found.kinds)]
+        shares = [[_KINDS.get(kind, kind), str(n), *(share(by_row.get(row.name)) for row in named)] for kind, n, by_row in found.kinds]
         show.line()
-        show.table(["questions", "number", *(row.label.lower() for row in found.rows)], shares)
+        show.table(["questions", "number", *(row.label.lower() for row in named)], shares)
     if found.headline:
         show.line()
         show.line(found.headline.verdict, "bold")
         show.line(f"{found.headline.sentence} {found.headline.control}".strip())
+
+
+def _rows(show: Show, found: Comparison) -> None:
+    """The table of rows; of exact answers only the mean, so that it fits."""
+    several = max((row.seeds for row in found.rows), default=1) > 1
+    rows = [
+        [
+            row.label,
+            *(cell for interval in (row.accuracy, row.f1) for cell in (share(interval.mean), _range(interval))),
+            share(row.exact.mean),
+            str(row.accuracy.n),
+            *([str(row.seeds)] if several else []),
+            row.tokens,
+        ]
+        for row in found.rows
+    ]
+    final = next((number for number, row in enumerate(found.rows) if row.name == found.final), None)
+    columns = ["held-out questions", "correct", "95 % interval", "F1", "95 % interval", "exact", "n", *(["seeds"] if several else [])]
+    show.line()
+    show.table([*columns, "tokens trained on"], rows, bold=final, gap=2)
+    for left in found.left_out:
+        show.line(f"{left.label}: left out, {left.why}", "dim")
+
+
+def _gained(interval: Interval) -> list[str]:
+    return [f"{100 * interval.mean:+.1f}", f"{100 * interval.low:+.1f} to {100 * interval.high:+.1f}"]
 
 
 def _range(interval: Interval) -> str:

@@ -23,6 +23,11 @@ class Question:
     aliases: tuple[str, ...] = ()
     joined: str = field(default="", compare=False, repr=False)
 
+    @property
+    def golds(self) -> tuple[str, ...]:
+        """Every right answer that is known, the first of them first; none where nobody knows it."""
+        return tuple(gold for gold in (self.answer, *self.aliases) if gold)
+
 
 @dataclass(frozen=True, slots=True)
 class Task:

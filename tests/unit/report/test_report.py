@@ -8,7 +8,9 @@
 6. A training run goes from the base, over the passage alone and untrained self-edits, to its last round, and is judged by what training did:
    where the policy picks its strategies, by the difference to what it picked as it came.
 7. What reward questions were answered with is in no table of results.
-8. Self-edits are called picked where they were picked, whatever the recipe says of others.
+8. The verdict goes by F1, which falls with what else an answer says; right answers and what reciting would reach are named beside it.
+9. A title that looks like the name of a colour is a title.
+10. Self-edits are called picked where they were picked, whatever the recipe says of others.
 """
 
 from __future__ import annotations
@@ -18,6 +20,8 @@ import hashlib
 import json
 import re
 import sqlite3
+from collections.abc import Iterator
+from dataclasses import replace
 from html.parser import HTMLParser
 from itertools import chain
 from pathlib import Path
@@ -29,10 +33,13 @@ from selfedit.config import Propose, Recipe
 from selfedit.errors import LedgerError
 from selfedit.ledger import Ledger, Reader
 from selfedit.report import write
-from selfedit.report.comparison import compare
+from selfedit.report.comparison import STRICT, compare
+from selfedit.report.results import as_results
 from selfedit.report.words import percent, percent_range, points, points_range, signed
 from selfedit.study import statistics as stats
-from selfedit.types import Candidate, Example, Prompt, Proposal, Reward, SelfEdit, Task, Turn
+from selfedit.study.chance import recital
+from selfedit.text import judge_answer
+from selfedit.types import Answer, Candidate, Example, Prompt, Proposal, Question, Result, Reward, SelfEdit, Task, Turn
 
 VOID = {"meta", "wbr", "br", "img", "link", "input", "hr"}
 
@@ -105,19 +112,34 @@ def marks(folder: Path, row: str) -> list[list[float]]:
     return list(groups.values())
 
 
+def strict(folder: Path, row: str, measure: str = "f1") -> list[list[float]]:
+    """The answers of the ledger, judged again."""
+    db = sqlite3.connect(folder / "ledger.db")
+    joined = "results JOIN answers ON result_id = results.id"
+    query = f"SELECT task_id, prediction, gold FROM {joined} WHERE row = ? AND role = 'report' ORDER BY answers.id"
+    groups: dict[str, list[float]] = {}
+    for task_id, prediction, gold in db.execute(query, (row,)):
+        groups.setdefault(task_id, []).append(float(getattr(judge_answer(prediction, [gold]), measure)))
+    db.close()
+    return list(groups.values())
+
+
 def test_numbers_are_those_of_the_ledger(run: Path, page: Page):
     for row in story.BASELINES:
-        found = stats.interval(marks(run, row))
-        assert percent(found.mean) in page.rows[row]
-        assert percent_range(found) in page.rows[row]
-        assert str(found.n) in page.rows[row]
+        for found in (stats.interval(marks(run, row)), stats.interval(strict(run, row)), stats.interval(strict(run, row, "exact"))):
+            assert percent(found.mean) in page.rows[row]
+            assert percent_range(found) in page.rows[row]
+            assert str(found.n) in page.rows[row]
     for baseline in ("base", "passage_only", "token_matched"):
-        difference = stats.paired_difference(marks(run, "after"), marks(run, baseline))
-        assert points(difference.mean) in page.rows["after"]
-        assert points_range(difference) in page.rows["after"]
-    before, after = stats.interval(marks(run, "base")), stats.interval(marks(run, "after"))
-    assert f"On 48 held-out questions about 8 documents, the share of correct answers went from {percent(before.mean)}" in page.text
-    assert f"to {percent(after.mean)} ({percent_range(after)})" in page.text
+        for of in (marks, strict):
+            difference = stats.paired_difference(of(run, "after"), of(run, baseline))
+            assert points(difference.mean) in page.rows["after"]
+            assert points_range(difference) in page.rows["after"]
+    for of, said in ((strict, f", {STRICT}, answers went from"), (marks, "The share of right answers went from")):
+        before, after = stats.interval(of(run, "base")), stats.interval(of(run, "after"))
+        told = f"{percent(before.mean)} ({percent_range(before)}) to {percent(after.mean)} ({percent_range(after)})"
+        assert f"{said} {told}" in page.text
+    assert f"On 48 held-out questions about 8 documents, {STRICT}" in page.text
     assert "The model learned." in page.text
     changed = sum(b < a for b, a in zip(chain(*marks(run, "base")), chain(*marks(run, "after")), strict=True))
     assert f"Wrong before, right after: {changed}" in page.text
@@ -130,7 +152,9 @@ def test_figures_hold_the_numbers(run: Path, page: Page):
     drawn = {attrs["data-figure"]: json.loads(text) for attrs, text in page.scripts if "data-figure" in attrs}
     told = {name for name in drawn if not name.startswith("figure-property-")}
     assert told == {"figure-rows", "figure-gains", "figure-documents", "figure-rewards", "figure-rounds", "figure-with-reward"}
-    assert drawn["figure-rows"]["data"][0]["x"] == [100 * stats.interval(marks(run, row)).mean for row in story.BASELINES]
+    first, chance, *others = zip(*(trace["x"] for trace in drawn["figure-rows"]["data"]), strict=True)  # correct and F1 of each row
+    assert [first, *others] == [tuple(100 * stats.interval(of(run, row)).mean for of in (marks, strict)) for row in story.BASELINES]
+    assert 0 < chance[1] < chance[0] < 5
     db = sqlite3.connect(run / "ledger.db")
     recorded = sorted(value for (value,) in db.execute("SELECT reward FROM candidates WHERE reward IS NOT NULL"))
     db.close()
@@ -138,6 +162,72 @@ def test_figures_hold_the_numbers(run: Path, page: Page):
     plotly = pytest.importorskip("plotly.graph_objects")
     for figure in drawn.values():
         plotly.Figure(json.loads(re.sub(r'"\$[a-z]+"', '"#123456"', json.dumps(figure))))  # plotly refuses what it does not know
+
+
+def colours(figure: object, key: str = "") -> Iterator[tuple[str, str]]:
+    """What looks like the name of a colour, and under which key it stands."""
+    if isinstance(figure, str) and re.fullmatch(r"\$[a-z]+", figure):
+        yield key, figure
+    for name, inner in figure.items() if isinstance(figure, dict) else [(key, one) for one in figure] if isinstance(figure, list) else []:
+        yield from colours(inner, name)
+
+
+def test_a_title_is_no_colour(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):  # promise 9
+    """The page replaces names of colours where a colour is expected, under keys that end in "color", and nowhere else."""
+    monkeypatch.setattr(story, "TITLES", ["$accent", "$text", *story.TITLES[2:]])
+    story.tell(tmp_path / "run")
+    page = Page(write(tmp_path / "run").read_text(encoding="utf-8"))
+    drawn = {attrs["data-figure"]: json.loads(text) for attrs, text in page.scripts if "data-figure" in attrs}
+    assert "$accent" in drawn["figure-documents"]["layout"]["yaxis"]["ticktext"]
+    found = [pair for figure in drawn.values() for pair in colours(figure)]
+    assert {value for key, value in found if not key.endswith("color")} == {"$accent", "$text"}
+    assert {value for key, value in found if key.endswith("color")} >= {"$accent", "$muted", "$ink", "$line", "$card"}
+    [script] = [text for attrs, text in page.scripts if "type" not in attrs and "data-figure" in text]
+    assert "/color$/.test(key)" in script
+
+
+def test_chance_is_a_row(run: Path, page: Page):  # promise 8
+    with Reader(run) as reader:
+        tasks, found = reader.tasks(), compare(reader.tasks(), reader.results())
+    assert [row.name for row in found.rows[:2]] == ["base", "chance"] and list(page.rows)[1] == "chance"
+    expected = [[one.correct for one in recital(task.context, task.report_questions)] for task in tasks]
+    assert found.rows[1].accuracy == stats.interval(expected)
+    assert f"a random sentence of the right passage would reach {percent(found.rows[1].accuracy.mean)}." in page.text
+    with Reader(run) as reader:
+        unknown = compare([replace(task, context="") for task in tasks], reader.results())
+    assert "chance" not in [row.name for row in unknown.rows] and unknown.headline and "random sentence" not in unknown.headline.sentence
+
+
+def test_reciting_is_not_learning():  # promise 8
+    """Twelve documents whose every answer is right after training and recites half the passage: the answers of before were as much right by F1."""
+    passage = " ".join(f"In {1800 + n} the mill of number {n} was rebuilt by Ida Voss after the great flood." for n in range(6))
+    tasks = [Task(f"t{n}", f"T{n}", passage, (), (Question("When was number 3 rebuilt?", "1803"),)) for n in range(12)]
+
+    def result(row: str, said: str, right: bool) -> list[Result]:
+        return [Result(row, task.id, (Answer(task.report_questions[0], said, right),)) for task in tasks]
+
+    after, plain = result("after", passage, True), result("after", "1803", True)
+    wrong = result("base", "In 1800", False)
+    recited, learned = compare(tasks, [*wrong, *after]), compare(tasks, [*wrong, *plain])
+    assert recited.headline and learned.headline and learned.headline.verdict == "The model learned."
+    assert recited.headline.difference and recited.headline.difference.correct.mean == 1 and recited.headline.difference.f1.mean < 0.05
+    assert recited.rows[-1].accuracy == learned.rows[-1].accuracy and recited.rows[-1].f1.mean < 0.05 and learned.rows[-1].f1.mean == 1
+    half = compare(tasks, [*result("base", "1803 or 1804", True), *after])
+    assert half.headline and half.headline.verdict == "The model got worse."
+
+
+def test_results_for_programs(run: Path):  # promise 8
+    with Reader(run) as reader:
+        found = as_results(compare(reader.tasks(), reader.results()))
+    rows = {row["name"]: row for row in found["rows"]}
+    assert list(rows) == ["base", "chance", *list(story.BASELINES)[1:]]
+    for row in story.BASELINES:
+        for measure, values in (("f1", strict(run, row)), ("exact", strict(run, row, "exact"))):
+            wanted = stats.interval(values)
+            assert rows[row][measure] == {"mean": wanted.mean, "low": wanted.low, "high": wanted.high}
+    [over] = [d for d in found["differences"] if (d["of"], d["over"]) == ("after", "base")]
+    wanted = stats.paired_difference(strict(run, "after"), strict(run, "base"))
+    assert over["f1"] == {"mean": wanted.mean, "low": wanted.low, "high": wanted.high}
 
 
 def test_untrusted_text_is_shown_and_never_becomes_markup(page: Page):
@@ -197,7 +287,7 @@ def test_answers_of_several_seeds(run: Path, page: Page):
 
 def test_a_training_run(training: Path):
     page = Page(write(training).read_text(encoding="utf-8"))
-    assert list(page.rows) == list(story.TRAINING_ARMS)
+    assert [row for row in page.rows if row != "chance"] == list(story.TRAINING_ARMS)
     assert "After 2 rounds" in page.rows["round-2"]
     assert "the policy after 2 rounds of training" in page.rows["round-2"]
     assert "on the passage alone" in page.rows["passage_only"]
@@ -210,10 +300,11 @@ def test_a_training_run(training: Path):
     headline = page.text[: page.text.index("The comparison")]
     assert "The model learned to write better self-edits." in headline
     assert "On 48 held-out questions about 8 documents that the policy never learned from" in headline
-    stages = [percent(stats.interval(marks(training, row)).mean) for row in ("base", "passage_only", "untrained", "round-2")]
-    places = [headline.index(stage) for stage in stages]
-    assert places == sorted(places)
-    difference = stats.paired_difference(marks(training, "round-2"), marks(training, "untrained"))
+    for of in (strict, marks):
+        stages = [percent(stats.interval(of(training, row)).mean) for row in ("base", "passage_only", "untrained", "round-2")]
+        places = [headline.index(stage) for stage in stages]
+        assert places == sorted(places)
+    difference = stats.paired_difference(strict(training, "round-2"), strict(training, "untrained"))
     assert f"{points(difference.mean)} points, 95\u202f% interval {points_range(difference)}" in headline
     assert "and the policy never learned from any of these documents" in page.text
     parts = ["Preparing held-out questions", "Round 1", "Round 2", "Measuring on held-out documents"]
@@ -243,8 +334,8 @@ def test_a_policy_that_picks(tmp_path: Path):
     story.tell_training(folder, {"base": 0.1, "untrained": 0.9, "untrained_picks": 0.2, "cold_start": 0.3, "round-1": 0.7})
     page = Page(write(folder).read_text(encoding="utf-8"))
     headline = page.text[: page.text.index("The comparison")]
-    gained = stats.paired_difference(marks(folder, "round-1"), marks(folder, "untrained_picks"))
-    fixed = stats.paired_difference(marks(folder, "round-1"), marks(folder, "untrained"))
+    gained = stats.paired_difference(strict(folder, "round-1"), strict(folder, "untrained_picks"))
+    fixed = stats.paired_difference(strict(folder, "round-1"), strict(folder, "untrained"))
     assert f"Over the untrained picks that is {points(gained.mean)} points, 95\u202f% interval {points_range(gained)}." in headline
     assert f"Over its best strategy for all documents, untrained, it is {points(fixed.mean)} points ({points_range(fixed)})." in headline
     assert "after training on the self-edits it picks and writes as it came" in headline and "points over untrained picks" in headline
