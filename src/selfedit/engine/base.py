@@ -5,14 +5,11 @@ Batching is the engine's business; order and neighbours never change a result.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
-from selfedit.types import Adapter, Completion, SampleRequest, Score, ScoreRequest, Tokens, Trained, TrainJob
-
-Progress = Callable[[int, int], None]
-"""Called now and then with (units done, units in all) of the running call."""
+from selfedit.types import Adapter, Completion, Progress, SampleRequest, Score, ScoreRequest, Tokens, Trained, TrainJob
 
 
 class Tokenizer(Protocol):

@@ -1,7 +1,7 @@
 """How far a reward can be trusted, from the same self-edits measured with several inner-loop seeds. Pure statistics.
 
-Shapes: T tasks, K self-edits of a task (a group), S seeds. Groups may differ in K, never in S. What a reward cannot tell apart from the luck of one training
-run, selection turns into a winner's curse: the best of K looks better than it is.
+Shapes: T tasks, K self-edits of a task (a group), S seeds. Groups may differ in K, never in S. What a reward cannot tell apart from the luck of one
+training run, selection turns into a winner's curse: the best of K looks better than it is.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from selfedit.errors import DataError
-from selfedit.rewards import correct
+from selfedit.rewards.local import judge_answer
 from selfedit.strategies import demonstrate, parts, pieces
 from selfedit.tasks.base import Domain, Purpose, Say, Split, domain
 from selfedit.tasks.knowledge.documents import read_demonstrations, read_documents
@@ -87,7 +87,7 @@ class Knowledge(Domain):
     def correct(self, prediction: str, question: Question) -> bool | None:
         """The local judge's verdict; of several gold answers the best counts."""
         golds = [gold for gold in (question.answer, *question.aliases) if gold]
-        return any(correct(prediction, gold) for gold in golds) if golds else None
+        return judge_answer(prediction, golds).correct if golds else None
 
     def passage(self, task: Task) -> Example:
         """Title and text."""
