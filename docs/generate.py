@@ -12,6 +12,7 @@ import math
 import os
 import re
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import redirect_stdout
 from importlib import import_module
@@ -29,7 +30,8 @@ PAGE = Path(__file__).with_name("reference.md")
 HEAD = """# Reference
 
 Written from the code by `make docs`; `make check` fails when it is out of date.
-[Commands](#commands) · [recipe](#recipe) · [strategies](#strategies) · [rewards](#rewards) · [rows of a table](#rows-of-a-table) ·
+[Commands](#commands) · [recipe](#recipe) · [parts](#parts): [strategies](#strategy), [rewards](#reward), [algorithms](#algorithm),
+[inner loops](#inner), [prefilters](#prefilter), [guards](#guard), [rows of a table](#baseline) ·
 [packaged models](#packaged-models) · [exit codes](#exit-codes)
 """
 
@@ -58,7 +60,9 @@ def command(name: str) -> str:
 
     module, kind = COMMANDS[name]
     made = with_flags(getattr(import_module(f"selfedit.cli.{module}"), kind), [])
-    parser = tyro.extras.get_parser(made, prog=f"selfedit {name}", config=CONFIG)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # tyro has nothing else yet that lists the arguments of a record
+        parser = tyro.extras.get_parser(made, prog=f"selfedit {name}", config=CONFIG)
     lines = [f"### selfedit {name}", "", "```text", inspect.getdoc(made) or "", "```", "", "| argument | meaning |", "|---|---|"]
     own = [action for action in parser._actions if action.dest != "help" and flag_of(action).split(".")[0] not in config.Recipe.model_fields]
     lines += [

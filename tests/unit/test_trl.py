@@ -27,7 +27,6 @@ from typing import Any
 import pytest
 
 from selfedit.config import Recipe, parse_recipe
-from selfedit.engine.base import Progress
 from selfedit.engine.fake import Fake
 from selfedit.errors import ConfigError, DataError, ModelError
 from selfedit.integrations.trl import InnerLoopReward
@@ -38,7 +37,7 @@ from selfedit.models import tiny
 from selfedit.policy import Policy
 from selfedit.policy.opening import open_policy
 from selfedit.tasks.knowledge.split import bundled_corpus
-from selfedit.types import Candidate, SelfEdit, Task, TrainJob
+from selfedit.types import Candidate, Progress, SelfEdit, Task, TrainJob
 
 QUICK = {"limit": 2, "inner": {"epochs": 2}, "questions": {"max_tokens": 4}}
 

@@ -11,7 +11,7 @@ from dataclasses import field, fields, is_dataclass, make_dataclass
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel
-from tyro.conf import Suppress, arg
+from tyro.conf import FlagConversionOff, Suppress, arg
 
 from selfedit import parts
 from selfedit.config import CHOSEN, TABLES, Recipe, parse_recipe
@@ -69,6 +69,8 @@ def with_flags(command: type[Any], args: Sequence[str]) -> type[Any]:
 
 
 def _field(key: str, kind: Any, value: Any, words: str = "") -> tuple[str, Any, Any]:
+    if value is True:  # what is on by default is turned off by `--key False`
+        kind = Annotated[kind, FlagConversionOff]
     return key, Annotated[kind, arg(help=words)] if words else kind, field(default_factory=lambda: value)
 
 

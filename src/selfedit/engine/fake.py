@@ -16,11 +16,10 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
-from selfedit.engine.base import Progress
 from selfedit.engine.losses import LOSSES, check_loss
 from selfedit.errors import EngineError, ModelError
 from selfedit.text import contains, sentences, words
-from selfedit.types import Adapter, Completion, Datum, SampleRequest, Score, ScoreRequest, Tokens, Trained, TrainJob
+from selfedit.types import Adapter, Completion, Datum, Progress, SampleRequest, Score, ScoreRequest, Tokens, Trained, TrainJob
 
 UNKNOWN = "I do not know."
 Memory = Counter[tuple[str, str]]

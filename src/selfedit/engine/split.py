@@ -9,8 +9,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from uuid import uuid4
 
-from selfedit.engine.base import Engine, Progress, SamplingEngine, Tokenizer
-from selfedit.types import Adapter, Completion, SampleRequest, Score, ScoreRequest, Trained, TrainJob
+from selfedit.engine.base import Engine, SamplingEngine, Tokenizer
+from selfedit.types import Adapter, Completion, Progress, SampleRequest, Score, ScoreRequest, Trained, TrainJob
 
 
 class SplitEngine:

@@ -12,13 +12,12 @@ from pathlib import Path
 from selfedit.algorithms.rest_em import best as best_of_each
 from selfedit.baselines import Baseline, Edits, Measurement, Start
 from selfedit.config import MOST_CHOICES, Propose
-from selfedit.engine.base import Progress
 from selfedit.errors import EngineError
 from selfedit.loop.begin import check_lengths
 from selfedit.loop.round import answer_base, answers_before, scored
 from selfedit.loop.run import Run, chunks
 from selfedit.policy import Asked, Policy
-from selfedit.types import Example, Passage, Proposal, Result, Round, Task, TrainJob, Variant
+from selfedit.types import Example, Passage, Progress, Proposal, Result, Round, Task, TrainJob, Variant
 
 STRIDE = MOST_CHOICES
 """Numbers of self-edits kept free for each seed: as many as `propose.candidates` and the choices of strategies may be."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from selfedit.engine.base import Progress
 from selfedit.errors import EngineError
 from selfedit.guards import AdapterSeen, judge
 from selfedit.loop.begin import check_lengths
@@ -12,7 +11,7 @@ from selfedit.loop.evaluate import gold
 from selfedit.loop.round import all_failed, answer_base, answers_before, one_round
 from selfedit.loop.run import Run
 from selfedit.policy import Asked
-from selfedit.types import Passage, Proposal, Result, Task, TrainJob, Verdict
+from selfedit.types import Passage, Progress, Proposal, Result, Task, TrainJob, Verdict
 
 
 def learn_documents(run: Run, passages: Sequence[Passage]) -> None:

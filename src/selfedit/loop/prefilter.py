@@ -8,10 +8,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from selfedit.engine.base import Progress
 from selfedit.loop.run import Run, by_task, chunks
 from selfedit.prefilters import Base, Prefilter
-from selfedit.types import Proposal, Rating, Task
+from selfedit.types import Progress, Proposal, Rating, Task
 
 
 def prefiltered(run: Run, tasks_P: Sequence[Task], edits_PK: Sequence[Proposal], base_PQ: Base, name: str) -> list[Proposal]:

@@ -8,13 +8,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from selfedit import parts
-from selfedit.engine.base import Progress
 from selfedit.loop.begin import check_lengths
 from selfedit.loop.prefilter import rated
 from selfedit.loop.round import adapt_and_score, answer_base, scored
 from selfedit.loop.run import Run, chunks
 from selfedit.prefilters import Base, Prefilter
-from selfedit.types import Passage, Proposal, Rating, Task
+from selfedit.types import Passage, Progress, Proposal, Rating, Task
 
 ROUND = 0
 

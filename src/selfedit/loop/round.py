@@ -12,7 +12,6 @@ from typing import Literal, TypeVar
 
 from selfedit.algorithms import Algorithm
 from selfedit.algorithms.groups import groups
-from selfedit.engine.base import Progress
 from selfedit.errors import EngineError
 from selfedit.guards import CandidateSeen, judge
 from selfedit.loop.prefilter import prefiltered
@@ -20,7 +19,7 @@ from selfedit.loop.run import Run, by_task, chunks
 from selfedit.policy import Asked, Policy
 from selfedit.prefilters import Base
 from selfedit.rewards import Measured, Memory
-from selfedit.types import Adapter, Answer, Candidate, Proposal, Result, Reward, Round, Selected, Task, Trained, Update, Verdict
+from selfedit.types import Adapter, Answer, Candidate, Progress, Proposal, Result, Reward, Round, Selected, Task, Trained, Update, Verdict
 
 T = TypeVar("T")
 

@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 from selfedit.config import Recipe
-from selfedit.engine.base import Progress
 from selfedit.errors import EngineError
 from selfedit.ledger import Ledger
 from selfedit.policy import Policy
 from selfedit.store.artifacts import check, seal, write_adapter
-from selfedit.types import Artifact, Proposal, Trained, TrainJob, Variant
+from selfedit.types import Artifact, Progress, Proposal, Trained, TrainJob, Variant
 
 R = TypeVar("R")
 

@@ -6,12 +6,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 
 from selfedit.algorithms import Algorithm
-from selfedit.engine.base import Progress
 from selfedit.loop.round import answers_before, collect
 from selfedit.loop.run import Run
 from selfedit.policy import Policy
 from selfedit.prefilters import Base
-from selfedit.types import Candidate, Task, Variant
+from selfedit.types import Candidate, Progress, Task, Variant
 
 
 def search(run: Run, algorithm: Algorithm, tasks: Sequence[Task]) -> Variant:

@@ -6,7 +6,6 @@ import random
 from collections.abc import Sequence
 
 from selfedit.algorithms.base import imitated, outer_job
-from selfedit.engine.base import Progress
 from selfedit.guards import RoundSeen, judge
 from selfedit.loop.begin import check_lengths
 from selfedit.loop.evaluate import baselines_after, baselines_before, directives_of, gold, held_out_tasks, policy_row, validates
@@ -17,7 +16,7 @@ from selfedit.policy import Policy
 from selfedit.store.artifacts import check, seal
 from selfedit.strategies import demonstrate, parts
 from selfedit.tasks.base import named_apart
-from selfedit.types import Artifact, Demonstration, Passage, Result, Round, Task, Update, Verdict
+from selfedit.types import Artifact, Demonstration, Passage, Progress, Result, Round, Task, Update, Verdict
 
 
 def train_policy(run: Run, passages: Sequence[Passage], held_out: Sequence[Passage], shown: Sequence[Demonstration] = ()) -> None:

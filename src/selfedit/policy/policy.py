@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from selfedit.config import Propose, Recipe
-from selfedit.engine.base import Engine, Progress
+from selfedit.engine.base import Engine
 from selfedit.policy.render import Renderer
 from selfedit.rewards import Expectation
 from selfedit.strategies import Source, Strategy, chances, choosing, drawn, find, joined, parts
@@ -23,6 +23,7 @@ from selfedit.types import (
     Answer,
     Completion,
     Example,
+    Progress,
     Prompt,
     Proposal,
     Question,

@@ -16,8 +16,8 @@ from selfedit.parts import Part, Registry, Settings
 from selfedit.types import Answer, Proposal, Task
 
 if TYPE_CHECKING:
-    from selfedit.engine.base import Progress
     from selfedit.policy import Policy
+    from selfedit.types import Progress
 
 Base = Mapping[str, Sequence[Answer]]
 """The current weights' own answers to the reward questions of each task; empty where the reward compares with none."""

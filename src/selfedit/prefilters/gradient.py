@@ -10,8 +10,8 @@ from selfedit.prefilters.base import Base, Prefilter, Ratings, SelectiveSettings
 from selfedit.types import Optimizer, Proposal, TrainJob
 
 if TYPE_CHECKING:
-    from selfedit.engine.base import Progress
     from selfedit.policy import Policy
+    from selfedit.types import Progress
 
 STEP = 1.0
 """Length of the tiny step, L2 norm over all of the adapter: long enough to be told from rounding in bf16, short against what a training moves."""

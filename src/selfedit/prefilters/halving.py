@@ -12,8 +12,8 @@ from selfedit.prefilters.base import Base, Prefilter, Ratings, SelectiveSettings
 from selfedit.types import Proposal
 
 if TYPE_CHECKING:
-    from selfedit.engine.base import Progress
     from selfedit.policy import Policy
+    from selfedit.types import Progress
 
 
 class HalvingSettings(SelectiveSettings):

@@ -11,9 +11,9 @@ from selfedit.parts import Part, Registry
 from selfedit.types import Demonstration, Example, Passage, Question, Task
 
 if TYPE_CHECKING:
-    from selfedit.engine.base import Progress
     from selfedit.policy import Policy
     from selfedit.rewards import Expectation
+    from selfedit.types import Progress
 
 Split = Literal["train", "heldout"]
 """Documents to learn from, or to be measured on."""

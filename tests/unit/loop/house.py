@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from selfedit.engine.base import Progress
+from selfedit.types import Progress
 
 
 def nothing() -> None:

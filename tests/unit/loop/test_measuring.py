@@ -21,7 +21,6 @@ from tests.unit.ledger.made_up import proposal, task
 from tests.unit.loop.house import Silent
 
 from selfedit.config import Recipe, parse_recipe
-from selfedit.engine.base import Progress
 from selfedit.engine.fake import Fake
 from selfedit.errors import DataError
 from selfedit.guards import stop
@@ -33,7 +32,7 @@ from selfedit.policy import Asked, Policy
 from selfedit.strategies import pieces
 from selfedit.tasks.knowledge.split import bundled_corpus
 from selfedit.text import contains, holding
-from selfedit.types import Completion, Passage, Question, SampleRequest, Score, ScoreRequest, Task, Trained, TrainJob
+from selfedit.types import Completion, Passage, Progress, Question, SampleRequest, Score, ScoreRequest, Task, Trained, TrainJob
 
 
 class Watched(Fake):

@@ -20,7 +20,6 @@ import pytest
 from tests.unit.loop.house import Silent
 
 from selfedit.config import Recipe, check_learning, parse_recipe
-from selfedit.engine.base import Progress
 from selfedit.engine.fake import Fake
 from selfedit.errors import ConfigError
 from selfedit.ledger import Ledger, Reader
@@ -29,7 +28,7 @@ from selfedit.loop.prefilter import best
 from selfedit.policy import Policy
 from selfedit.prefilters.in_context import in_view
 from selfedit.tasks.knowledge.split import bundled_corpus
-from selfedit.types import Example, Proposal, Rating, SelfEdit, Task, Trained, TrainJob
+from selfedit.types import Example, Progress, Proposal, Rating, SelfEdit, Task, Trained, TrainJob
 
 MIXED = ("passage-only", "self-qa", "key-facts", "span-qa")
 SELECTIVE = ("halving", "gradient", "in_context")

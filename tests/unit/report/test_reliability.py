@@ -21,7 +21,6 @@ import numpy as np
 import pytest
 
 from selfedit.config import Recipe, parse_recipe
-from selfedit.engine.base import Progress
 from selfedit.engine.fake import Fake
 from selfedit.ledger import Ledger, Reader
 from selfedit.loop import Run, study_reliability
@@ -30,7 +29,7 @@ from selfedit.report import write
 from selfedit.report.reliability import Trust, as_json, review, sentence, verdict
 from selfedit.study.reliability import best_of, icc, spearman
 from selfedit.tasks.knowledge.split import bundled_corpus
-from selfedit.types import Answer, Candidate, Interval, Proposal, Question, Rating, Result, Reward, SelfEdit, Task, Trained, TrainJob
+from selfedit.types import Answer, Candidate, Interval, Progress, Proposal, Question, Rating, Result, Reward, SelfEdit, Task, Trained, TrainJob
 
 T, K, S, Q = 4, 3, 2, 2
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from selfedit.engine.base import Progress, Tokenizer
+from selfedit.engine.base import Tokenizer
 from selfedit.engine.losses import check_loss
 from selfedit.engine.settings import TorchSettings
 from selfedit.engine.torch import generate, peft, score, train
@@ -16,7 +16,7 @@ from selfedit.engine.torch.fallback import make_base
 from selfedit.engine.torch.lora import Weights
 from selfedit.engine.torch.model import context_tokens, end_tokens
 from selfedit.errors import ConfigError, EngineError
-from selfedit.types import Adapter, Completion, SampleRequest, Score, ScoreRequest, Trained, TrainJob
+from selfedit.types import Adapter, Completion, Progress, SampleRequest, Score, ScoreRequest, Trained, TrainJob
 
 
 class Torch:

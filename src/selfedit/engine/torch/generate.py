@@ -14,14 +14,14 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from selfedit.engine.base import Progress, Tokenizer
+from selfedit.engine.base import Tokenizer
 from selfedit.engine.torch.kv_cache import DecodeAttention, KVCache, rounded
 from selfedit.engine.torch.lora import ActiveAdapters, Weights, adapter_indices
 from selfedit.engine.torch.model import Base
 from selfedit.engine.torch.prefill import Text, prefill, shared_prefix
 from selfedit.engine.torch.sampling import UNIFORMS, next_tokens
 from selfedit.engine.torch.workers import contiguous_shares, run_shares
-from selfedit.types import Completion, SampleRequest
+from selfedit.types import Completion, Progress, SampleRequest
 
 FACTOR = 4
 """What writing a token costs, in tokens read."""

@@ -7,14 +7,13 @@ from collections.abc import Callable, Mapping, Sequence
 
 import torch
 
-from selfedit.engine.base import Progress
 from selfedit.engine.torch.cross_entropy import logprobs
 from selfedit.engine.torch.kv_cache import KVCache, rounded
 from selfedit.engine.torch.lora import ActiveAdapters, Weights, adapter_indices
 from selfedit.engine.torch.model import Base
 from selfedit.engine.torch.prefill import Text, prefill, shared_prefix
 from selfedit.engine.torch.workers import contiguous_shares, run_shares
-from selfedit.types import Score, ScoreRequest
+from selfedit.types import Progress, Score, ScoreRequest
 
 
 def score(

@@ -15,7 +15,6 @@ from itertools import accumulate, groupby
 import torch
 from torch import Tensor
 
-from selfedit.engine.base import Progress
 from selfedit.engine.losses import LOSSES
 from selfedit.engine.torch.arena import Arena, Slot
 from selfedit.engine.torch.attention import FlatAttention
@@ -24,7 +23,7 @@ from selfedit.engine.torch.lora import Weights
 from selfedit.engine.torch.model import Base
 from selfedit.engine.torch.policy_losses import FUNCTIONS, Batch, LinearLogprobs, policy_loss
 from selfedit.engine.torch.workers import balanced_shares, run_shares
-from selfedit.types import Datum, Optimizer, TrainJob
+from selfedit.types import Datum, Optimizer, Progress, TrainJob
 
 
 @dataclass(slots=True)

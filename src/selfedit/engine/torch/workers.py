@@ -10,8 +10,8 @@ from typing import TypeVar
 
 import torch
 
-from selfedit.engine.base import Progress
 from selfedit.engine.torch.memory import ALLOCATOR
+from selfedit.types import Progress
 
 R = TypeVar("R")
 

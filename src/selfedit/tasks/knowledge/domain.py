@@ -21,9 +21,9 @@ from selfedit.text import ask, contains, holding
 from selfedit.types import Demonstration, Example, Passage, Prompt, Question, SampleRequest, Sampling, Task
 
 if TYPE_CHECKING:
-    from selfedit.engine.base import Progress
     from selfedit.policy import Policy
     from selfedit.rewards import Expectation
+    from selfedit.types import Progress
 
 
 @domain("knowledge", label="Knowledge", means="passages of documents are learned, and questions about them answered without seeing them")

@@ -97,9 +97,9 @@ def _blocks(part: Sequence[Token], env: dict[str, Any]) -> Iterator[Block]:
 
 def _lines(part: Sequence[Token], env: dict[str, Any]) -> Iterator[Block]:
     """As `_blocks`, with every row of a table and every item of a list by itself."""
-    depth, mark, line, in_cell = 0, "", 0, False
-    cells: list[str] = []
-    for token in part:
+    depth, mark, line = 0, "", 0
+    tokens = iter(part)
+    for token in tokens:
         line = token.map[0] + 1 if token.map else line
         match token.type:
             case "bullet_list_open" | "ordered_list_open":
@@ -108,17 +108,8 @@ def _lines(part: Sequence[Token], env: dict[str, Any]) -> Iterator[Block]:
                 depth -= 1
             case "list_item_open":
                 mark = f"{token.info}{token.markup} "
-            case "tr_open":
-                cells = []
-            case "th_open" | "td_open":
-                in_cell = True
-            case "inline" if in_cell:
-                cells.append(" ".join(plain(token.content, env).split()))
-                in_cell = False
-            case "tr_close":
-                yield Block("table", f"| {' | '.join(cells)} |", line)
-            case "thead_close":
-                yield Block("table", "|" + "---|" * len(cells), line)
+            case "table_open":
+                yield from _table(tokens, line, env)
             case "inline":
                 said = block(plain(token.content, env), line)
                 yield said if not depth else Block("list", _indented(said.text, "  " * (depth - 1), mark), line)
@@ -129,6 +120,23 @@ def _lines(part: Sequence[Token], env: dict[str, Any]) -> Iterator[Block]:
                 yield Block("code", token.content.rstrip("\n"), line)
             case "html_block":
                 yield from _html(token.content, line, env)
+
+
+def _table(tokens: Iterator[Token], line: int, env: dict[str, Any]) -> Iterator[Block]:
+    """The rows of a table, each by itself, and the line below its head; takes the tokens up to the end of the table."""
+    cells: list[str] = []
+    for token in tokens:
+        line = token.map[0] + 1 if token.map else line
+        if token.type == "tr_open":
+            cells = []
+        elif token.type == "inline":
+            cells.append(" ".join(plain(token.content, env).split()))
+        elif token.type == "tr_close":
+            yield Block("table", f"| {' | '.join(cells)} |", line)
+        elif token.type == "thead_close":
+            yield Block("table", "|" + "---|" * len(cells), line)
+        elif token.type == "table_close":
+            return
 
 
 def _indented(text: str, indent: str, mark: str) -> str:
