@@ -298,11 +298,15 @@ def _correct(answer: Answer) -> float:
 
 
 def _f1(answer: Answer) -> float:
-    return _judged(answer.prediction, answer.question.golds).f1
+    """Of the prediction and the right answers; where a domain judges without any, its verdict."""
+    golds = answer.question.golds
+    return _judged(answer.prediction, golds).f1 if golds else _correct(answer)
 
 
 def _exact(answer: Answer) -> float:
-    return float(_judged(answer.prediction, answer.question.golds).exact)
+    """As `_f1`."""
+    golds = answer.question.golds
+    return float(_judged(answer.prediction, golds).exact) if golds else _correct(answer)
 
 
 def _marks(seeds: Seeds, measure: Callable[[Answer], float] = _correct) -> list[float]:

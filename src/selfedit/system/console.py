@@ -198,10 +198,10 @@ def comparison(show: Show, found: Comparison) -> None:
         gains = [[d.over.label, *_gained(d.gain.correct), *_gained(d.gain.f1)] for d in gained]
         show.table([f"“{gained[0].of.label}” over", "points", "95 % interval", "by F1", "95 % interval"], gains, gap=2)
     if any(kind != "given" for kind, _, _ in found.kinds):
+        kinds = [f"{_KINDS.get(kind, kind)}, {n}" for kind, n, _ in found.kinds]
         named = [row for row in found.rows if any(row.name in by_row for _, _, by_row in found.kinds)]
-        shares = [[_KINDS.get(kind, kind), str(n), *(share(by_row.get(row.name)) for row in named)] for kind, n, by_row in found.kinds]
         show.line()
-        show.table(["questions", "number", *(row.label.lower() for row in named)], shares)
+        show.table(["correct", *kinds], [[row.label, *(share(by_row.get(row.name)) for _, _, by_row in found.kinds)] for row in named], gap=2)
     if found.headline:
         show.line()
         show.line(found.headline.verdict, "bold")

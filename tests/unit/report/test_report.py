@@ -38,6 +38,7 @@ from selfedit.report.results import as_results
 from selfedit.report.words import percent, percent_range, points, points_range, signed
 from selfedit.study import statistics as stats
 from selfedit.study.chance import recital
+from selfedit.system.console import Show, comparison
 from selfedit.text import judge_answer
 from selfedit.types import Answer, Candidate, Example, Prompt, Proposal, Question, Result, Reward, SelfEdit, Task, Turn
 
@@ -116,7 +117,7 @@ def strict(folder: Path, row: str, measure: str = "f1") -> list[list[float]]:
     """The answers of the ledger, judged again."""
     db = sqlite3.connect(folder / "ledger.db")
     joined = "results JOIN answers ON result_id = results.id"
-    query = f"SELECT task_id, prediction, gold FROM {joined} WHERE row = ? AND role = 'report' ORDER BY answers.id"
+    query = f"SELECT task_id, prediction, gold FROM {joined} WHERE row = ? AND role = 'report' ORDER BY results.id, number"
     groups: dict[str, list[float]] = {}
     for task_id, prediction, gold in db.execute(query, (row,)):
         groups.setdefault(task_id, []).append(float(getattr(judge_answer(prediction, [gold]), measure)))
@@ -214,6 +215,27 @@ def test_reciting_is_not_learning():  # promise 8
     assert recited.rows[-1].accuracy == learned.rows[-1].accuracy and recited.rows[-1].f1.mean < 0.05 and learned.rows[-1].f1.mean == 1
     half = compare(tasks, [*result("base", "1803 or 1804", True), *after])
     assert half.headline and half.headline.verdict == "The model got worse."
+
+
+def test_of_several_right_answers_the_best_counts():  # promise 8
+    question = Question("Who raised it?", "the miller of the village", aliases=("Hedda Ruskin",))
+    found = compare([Task("t", "T", "", (), (question,))], [Result("base", "t", (Answer(question, "Hedda Ruskin", True),))])
+    assert (found.rows[0].f1.mean, found.rows[0].exact.mean) == (1, 1)
+
+
+def test_the_table_fits_a_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):  # promise 8
+    monkeypatch.setenv("COLUMNS", "110")
+    rows = ("base", "passage_only", "token_matched", "untrained", "more_edits", "best_of_k", "cold_start", "round-1", "round-2")
+    story.tell_training(tmp_path / "run", {row: 0.1 * place for place, row in enumerate(rows)})
+    with Reader(tmp_path / "run") as reader:
+        found = compare(reader.tasks(), reader.results())
+    comparison(Show(), replace(found, rows=[replace(row, seeds=3) for row in found.rows]))
+    table, gains, kinds = capsys.readouterr().out.split("\n\n")[:3]
+    assert table.split()[:11] == ["held-out", "questions", "correct", "95", "%", "interval", "F1", "95", "%", "interval", "exact"]
+    assert {"A random sentence", "After 2 rounds"} <= {line[:17].strip() for line in table.splitlines()}
+    assert "by F1" in gains and "blanks in the text, 16" in kinds
+    assert all(len(line.rstrip()) <= 110 for part in (table, gains, kinds) for line in part.splitlines())
+    assert "…" not in table + gains + kinds
 
 
 def test_results_for_programs(run: Path):  # promise 8
