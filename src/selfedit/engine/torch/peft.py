@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 from safetensors import SafetensorError
@@ -18,7 +17,7 @@ PREFIX = "base_model.model."
 
 
 def export(weights: Weights, base: Base, model_name: str, folder: Path) -> None:
-    """Write an adapter, which is on the disk when this returns; raises ModelError where the disk does not take it."""
+    """Write an adapter; raises ModelError where the disk does not take it."""
     tensors: dict[str, Tensor] = {}
     rank = 0
     for site, down, up in zip(base.sites, weights.down, weights.up, strict=True):
@@ -48,25 +47,12 @@ def export(weights: Weights, base: Base, model_name: str, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         save_file(tensors, folder / "adapter_model.safetensors", metadata={"format": "pt"})
         (folder / "adapter_config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
-        for written in (folder / "adapter_model.safetensors", folder / "adapter_config.json", folder):
-            _to_disk(written)
     except (OSError, SafetensorError) as error:
         raise ModelError(f"cannot write the adapter to {folder}: {error}; free some space and resume") from error
 
 
 def _leaf(name: str) -> str:
     return name.rpartition(".")[2]
-
-
-def _to_disk(path: Path) -> None:
-    """Wait until a file or folder would survive a power cut: whoever records the adapter may rely on it."""
-    if os.name != "posix" and path.is_dir():
-        return
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def load(base: Base, folder: Path) -> Weights:
