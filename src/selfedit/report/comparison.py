@@ -250,7 +250,7 @@ def _row(name: str, results: list[Result], answers: dict[str, ByTask], final: st
 
 
 def _with_chance(rows: list[Row], tasks: Sequence[Task], answers: dict[str, ByTask]) -> list[Row]:
-    """The rows, and after the first what reciting would score on the questions that it answered; without it where a passage is not known."""
+    """The rows, and after the base what reciting would score on the questions that the first answered; without it where a passage is not known."""
     if not rows:
         return rows
     contexts, first = {task.id: task.context for task in tasks}, answers[rows[0].name]
@@ -273,7 +273,8 @@ def _with_chance(rows: list[Row], tasks: Sequence[Task], answers: dict[str, ByTa
         gold_logprob=None,
         differences={},
     )
-    return [rows[0], chance, *rows[1:]]
+    place = next((number for number, row in enumerate(rows, start=1) if row.name == BASE), 0)
+    return [*rows[:place], chance, *rows[place:]]
 
 
 def _baselines(row: str) -> Sequence[str]:

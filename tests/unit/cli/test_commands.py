@@ -185,6 +185,15 @@ def test_flags_win_over_the_recipe_file(house: House) -> None:
     assert found.model_copy(update={"inner": Recipe().inner}) == expected
 
 
+@pytest.mark.parametrize("args", [("mine",), ("--seed", "7", "mine"), ("--eval.baselines", "base", "--", "mine"), ("--quiet", "./mine")])
+def test_a_recipe_file_is_read_by_any_name_at_any_place(house: House, args: tuple[str, ...]) -> None:  # promise 6
+    (house.folder / "mine").write_text('limit = 2\nrounds = 1\n[engine]\ntype = "fake"\n[propose]\ncandidates = 1\n', encoding="utf-8")
+    house.fine("train", *args, "--chunk", "2")
+    with house.reader(next((house.folder / "runs").glob("*-train-*")).name) as reader:
+        found = parse_recipe(reader.info().recipe)
+    assert (found.limit, found.rounds, found.engine.part, found.propose.candidates, found.chunk) == (2, 1, "fake", 1, 2)
+
+
 def test_train_and_eval(house: House) -> None:
     trained = json.loads(house.fine("train", *QUICK, "--rounds", "1", "--json", "--quiet"))
     assert {"before", "passage_only", "untrained", "round-1"} <= trained.keys()
