@@ -6,7 +6,7 @@
 4. Spearman-Brown, and the seeds that a target takes, by hand.
 5. The best of K: by hand, and on pure noise no true gain however large the apparent one.
 6. On the rewards that SEAL's authors released: 0.32 within passages for the mean of three seeds, and the best of 5 that looks like 40 -> 54 is 42.7.
-7. Screens: ranks with ties, survivors, chance and the gain that is kept, by hand.
+7. Prefilters: ranks with ties, survivors, chance and the gain that is kept, by hand.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from selfedit.study.reliability import best_of, icc, order, screened, seeds_for, spearman, spearman_brown, winner
+from selfedit.study.reliability import best_of, icc, order, prefiltered, seeds_for, spearman, spearman_brown, winner
 
 RELEASED = Path(__file__).parents[2].parent / "shared" / "data" / "seal_round0_rewards.json.gz"
 SHROUT_FLEISS = np.array([[9, 2, 5, 8], [6, 1, 3, 2], [8, 4, 6, 8], [7, 1, 2, 6], [10, 5, 6, 9], [6, 2, 4, 7]], dtype=float)
@@ -137,10 +137,10 @@ def test_ranks() -> None:  # promise 7
 
 
 def test_survivors() -> None:  # promise 7
-    """First task: the best is second by the screen. Second task: two equal best ones, of which the screen puts one first."""
+    """First task: the best is second by the prefilter. Second task: two equal best ones, of which the prefilter puts one first."""
     first = (np.array([0.0, 3.0, 1.0, 0.0]), np.array([1.0, 2.0, 3.0, 0.0]))
     second = (np.array([2.0, 2.0, 0.0, 0.0]), np.array([9.0, 1.0, 2.0, 3.0]))
-    found = screened([[first], [second], [(np.array([1.0]), np.array([1.0]))]])
+    found = prefiltered([[first], [second], [(np.array([1.0]), np.array([1.0]))]])
     one, two, three = found.survivors
     assert [s.same_winner.mean for s in (one, two, three)] == [0.5, 1, 1]
     assert one.chance == pytest.approx((1 / 4 + 1 / 2) / 2) and two.chance == pytest.approx((1 / 2 + 5 / 6) / 2)

@@ -9,7 +9,7 @@ from selfedit.cli.results import in_words
 from selfedit.errors import LedgerError
 from selfedit.ledger import Reader
 from selfedit.report import write
-from selfedit.report.reliability import FILE, TARGET, RewardTrust, ScreenTrust, Trust, as_json, review, sentence, verdict
+from selfedit.report.reliability import FILE, TARGET, PrefilterTrust, RewardTrust, Trust, as_json, review, sentence, verdict
 from selfedit.report.words import points, signed, signed_range
 from selfedit.system.console import Show, share
 from selfedit.types import Interval
@@ -35,7 +35,7 @@ def end_of_study(output: Output, folder: Path) -> int:
 
 
 def print_trust(show: Show, found: Trust) -> None:
-    """Rewards, screens, and the figures in a sentence."""
+    """Rewards, prefilters, and the figures in a sentence."""
     k = found.seeds
     show.line()
     show.line(verdict(found), "bold")
@@ -47,11 +47,11 @@ def print_trust(show: Show, found: Trust) -> None:
     show.line()
     show.line("Gain of a task's best self-edit over a random one: by the seed that chose it, by the others, and in correct answers by the others")
     show.table(["chosen by one seed of", "looks like", "is", "95 % interval", "correct answers"], [_best(reward) for reward in found.rewards])
-    if found.screens:
+    if found.prefilters:
         show.line()
-        show.line(f"Screens beside the full reward ({found.reward}, mean of {k} seeds), where only the survivors are trained in full")
-        columns = ["screen", "rank correlation", "survivors", "same winner", "by chance", "gain kept", "CPU saved"]
-        show.table(columns, [row for screen in found.screens for row in _screen(screen)])
+        show.line(f"Prefilters beside the full reward ({found.reward}, mean of {k} seeds), where only the survivors are trained in full")
+        columns = ["prefilter", "rank correlation", "survivors", "same winner", "by chance", "gain kept", "CPU saved"]
+        show.table(columns, [row for prefilter in found.prefilters for row in _prefilter(prefilter)])
     written = found.cost.sample_cpu_s / found.cost.cpu_s if found.cost.cpu_s else 0.0
     show.line()
     tokens = f"{found.cost.train_tokens:,.0f} tokens trained on, {found.cost.sample_tokens:,.0f} written"
@@ -81,10 +81,10 @@ def _best(reward: RewardTrust) -> list[str]:
     return [reward.name, signed(first.apparent.mean), signed(true.mean), signed_range(true), f"{points(answers.mean)} points" if answers else "–"]
 
 
-def _screen(screen: ScreenTrust) -> list[list[str]]:
-    first = [screen.label, mean(screen.found.within)]
+def _prefilter(prefilter: PrefilterTrust) -> list[list[str]]:
+    first = [prefilter.label, mean(prefilter.found.within)]
     rows: list[list[str]] = []
-    for survivors, saved in zip(screen.found.survivors, screen.saved, strict=True):
+    for survivors, saved in zip(prefilter.found.survivors, prefilter.saved, strict=True):
         same = [share(survivors.same_winner.mean), share(survivors.chance), share(survivors.gain_kept), share(saved)]
         rows.append([*(["", ""] if rows else first), str(survivors.keep), *same])
     return rows

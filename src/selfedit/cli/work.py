@@ -32,10 +32,26 @@ class MakesRuns:
     @classmethod
     def begins_with(cls, args: Sequence[str] = ()) -> Recipe | None:
         """The recipe that flags change: the one that the arguments name; None for the defaults."""
-        after_flag = {value for key in ("docs", "eval-docs", "cold-start.examples") for value in named(args, key)}
-        files = [*named(args, "recipe")[:1], *(one for one in args if one.endswith(".toml") and one not in after_flag), *args[:1]]
-        file = next((one for one in files if not one.startswith("-")), None) if cls.flags != "learn" or named(args, "recipe") else None
-        return load_recipe(Path(file)) if file else None
+        file = cls.recipe_file(args)
+        return load_recipe(file) if file else None
+
+    @classmethod
+    def recipe_file(cls, args: Sequence[str]) -> Path | None:
+        """The recipe's file, found before the flags are known, because it says which flags there are."""
+        if cls.flags == "learn":
+            return next(map(Path, named(args, "recipe")), None)
+        if "--" in args:
+            return next(map(Path, args[args.index("--") + 1 :]), None)
+        of_flags = {value for key in ("docs", "eval-docs", "cold-start.examples", "plugins", "runs", "policy") for value in named(args, key)}
+        names = [one for one in args if not one.startswith("-") and one not in of_flags]
+        likely = [*args[:1], *(one for one in names if one.endswith(".toml")), *(one for one in names if Path(one).is_file())]
+        return next((Path(one) for one in likely if not one.startswith("-")), None)
+
+    def chosen(self, args: Sequence[str]) -> Recipe:
+        """The recipe with the flags that were given. Raises ConfigError where the file is not the one whose flags these are."""
+        if getattr(self, "recipe", None) != (read := self.recipe_file(args)):
+            raise ConfigError(f"no recipe in {getattr(self, 'recipe', None) or read}: put the recipe's file first, before every flag")
+        return as_recipe(self.settings)
 
 
 @dataclass(frozen=True)
@@ -127,7 +143,7 @@ class Train(MakesRuns):
         output = self.output
         if output.resume:
             _nothing_else(self, "train", self.recipe)
-        recipe = None if output.resume else as_recipe(self.settings)
+        recipe = None if output.resume else self.chosen(args)
         run = api.train(recipe, resume=output.resume, folder=output.root, watch=output.show)
         return _end(output, run, {"measure": f"selfedit eval --policy {run.id}"})
 
@@ -153,7 +169,7 @@ class Eval(MakesRuns):
     """A run of `train`: its policy, or the strategy that its search found, is measured beside the model as it came, with its settings (flags override
     them)."""
     reliability: bool = False
-    """Train the same self-edits with several seeds: the reliability of each reward, and of each screen (docs/reliability.md)."""
+    """Train the same self-edits with several seeds: the reliability of each reward, and of each prefilter (docs/reliability.md)."""
     output: Options = field(default_factory=Output)
 
     @classmethod
@@ -174,7 +190,7 @@ class Eval(MakesRuns):
             policy = api.Run(runs.find(output.root, self.policy, ("train",)))
         elif self.policy:
             raise ConfigError("--reliability is measured with the model as it came: leave out --policy")
-        recipe = None if output.resume else as_recipe(self.settings)
+        recipe = None if output.resume else self.chosen(args)
         run = api.evaluate(recipe, policy=policy, reliability=self.reliability, resume=output.resume, folder=output.root, watch=output.show)
         if run.measures_reliability:
             from selfedit.cli.reliability import end_of_study

@@ -15,7 +15,7 @@ from selfedit.report.analysis import SHARES, Analysis, Column, Tested
 from selfedit.report.comparison import Difference, Document, Row
 from selfedit.report.edits import Edits, Round, key
 from selfedit.report.findings import PROPERTIES
-from selfedit.report.reliability import RewardTrust, ScreenTrust
+from selfedit.report.reliability import PrefilterTrust, RewardTrust
 from selfedit.report.words import short, signed
 from selfedit.types import Candidate, Interval, Task
 
@@ -177,23 +177,23 @@ def reliability(rewards: Sequence[RewardTrust], target: float) -> Figure:
     return _figure(traces, 340, x=x, y={"title": {"text": "reliability"}, "range": [0, 1.02]}, legend=True)
 
 
-def screens(screens: Sequence[ScreenTrust]) -> Figure:
+def prefilters(prefilters: Sequence[PrefilterTrust]) -> Figure:
     """Share of groups that keep their winner, %, by the share of CPU time saved, %: a point for each number of survivors."""
     symbols = ("circle-open", "circle", "square", "diamond", "triangle-up")
     traces: list[Figure] = [
         {
             "type": "scatter",
             "mode": "lines+markers",
-            "name": screen.label,
-            "x": [100 * saved for saved in screen.saved if saved is not None],
-            "y": [100 * survivors.same_winner.mean for survivors in screen.found.survivors],
-            "text": [f"{survivors.keep} left" for survivors in screen.found.survivors],
+            "name": prefilter.label,
+            "x": [100 * saved for saved in prefilter.saved if saved is not None],
+            "y": [100 * survivors.same_winner.mean for survivors in prefilter.found.survivors],
+            "text": [f"{survivors.keep} left" for survivors in prefilter.found.survivors],
             "line": {"width": 1.5, "color": colour},
             "marker": {"size": 10, "symbol": symbol, "color": colour},
             "hovertemplate": "%{text}: %{y:.0f} % keep the winner, %{x:.0f} % saved<extra>%{fullData.name}</extra>",
         }
-        for screen, colour, symbol in zip(screens, cycle(COLOURS), cycle(symbols))
-        if screen.alone is not None
+        for prefilter, colour, symbol in zip(prefilters, cycle(COLOURS), cycle(symbols))
+        if prefilter.alone is not None
     ]
     return _figure(traces, 360, x={"title": {"text": "CPU time saved, %"}}, y={"title": {"text": "same winner, %"}, "range": [0, 103]}, legend=True)
 

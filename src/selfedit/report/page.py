@@ -34,7 +34,7 @@ _PARTS = {
     "adapter": "Sealing the adapter",
     "guards": "Guards",
     "cold-start": "Showing the policy good self-edits",
-    "trials": "Trying rewards and screens",
+    "trials": "Trying rewards and prefilters",
     "evaluate": "Measuring on held-out documents",
 }
 """Parts of a run in words, by the first part of the names of their steps."""
@@ -147,8 +147,8 @@ def _figures(comparison: Comparison, edits: Edits, trust: Trust | None, found: A
         drawn["rounds"] = figures.rounds(edits.rounds)
     if trust and any(reward.curve for reward in trust.rewards):
         drawn["reliability"] = figures.reliability(trust.rewards, reliability.TARGET)
-    if trust and any(screen.alone is not None and screen.found.survivors for screen in trust.screens):
-        drawn["screens"] = figures.screens(trust.screens)
+    if trust and any(prefilter.alone is not None and prefilter.found.survivors for prefilter in trust.prefilters):
+        drawn["prefilters"] = figures.prefilters(trust.prefilters)
     if found:
         drawn |= figures.properties(found)
     if found and found.rewards:

@@ -1,4 +1,4 @@
-"""How far rewards and screens can be trusted, from the ledger of `selfedit eval --reliability`.
+"""How far rewards and prefilters can be trusted, from the ledger of `selfedit eval --reliability`.
 
 A candidate there has the answers of S adapters to the same Q questions, so that every reward made of answers can be computed from them again. The
 self-edits of a task share their S seeds.
@@ -16,7 +16,7 @@ import numpy as np
 
 from selfedit.ledger import Reader, Step
 from selfedit.report.words import PartWords, percent, plural, points, points_range, signed
-from selfedit.study.reliability import Array, BestOf, Screened, best_of, icc, screened, seeds_for, single, spearman_brown, standings
+from selfedit.study.reliability import Array, BestOf, Prefiltered, best_of, icc, prefiltered, seeds_for, single, spearman_brown, standings
 from selfedit.types import Answer, Candidate, Cost, Interval, Result, Task
 
 FILE = "reliability.json"
@@ -25,7 +25,7 @@ TARGET = 0.7
 CURVE = 10
 """Seeds to which reliability is projected."""
 ONE_SEED = "one_seed"
-"""The full reward itself, as a screen."""
+"""The full reward itself, as a prefilter."""
 DRAWS = 20
 """Random choices of questions that are averaged."""
 
@@ -62,13 +62,13 @@ class RewardTrust:
 
 
 @dataclass(frozen=True, slots=True)
-class ScreenTrust:
-    """One screen beside the full reward. `cost` is of one self-edit; `saved` the share of a round's CPU time that is saved with 1, 2, ... survivors,
-    `alone` where the screen takes the full reward's place."""
+class PrefilterTrust:
+    """A prefilter beside the full reward. `cost` is of one self-edit; `saved` the share of a round's CPU time saved with 1, 2, ... survivors,
+    `alone` where the prefilter takes the full reward's place."""
 
     name: str
     label: str
-    found: Screened
+    found: Prefiltered
     cost: Cost
     alone: float | None
     saved: list[float | None]
@@ -88,7 +88,7 @@ class Trust:
     reward: str
     cost: Cost
     rewards: list[RewardTrust]
-    screens: list[ScreenTrust]
+    prefilters: list[PrefilterTrust]
 
 
 def review(reader: Reader) -> Trust | None:
@@ -112,7 +112,7 @@ def review(reader: Reader) -> Trust | None:
         reward=candidates[0].reward.kind,
         cost=answering,
         rewards=[_reward(name, groups, arrays["correctness"]) for name, groups in arrays.items() if groups],
-        screens=_screens(reader, steps, scored, arrays.get(candidates[0].reward.kind, []), answering, S),
+        prefilters=_prefilters(reader, steps, scored, arrays.get(candidates[0].reward.kind, []), answering, S),
     )
 
 
@@ -192,10 +192,12 @@ def _some(cube: Cube, q: int, rng: np.random.Generator) -> Array:
     return means
 
 
-# ---------------------------------------------------------------- screens
+# ---------------------------------------------------------------- prefilters
 
 
-def _screens(reader: Reader, steps: Sequence[Step], scored: Sequence[Candidate], cubes: Sequence[Cube], answering: Cost, S: int) -> list[ScreenTrust]:
+def _prefilters(
+    reader: Reader, steps: Sequence[Step], scored: Sequence[Candidate], cubes: Sequence[Cube], answering: Cost, S: int
+) -> list[PrefilterTrust]:
     ratings = reader.ratings()
     rows = [_one_seed(cubes, answering, S)] if cubes and S > 1 else []
     words = PartWords(reader.notes())
@@ -207,25 +209,29 @@ def _screens(reader: Reader, steps: Sequence[Step], scored: Sequence[Candidate],
             p = candidate.proposal
             assert candidate.reward.value is not None
             groups.setdefault(p.task_id, []).append((candidate.reward.value, standing.get((p.task_id, p.round, p.index), math.nan)))
-        found = screened([[(np.array([f for f, _ in group]), np.array([s for _, s in group]))] for group in groups.values()])
-        rows.append(_screen(name, words.label("prefilter", name), found, _cost(steps, f"{name}-", edits), answering, S, edits / max(1, len(groups))))
+        found = prefiltered([[(np.array([f for f, _ in group]), np.array([s for _, s in group]))] for group in groups.values()])
+        rows.append(
+            _prefilter(name, words.label("prefilter", name), found, _cost(steps, f"{name}-", edits), answering, S, edits / max(1, len(groups)))
+        )
     return rows
 
 
-def _one_seed(cubes: Sequence[Cube], answering: Cost, S: int) -> ScreenTrust:
-    """The yardstick: the full reward itself from one seed, beside the mean of the others. No screen can be expected to do better."""
+def _one_seed(cubes: Sequence[Cube], answering: Cost, S: int) -> PrefilterTrust:
+    """The yardstick: the full reward itself from one seed, beside the mean of the others. No prefilter can be expected to do better."""
     groups = [cube.mean(axis=2) for cube in cubes]
     pairs = [[(np.delete(group, s, axis=1).mean(axis=1), group[:, s]) for s in range(S)] for group in groups]
-    return _screen(ONE_SEED, "full reward, one seed", screened(pairs), answering, answering, S, float(np.mean([len(group) for group in groups])))
+    return _prefilter(
+        ONE_SEED, "full reward, one seed", prefiltered(pairs), answering, answering, S, float(np.mean([len(group) for group in groups]))
+    )
 
 
-def _screen(name: str, label: str, found: Screened, cost: Cost, answering: Cost, S: int, K: float) -> ScreenTrust:
+def _prefilter(name: str, label: str, found: Prefiltered, cost: Cost, answering: Cost, S: int, K: float) -> PrefilterTrust:
     full = S * answering.cpu_s
     if not full:
-        return ScreenTrust(name, label, found, cost, None, [None] * len(found.survivors))
+        return PrefilterTrust(name, label, found, cost, None, [None] * len(found.survivors))
     left = 1 - 1 / S if name == ONE_SEED else 1  # of a survivor's full training
     share = cost.cpu_s / full
-    return ScreenTrust(name, label, found, cost, 1 - share, [1 - share - left * survivors.keep / K for survivors in found.survivors])
+    return PrefilterTrust(name, label, found, cost, 1 - share, [1 - share - left * survivors.keep / K for survivors in found.survivors])
 
 
 def _cost(steps: Sequence[Step], name: str, over: int) -> Cost:

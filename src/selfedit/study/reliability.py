@@ -140,12 +140,12 @@ def winner(rewards_K: Array) -> int:
     return int(np.argmax(np.round(rewards_K, TIE)))
 
 
-# ---------------------------------------------------------------- screens
+# ---------------------------------------------------------------- prefilters
 
 
 @dataclass(frozen=True, slots=True)
 class Survivors:
-    """What is lost where only the `keep` best by a screen are trained in full.
+    """What is lost where only the `keep` best by a prefilter are trained in full.
 
     `same_winner` is the share of groups in which the best by the full reward (or one equal to it) is among them, `chance` that of a blind choice;
     `gain_kept` the share of the gain over a random self-edit that the best of them still has (None: there is no gain).
@@ -158,21 +158,21 @@ class Survivors:
 
 
 @dataclass(frozen=True, slots=True)
-class Screened:
-    """A screen beside the full reward: Spearman's rank correlation within groups (their mean) and over all, and the survivors of each number."""
+class Prefiltered:
+    """A prefilter beside the full reward: Spearman's rank correlation within groups (their mean) and over all, and the survivors of each number."""
 
     within: Interval | None
     overall: float | None
     survivors: tuple[Survivors, ...]
 
 
-def screened(pairs: Sequence[Sequence[tuple[Array, Array]]]) -> Screened:
-    """For each task, one or more pairs of (full reward (K,), screen (K,)). Groups of one self-edit say nothing and are left out."""
-    tasks = [found for pairs_of in pairs if (found := [(full, screen) for full, screen in pairs_of if len(full) > 1])]
-    rhos = [[rho for full, screen in found if (rho := spearman(full, screen)) is not None] for found in tasks]
+def prefiltered(pairs: Sequence[Sequence[tuple[Array, Array]]]) -> Prefiltered:
+    """For each task, one or more pairs of (full reward (K,), prefilter (K,)). Groups of one self-edit say nothing and are left out."""
+    tasks = [found for pairs_of in pairs if (found := [(full, prefilter) for full, prefilter in pairs_of if len(full) > 1])]
+    rhos = [[rho for full, prefilter in found if (rho := spearman(full, prefilter)) is not None] for found in tasks]
     every = [pair for found in tasks for pair in found]
     most = max((len(full) for full, _ in every), default=1)
-    return Screened(
+    return Prefiltered(
         within=stats.interval(rhos, shares=False) if any(rhos) else None,
         overall=spearman(np.concatenate([f for f, _ in every]), np.concatenate([s for _, s in every])) if every else None,
         survivors=tuple(_survivors(tasks, keep) for keep in range(1, most)),
@@ -183,8 +183,8 @@ def _survivors(tasks: Sequence[Sequence[tuple[Array, Array]]], keep: int) -> Sur
     same, chance, gained, possible = [], [], 0.0, 0.0
     for found in tasks:
         marks = []
-        for full, screen in found:
-            best, left = full.max(), full[order(screen)[:keep]].max()
+        for full, prefilter in found:
+            best, left = full.max(), full[order(prefilter)[:keep]].max()
             ties = int((np.round(full, TIE) == np.round(best, TIE)).sum())
             marks.append(float(np.round(left, TIE) == np.round(best, TIE)))
             chance.append(1 - math.comb(len(full) - ties, keep) / math.comb(len(full), min(keep, len(full))))

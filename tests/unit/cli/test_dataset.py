@@ -88,7 +88,7 @@ def test_nothing_that_only_measures(house: House) -> None:  # promise 2
     assert f"edits of run {found['run']}" in house.fine("dataset", "o.jsonl")  # the last run that wrote any, not the last
 
 
-def test_a_screen_leaves_self_edits_without_a_reward(house: House) -> None:  # promise 2
+def test_a_prefilter_leaves_self_edits_without_a_reward(house: House) -> None:  # promise 2
     house.learn(*ASK_ONCE, "--prefilter", "in_context")
     assert sum(row["reward"] is None for row in rows(house)) == 6 and len(rows(house, "--min-reward", "-9")) == 6
 

@@ -1,7 +1,7 @@
 """The figures of `selfedit eval --reliability` are those of its ledger.
 
 1. Each reward's reliability, best of K and cost are recomputed here from the answers and the steps.
-2. Screens stand beside the full reward, with what they save; the reward itself, from one seed, is the yardstick.
+2. Prefilters stand beside the full reward, with what they save; the reward itself, from one seed, is the yardstick.
 3. Self-edits without a reward are left out and counted; a reward that was not measured is not shown.
 4. Where the gold answers became less likely while more were answered, the page warns of likelihood.
 5. A run on a real loop, whose adapters depend on their seed: tables, page and the file for programs agree; a run without trials has none of them.
@@ -116,7 +116,7 @@ def test_what_a_choice_is_worth_is_said_with_its_interval(tmp_path: Path) -> Non
 def test_screens_stand_beside_the_full_reward(tmp_path: Path) -> None:  # promise 2
     correct = tell(tmp_path / "run")
     found = reviewed(tmp_path / "run")
-    yardstick, gradient = found.screens
+    yardstick, gradient = found.prefilters
     full = correct.mean(axis=(2, 3))
     rhos = [rho for task in full if (rho := spearman(task, np.arange(K, dtype=float))) is not None]
     assert gradient.name == "gradient" and gradient.found.within is not None and gradient.found.within.mean == pytest.approx(np.mean(rhos))
@@ -189,16 +189,23 @@ def test_a_whole_run(tmp_path: Path) -> None:  # promise 5
         study_reliability(Run(policy, ledger, Silent()), bundled_corpus("train")[:6])
         ledger.finish()
     found = reviewed(tmp_path / "run")
-    assert [screen.name for screen in found.screens] == ["one_seed", "halving", "early_stop", "gradient", "in_context"]
+    assert [prefilter.name for prefilter in found.prefilters] == ["one_seed", "halving", "early_stop", "gradient", "in_context"]
     likelihood = next(reward for reward in found.rewards if reward.name == "likelihood")
     assert likelihood.within is not None and 0 < likelihood.within.mean < 1 and likelihood.best[0].true is not None
     assert likelihood.best[0].true.mean < likelihood.best[0].apparent.mean  # the winner's curse
     page = write(tmp_path / "run").read_text(encoding="utf-8")
-    for words in (verdict(found), sentence(found), 'id="reliability"', 'id="screens"', 'data-screen="in_context"', 'data-figure="figure-screens"'):
+    for words in (
+        verdict(found),
+        sentence(found),
+        'id="reliability"',
+        'id="prefilters"',
+        'data-prefilter="in_context"',
+        'data-figure="figure-prefilters"',
+    ):
         assert words in page
     for_programs = json.loads(as_json(found))
     assert for_programs["rewards"][0]["within"]["mean"] == found.rewards[0].within.mean  # type: ignore[union-attr]
-    assert for_programs["screens"][1]["found"]["survivors"][0]["keep"] == 1
+    assert for_programs["prefilters"][1]["found"]["survivors"][0]["keep"] == 1
 
 
 def test_other_runs_have_none(tmp_path: Path) -> None:  # promise 5
