@@ -236,6 +236,12 @@ class Run:
         return head is not None and head.run_id == self.id
 
     @property
+    def replaced(self) -> str | None:
+        """The run whose adapter was in force until this one's was; None where there was none."""
+        head = Heads(self.folder.parent).replaced(self.id)
+        return head.run_id if head is not None and head.run_id != self.id else None
+
+    @property
     def measures_reliability(self) -> bool:
         """Whether it measured rewards in place of baselines."""
         with self.reader() as reader:

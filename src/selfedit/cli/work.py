@@ -224,6 +224,8 @@ def _learned(output: Output, run: api.Run) -> int:
         if said := unedited(reader.tasks(), reader.selected()):
             facts["unedited"] = said
     if run.in_force:
+        if replaced := run.replaced:
+            facts["no longer in force"] = f"what {replaced} learned; to have both, learn their documents together"
         facts |= {"ask": 'selfedit ask "..."', "undo": "selfedit rollback"}
     else:
         facts |= {"in force": f"no; to use the adapter nevertheless: selfedit learn --resume {run.id} --keep"}

@@ -57,6 +57,12 @@ class Heads:
         except (ValueError, KeyError, TypeError) as error:
             raise LedgerError(f"{self._file} is damaged ({error}): restore it from a copy, or delete it to use the model as it came") from error
 
+    def replaced(self, run_id: str) -> Head | None:
+        """The adapter that was in force when a run's was put there for the last time; None for the model as it came, or where it never was."""
+        history = self.history()
+        pushed = [number for number, change in enumerate(history) if change.action == "push" and change.head and change.head.run_id == run_id]
+        return history[pushed[-1] - 1].head if pushed and pushed[-1] else None
+
     def push(self, head: Head) -> None:
         """Put a new adapter in force."""
         with self._alone():

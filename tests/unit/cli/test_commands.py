@@ -87,6 +87,14 @@ def test_a_guard_keeps_an_adapter_out_of_force(house: House, monkeypatch: pytest
     assert Heads(house.folder / "runs").current() is not None
 
 
+def test_a_second_run_says_what_is_no_longer_in_force(house: House) -> None:  # promise 1
+    first = house.fine("learn", str(CORPUS), *QUICK)
+    second = house.fine("learn", str(CORPUS), *QUICK, "--seed", "1")
+    before = next(run for run in (house.folder / "runs").glob("*-learn-*") if f"{run.name}" in first)
+    assert "no longer in force" not in first
+    assert f"what {before.name} learned" in " ".join(second.split())
+
+
 def test_what_was_rolled_back_stays_back(house: House) -> None:
     first, second = house.learn(), house.learn("--seed", "1")
     assert f"in force now: {first['run']}" in house.fine("rollback")
@@ -188,7 +196,7 @@ def test_flags_win_over_the_recipe_file(house: House) -> None:
 @pytest.mark.parametrize("args", [("mine",), ("--seed", "7", "mine"), ("--eval.baselines", "base", "--", "mine"), ("--quiet", "./mine")])
 def test_a_recipe_file_is_read_by_any_name_at_any_place(house: House, args: tuple[str, ...]) -> None:  # promise 6
     (house.folder / "mine").write_text('limit = 2\nrounds = 1\n[engine]\ntype = "fake"\n[propose]\ncandidates = 1\n', encoding="utf-8")
-    house.fine("train", *args, "--chunk", "2")
+    house.fine("train", "--chunk", "2", *args)
     with house.reader(next((house.folder / "runs").glob("*-train-*")).name) as reader:
         found = parse_recipe(reader.info().recipe)
     assert (found.limit, found.rounds, found.engine.part, found.propose.candidates, found.chunk) == (2, 1, "fake", 1, 2)

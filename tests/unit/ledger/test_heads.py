@@ -1,7 +1,7 @@
 """Which adapter is in force.
 
 1. A push puts a head in force, a rollback the one before it, down to the model as it came; then there is nothing to roll back.
-2. The history only grows.
+2. The history only grows, and says which adapter another one replaced.
 3. Killed at any moment, the file is whole; processes that push together lose nothing.
 """
 
@@ -53,6 +53,15 @@ def test_push_and_rollback(tmp_path: Path):
         ("rollback", A),
         ("rollback", None),
     ]
+
+
+def test_what_was_replaced_is_known(tmp_path: Path):  # promise 2
+    heads = Heads(tmp_path)
+    heads.push(A)
+    heads.push(B)
+    heads.rollback()
+    heads.push(C)
+    assert [heads.replaced(name) for name in "abcd"] == [None, A, A, None]
 
 
 def test_the_same_head_twice_is_rolled_back_twice(tmp_path: Path):
