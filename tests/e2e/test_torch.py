@@ -128,8 +128,8 @@ def test_a_policy_beside_every_baseline(
     )
     train = json.loads(typed(capsys, "train", "--model", str(tiny_model), *FLAGS, *settings, "--json"))
     found = json.loads(Path(train["folder"], "results.json").read_text(encoding="utf-8"))
-    assert {row["name"] for row in found["rows"]} == {*baselines, "cold_start", "after_rl"}
-    assert all(row["n"] == found["rows"][0]["n"] and (row["tokens"] > 0) == (row["name"] != "base") for row in found["rows"])
+    assert {row["name"] for row in found["rows"]} == {*baselines, "cold_start", "after_rl", "chance"}
+    assert all(row["n"] == found["rows"][0]["n"] and (row["tokens"] > 0) == (row["name"] not in ("base", "chance")) for row in found["rows"])
     with monkeypatch.context() as patch:
         patch.setattr("selfedit.baselines.oracle.Oracle.measure", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         assert main(["eval", "--policy", train["run"], "--quiet"]) == 130

@@ -122,8 +122,9 @@ def test_the_readmes_python_runs(learned: Path, capsys: pytest.CaptureFixture[st
     for block in blocks(ROOT / "README.md", "python"):
         exec(block.replace('Recipe(model="smollm2-135m")', 'Recipe(engine={"type": "fake"})'), {})
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 3 * 2 + 2  # documents × candidates of the demo, and two texts
-    assert all("→" in line for line in lines[6:])
+    table, rest = lines[:-8], lines[-8:]  # documents × candidates of the demo, and two texts
+    assert table[0].startswith("Before ") and all(" to " in line for line in table)
+    assert all("→" in line for line in rest[6:]) and not any("→" in line for line in rest[:6])
 
 
 def test_recipes_are_recipes(tmp_path: Path) -> None:  # promise 7

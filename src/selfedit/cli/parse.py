@@ -51,7 +51,7 @@ def _explain(event: events.ParseErrorEvent, command: type[Any], name: str, args:
     match event:
         case events.InstantiationFailure(message=message, argument=argument):
             wanted = next((words for kind, words in _KINDS.items() if kind in message), "")
-            said = f" takes {wanted}" if wanted and "no type matching" in message else f": {_line(message)}"
+            said = f" takes {wanted}{_got(argument, args)}" if wanted and "no type matching" in message else f": {_line(message)}"
             text = f"{argument.display_name()}{said}" if argument else _line(message)
         case events.InvalidChoice(argument=argument, value=value, choices=choices):
             text = f"invalid choice '{value}' for {argument.display_name()}; there are {', '.join(choices)}"
@@ -64,6 +64,13 @@ def _explain(event: events.ParseErrorEvent, command: type[Any], name: str, args:
         case _:
             text = "cannot be understood"
     return f"{name}: {text} (selfedit {name} --help)"
+
+
+def _got(argument: Any, args: Sequence[str]) -> str:
+    from selfedit.cli.flags import named
+
+    given = named(args, argument.display_name().split(",")[0].lstrip("-")) if argument else []
+    return f" (got '{given[0]}')" if given else ""
 
 
 def _line(text: str) -> str:

@@ -13,7 +13,6 @@
 from __future__ import annotations
 
 import json
-import re
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -169,8 +168,8 @@ def leaves(settings: type[Any], key: str) -> set[str]:
 
 
 def typed(*args: str) -> set[str]:
-    """The flags of `train` without their dashes; what is on by itself is switched off by `no-` before its last word."""
-    return {re.sub(r"(?<=\.)no-(?=[^.]*$)", "", flag.removeprefix("--")) for flag in flags_of(with_flags(Train, args))}
+    """The flags of `train` without their dashes."""
+    return {flag.removeprefix("--") for flag in flags_of(with_flags(Train, args))}
 
 
 def test_every_setting_is_a_flag() -> None:
