@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 from selfedit.config import CHOSEN, Recipe, check_learning, load_recipe, parse_recipe
 from selfedit.errors import ConfigError, DataError
 from selfedit.ledger import Heads, Ledger, Reader
-from selfedit.report.comparison import Comparison, compare
 from selfedit.store import identity, runs
 from selfedit.store.artifacts import adapter_of, in_force, put_in_force
 from selfedit.store.trained import trained_policy
@@ -24,6 +23,7 @@ from selfedit.types import Candidate, Cost, Task, Verdict
 
 if TYPE_CHECKING:
     from selfedit.loop import Watch
+    from selfedit.report.comparison import Comparison
     from selfedit.store.ask import Answers
 
 Docs = str | Path | Sequence[str | Path]
@@ -192,6 +192,8 @@ class Run:
     @property
     def comparison(self) -> Comparison:
         """Everything that its results say."""
+        from selfedit.report.comparison import compare
+
         with self.reader() as reader:
             return compare(reader.tasks(), reader.results(), reader.notes())
 

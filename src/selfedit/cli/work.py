@@ -178,6 +178,8 @@ class Eval(MakesRuns):
         before, policy = super().begins_with(args), named(args, "policy")
         if before and policy:
             raise ConfigError("a policy is measured with its own settings: leave out the recipe (flags may change single settings)")
+        if policy and "--reliability" in args:
+            raise ConfigError("--reliability is measured with the model as it came: leave out --policy")
         folder = Path(named(args, "runs")[0]) if named(args, "runs") else None
         return api.recipe_of(runs.find(runs.root(folder), policy[0], ("train",))) if policy else before
 
@@ -186,10 +188,8 @@ class Eval(MakesRuns):
         output, policy = self.output, None
         if output.resume:
             _nothing_else(self, "eval", self.policy, self.recipe, self.reliability)
-        elif self.policy and not self.reliability:
-            policy = api.Run(runs.find(output.root, self.policy, ("train",)))
         elif self.policy:
-            raise ConfigError("--reliability is measured with the model as it came: leave out --policy")
+            policy = api.Run(runs.find(output.root, self.policy, ("train",)))
         recipe = None if output.resume else self.chosen(args)
         run = api.evaluate(recipe, policy=policy, reliability=self.reliability, resume=output.resume, folder=output.root, watch=output.show)
         if run.measures_reliability:
