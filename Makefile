@@ -3,6 +3,7 @@
 
 PYTHON ?= python3
 TORCH_INDEX ?=
+WORKERS ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
@@ -11,18 +12,23 @@ INSTALL = $(BIN)/python -m pip install --disable-pip-version-check --no-input --
 OR_SAY_WHY = >> $(LOG) 2>&1 || { tail -n 40 $(LOG); echo "Installation failed; the whole story is in $(LOG)"; exit 1; }
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check format docs bench clean
+.PHONY: help install demo test test-slow test-all check format docs bench clean
 
 help: ## what can be done here
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 16
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
 
 install: $(READY) ## the package and its tools in .venv, once
 
 demo: $(READY) ## a model learns invented documents while you watch
 	@$(BIN)/selfedit demo
 
-test: $(READY) ## every test
-	@$(BIN)/python -m pytest
+test: $(READY) ## the tests, two at a time (WORKERS=8 for more)
+	@$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal -m "not slow"
+
+test-slow: $(READY) ## the slowest proofs alone
+	@$(BIN)/python -m pytest -m slow
+
+test-all: test test-slow ## every test
 
 check: $(READY) ## format, lint, types, layers, generated documentation: seconds
 	@$(BIN)/ruff format --check --quiet --output-format concise . || { echo "run: make format"; exit 1; }

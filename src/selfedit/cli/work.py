@@ -42,7 +42,8 @@ class MakesRuns:
             return next(map(Path, named(args, "recipe")), None)
         if "--" in args:
             return next(map(Path, args[args.index("--") + 1 :]), None)
-        of_flags = {value for key in ("docs", "eval-docs", "cold-start.examples", "plugins", "runs", "policy", "recipe") for value in named(args, key)}
+        with_values = ("docs", "eval-docs", "cold-start.examples", "plugins", "runs", "policy", "recipe")
+        of_flags = {value for key in with_values for value in named(args, key)}
         names = [one for one in args if not one.startswith("-") and one not in of_flags]
         likely = [*args[:1], *(one for one in names if one.endswith(".toml")), *(one for one in names if Path(one).is_file())]
         return next((Path(one) for one in likely if not one.startswith("-")), None)
