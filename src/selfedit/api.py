@@ -45,7 +45,7 @@ def learn(
     `settings` are keys of the recipe: `model="smollm2-135m"`, `engine="fake"`, `propose={"candidates": 2}`. `keep` puts the adapter in force whatever
     guards say, `resume` goes on with a run, `folder` is where runs live. Raises SelfeditError, whose message says what to do.
     """
-    chosen = None if resume else _learning(made(recipe, settings, docs=_paths(docs)))
+    chosen = None if resume else _learning(_rewarded(made(recipe, settings, docs=_paths(docs))))
     return _learned("learn", chosen, keep, resume, folder, watch)
 
 
@@ -53,7 +53,7 @@ def demo(
     recipe: Recipe | None = None, *, resume: str | None = None, folder: Path | str | None = None, watch: Watch | None = None, **settings: Any
 ) -> Run:
     """As `learn`, on the held-out part of the bundled documents about invented things."""
-    return _learned("demo", None if resume else made(recipe, settings), False, resume, folder, watch)
+    return _learned("demo", None if resume else _rewarded(made(recipe, settings)), False, resume, folder, watch)
 
 
 def _learned(command: str, recipe: Recipe | None, keep: bool, resume: str | None, folder: Path | str | None, watch: Watch | None) -> Run:
@@ -81,7 +81,7 @@ def train(
     Arguments are as in `learn`.
     """
     root, watch = runs.root(Path(folder) if folder else None), watch or _watch()
-    chosen = None if resume else made(recipe, settings)
+    chosen = None if resume else _rewarded(made(recipe, settings))
     if chosen:
         check_learning(chosen)
     with _ledger(root, "train", chosen, resume) as ledger:
@@ -116,6 +116,8 @@ def evaluate(
     if trained and reliability:
         raise ConfigError("--reliability is measured with the model as it came: leave out --policy")
     chosen = None if resume else made(recipe_of(trained) if trained and recipe is None else recipe, settings)
+    if chosen and (reliability or _uses_reward(chosen)):
+        _rewarded(chosen)
     if chosen and reliability and not chosen.open("reward").needs().answers:
         once = f"--reliability compares rewards of answers that are written once, which {chosen.reward.part} is not"
         raise ConfigError(f"{once}; choose another reward")
@@ -134,7 +136,8 @@ def evaluate(
             identity.keep_apart(held_out, measured.learned)
             watch.say(f"run {ledger.run_id}")
             if _unfinished(ledger):
-                loop().evaluate(loop().begin(ledger, watch), held_out, measured.adapters, measured.strategy)
+                rewarded = _uses_reward(ledger.recipe)
+                loop().evaluate(loop().begin(ledger, watch, rewarded=rewarded), held_out, measured.adapters, measured.strategy)
                 ledger.finish()
     return Run(ledger.folder)
 
@@ -346,12 +349,22 @@ def _merged(old: dict[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _checked(recipe: Recipe) -> Recipe:
-    """What a recipe names is there: its strategies, and what its reward depends on."""
+    """The strategies that a recipe names are there."""
     for choice in recipe.propose.strategies:
         for name in parts(choice):
             find(name, recipe.strategy)
+    return recipe
+
+
+def _rewarded(recipe: Recipe) -> Recipe:
+    """What the reward depends on is there."""
     recipe.open("reward").depends_on()
     return recipe
+
+
+def _uses_reward(recipe: Recipe) -> bool:
+    """Whether a row of the recipe's comparison is chosen by the reward."""
+    return any(one.rewarded for one in recipe.open_all("baseline", recipe.eval.baselines))
 
 
 def _learning(recipe: Recipe) -> Recipe:

@@ -102,6 +102,8 @@ class Baseline(Part):
     """Whether a recipe can ask for it; rows that a run makes by itself cannot be asked for."""
     needs_edits = 0
     """Self-edits of the model as it came that it needs of each task: none, one of each strategy (1), or K (2)."""
+    rewarded = False
+    """Whether it asks for the recipe's reward."""
     starts = False
     """Whether it is what training begins with."""
 

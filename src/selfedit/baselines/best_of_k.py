@@ -12,6 +12,7 @@ class BestOfK(Baseline):
 
     place = 3
     needs_edits = 2
+    rewarded = True
 
     def measure(self, run: Comparison) -> Start | None:
         """Where a task's self-edits have no reward, its first one stands; left out where none has any."""

@@ -9,6 +9,8 @@ from selfedit.baselines.base import Baseline, Comparison, Start, baseline
 class Untouched(Baseline):
     """Asked once; nothing is left to chance."""
 
+    place = -1
+
     def measure(self, run: Comparison) -> Start | None:
         """The current weights' own answers."""
         run.answer_base("base")

@@ -17,10 +17,11 @@ from selfedit.strategies import Source
 from selfedit.types import Passage
 
 
-def begin(ledger: Ledger, watch: Watch) -> Run:
-    """A run on its ledger. Raises LedgerError where the model or a plug-in is another than the run began with."""
+def begin(ledger: Ledger, watch: Watch, *, rewarded: bool = True) -> Run:
+    """A run on its ledger; `rewarded` where the reward is used. Raises LedgerError where the model or a plug-in is another than it began with."""
     recipe = ledger.recipe
-    ledger.note("reward", {"type": recipe.reward.part, **recipe.open("reward").depends_on()})
+    if rewarded:
+        ledger.note("reward", {"type": recipe.reward.part, **recipe.open("reward").depends_on()})
     note_parts(ledger)
     return Run(open_model(ledger, watch), ledger, watch)
 
