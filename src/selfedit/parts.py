@@ -131,14 +131,14 @@ class Registry(Generic[P]):
 
     def __iter__(self) -> Iterator[Entry[P]]:
         load()
-        return iter(self.parts.values())
+        return iter([self.parts[name] for name in sorted(self.parts)])
 
     def __contains__(self, name: object) -> bool:
         load()
         return name in self.parts
 
     def names(self) -> list[str]:
-        """Every name, in the order of registration: our own first."""
+        """Every name, in the order of the alphabet: that of registration depends on what was imported first."""
         return [entry.name for entry in self]
 
     def get(self, name: str) -> Entry[P]:
@@ -146,7 +146,7 @@ class Registry(Generic[P]):
         if name in self:
             return self.parts[name]
         near = difflib.get_close_matches(name, self.parts, n=1, cutoff=0.0)
-        raise ConfigError(f"unknown {self.kind} '{name}'; the nearest is '{near[0]}' (there are: {', '.join(self.parts)})")
+        raise ConfigError(f"unknown {self.kind} '{name}'; the nearest is '{near[0]}' (there are: {', '.join(self.names())})")
 
     def open(self, settings: Settings) -> P:
         """The part that these settings are of, bound to them."""

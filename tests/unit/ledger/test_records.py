@@ -49,6 +49,7 @@ from selfedit.types import (
 )
 
 text = st.text(max_size=20)
+name = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=20)  # SQLite ends a name at NUL; documents are read without any
 number = st.integers(0, 2**40)
 score = st.floats(allow_nan=False) | st.none()
 finite = st.floats(allow_nan=False, allow_infinity=False)
@@ -76,7 +77,7 @@ def answers_to(questions: tuple[Question, ...]) -> st.SearchStrategy[tuple[Answe
 
 @settings(max_examples=40, deadline=None)
 @given(
-    task=st.builds(Task, text, text, text, asked, asked),
+    task=st.builds(Task, name, text, text, asked, asked),
     edit=edits,
     round=number,
     index=number,
@@ -85,7 +86,7 @@ def answers_to(questions: tuple[Question, ...]) -> st.SearchStrategy[tuple[Answe
     losses=st.lists(st.floats(allow_nan=False), max_size=4).map(tuple),
     verdicts=verdicts,
     artifact=st.builds(Artifact, text, text, text),
-    row=text,
+    row=name,
     advantage=st.floats(allow_nan=False),
     rating=score,
     metrics=st.dictionaries(text, st.floats(allow_nan=False), max_size=3),

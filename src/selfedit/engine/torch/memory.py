@@ -15,17 +15,21 @@ from pathlib import Path
 from selfedit.system.environment import memory_bytes
 
 
+ENOUGH = 2 * 2**30
+"""Bytes that may be held on any machine: more was never faster, and a laptop has other things to do."""
+
+
 class Allocator:
     """Watches what this process holds of the memory it may use, bytes."""
 
     def __init__(self, share: float = 0.25) -> None:
         trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None  # glibc has it, other C libraries do not
         self.trim = trim if os.environ.get("SELFEDIT_TUNE") != "0" else None
-        self.most = self.least = share * memory_bytes() if self.trim else 0.0
+        self.most = self.least = min(share * memory_bytes(), ENOUGH) if self.trim else 0.0
         self.lock = threading.Lock()
 
     def tidy(self) -> None:
-        """Give back what is free once more than `share` of the memory is held. What is in use may then grow by half before it is done again."""
+        """Give back what is free once more than `share` of the memory, or more than `ENOUGH`, is held. What is in use may then grow by half before it is done again."""
         if self.trim is None or held() <= self.most or not self.lock.acquire(blocking=False):
             return
         try:
