@@ -15,7 +15,7 @@ from pathlib import Path
 from selfedit.system.environment import memory_bytes
 
 
-ENOUGH = 2 * 2**30
+ENOUGH = 2**30
 """Bytes that may be held on any machine: more was never faster, and a laptop has other things to do."""
 
 
@@ -29,12 +29,12 @@ class Allocator:
         self.lock = threading.Lock()
 
     def tidy(self) -> None:
-        """Give back what is free once more than `share` of the memory, or more than `ENOUGH`, is held. What is in use may then grow by half before it is done again."""
+        """Give back what is free once more than `share` of the memory, or more than `ENOUGH`, is held. What is in use may then grow by a quarter before it is done again."""
         if self.trim is None or held() <= self.most or not self.lock.acquire(blocking=False):
             return
         try:
             self.trim(0)
-            self.most = max(self.least, 1.5 * held())
+            self.most = max(self.least, 1.25 * held())
         finally:
             self.lock.release()
 
