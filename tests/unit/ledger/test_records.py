@@ -49,7 +49,9 @@ from selfedit.types import (
 )
 
 text = st.text(max_size=20)
-name = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=20)  # SQLite ends a name at NUL; documents are read without any
+name = st.text(
+    st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=20
+)  # SQLite ends a name at NUL; documents are read without any
 number = st.integers(0, 2**40)
 score = st.floats(allow_nan=False) | st.none()
 finite = st.floats(allow_nan=False, allow_infinity=False)
