@@ -65,8 +65,8 @@ def test_every_strategy_shows_the_passage() -> None:
         "passage-only",
         "rewrite",
         "self-qa",
-        "span-qa",
         "sentence-qa",
+        "span-qa",
     ]
     assert all(find(name).means for name in OURS)
     for name in set(OURS) - {"passage-only", "span-qa", "sentence-qa"}:
