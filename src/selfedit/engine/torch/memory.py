@@ -15,7 +15,7 @@ from pathlib import Path
 from selfedit.system.environment import memory_bytes
 
 ENOUGH = 2**30
-"""Bytes that may be held on any machine. A demo at 1 GiB took as much processor time as at 6 GiB, and two thirds of the memory."""
+"""Bytes that may be held on any machine."""
 
 
 class Allocator:
