@@ -167,8 +167,7 @@ class Eval(MakesRuns):
     recipe: MaybeFile = None
     """Settings from a TOML file; flags override it."""
     policy: Annotated[str | None, arg(metavar="RUN", help_behavior_hint="")] = None
-    """A run of `train`: its policy, or the strategy that its search found, is measured beside the model as it came, with its settings (flags override
-    them)."""
+    """A run of `train`: its policy, or the strategy that its search found, is measured too, with its settings (flags override them)."""
     reliability: bool = False
     """Train the same self-edits with several seeds: the reliability of each reward, and of each prefilter (docs/reliability.md)."""
     output: Options = field(default_factory=Output)

@@ -152,6 +152,10 @@ TABLES: dict[str, str] = {
 """The sections that hold settings of several parts by their names, with their kind."""
 
 
+RENAMED = {"screening": "prefilter", "trials": "reliability", "reliability.screens": "reliability.prefilters", "eval.arms": "eval.baselines"}
+"""Keys that version 0.1.0 had, with their names since; nested ones with a dot. The first is renamed first."""
+
+
 def check_learning(recipe: Recipe) -> None:
     """Refuses what would switch itself off in a run that learns; what only measures, or was begun before, is free to have it. Raises ConfigError."""
     for key in CHOSEN:
@@ -215,6 +219,8 @@ def _explain(error: ValidationError, source: str, section: str = "", entry: part
     if first["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
         if entry and len(first["loc"]) == 1:
             return f"{source}: {key} is no setting of {entry.name}, which has {', '.join(entry.settings.model_fields)}"
+        if key in RENAMED:
+            return f"{source}: '{key}' is called '{RENAMED[key]}' since version 0.1.0"
         near = difflib.get_close_matches(key, list(keys_of(Recipe)), n=1, cutoff=0.0)
         return f"{source}: unknown key '{key}'; the nearest valid one is '{near[0]}'"
     if first["type"] == "model_type":

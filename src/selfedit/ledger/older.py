@@ -10,11 +10,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from selfedit.config.recipe import RENAMED
+
 SCHEMAS = (2,)
 """Schemas that can be read, and no longer written."""
-
-RENAMED = {"screening": "prefilter", "trials": "reliability", "reliability.screens": "reliability.prefilters", "eval.arms": "eval.baselines"}
-"""Keys of recipes that have another name since; nested ones with a dot. The first is renamed first."""
 
 
 def present(db: sqlite3.Connection) -> None:

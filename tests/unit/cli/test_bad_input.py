@@ -173,3 +173,8 @@ def test_several_runs_may_be_meant(house: House) -> None:
     first, second = house.learn("--limit", "1"), house.learn("--limit", "1", "--seed", "1")
     line = house.refused("show", first["run"][:4])
     assert "may be" in line and first["run"] in line and second["run"] in line
+
+
+def test_keys_of_older_recipes_are_told_their_new_names(house: House) -> None:
+    (house.folder / "old.toml").write_text("[eval]\narms = ['base']\n", encoding="utf-8")
+    assert "'eval.arms' is called 'eval.baselines' since version 0.1.0" in house.refused("train", "old.toml")
