@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from selfedit.config import CHOSEN, Recipe, check_learning, load_recipe, parse_recipe
 from selfedit.errors import ConfigError, DataError
-from selfedit.ledger import Heads, Ledger, Reader
+from selfedit.ledger import Ledger, Reader
+from selfedit.library import Library
 from selfedit.store import identity, runs
-from selfedit.store.artifacts import adapter_of, in_force, put_in_force
 from selfedit.store.trained import trained_policy
 from selfedit.strategies import find, parts
 from selfedit.types import Candidate, Cost, Task, Verdict
@@ -24,7 +24,7 @@ from selfedit.types import Candidate, Cost, Task, Verdict
 if TYPE_CHECKING:
     from selfedit.loop import Watch
     from selfedit.report.comparison import Comparison
-    from selfedit.store.ask import Answers
+    from selfedit.library.ask import Answers
 
 Docs = str | Path | Sequence[str | Path]
 """Files and folders."""
@@ -40,9 +40,9 @@ def learn(
     watch: Watch | None = None,
     **settings: Any,
 ) -> Run:
-    """Learn documents: the best self-edit of each is kept, one adapter is trained on them, and put in force unless a guard was against it.
+    """Learn documents: the best self-edit of each is kept, an adapter is trained on it and joins the library, unless a guard was against it.
 
-    `settings` are keys of the recipe: `model="smollm2-135m"`, `engine="fake"`, `propose={"candidates": 2}`. `keep` puts the adapter in force whatever
+    `settings` are keys of the recipe: `model="smollm2-135m"`, `engine="fake"`, `propose={"candidates": 2}`. `keep` puts adapters in force whatever
     guards say, `resume` goes on with a run, `folder` is where runs live. Raises SelfeditError, whose message says what to do.
     """
     chosen = None if resume else _learning(_rewarded(made(recipe, settings, docs=_paths(docs))))
@@ -57,14 +57,19 @@ def demo(
 
 
 def _learned(command: str, recipe: Recipe | None, keep: bool, resume: str | None, folder: Path | str | None, watch: Watch | None) -> Run:
+    from selfedit.library.force import put_in_force
+
     root, watch = runs.root(Path(folder) if folder else None), watch or _watch()
     with _ledger(root, command, recipe, resume) as ledger:
         passages = identity.documents(ledger, ledger.recipe.docs, "heldout", say=watch.say)
         watch.say(f"run {ledger.run_id}")
+        policy = None
         if _unfinished(ledger):
-            loop().learn_documents(loop().begin(ledger, watch), passages)
+            run = loop().begin(ledger, watch)
+            policy = run.policy
+            loop().learn_documents(run, passages)
             ledger.finish()
-    put_in_force(root, ledger.folder, keep)
+        put_in_force(root, ledger.folder, keep, policy)
     return Run(ledger.folder)
 
 
@@ -147,15 +152,19 @@ def ask(
 ) -> Answers:
     """The answer with what was learned (`learned`) and, beside it, without (`before`). The documents are not shown to the model.
 
-    Asks the adapter in force, or that of a `run`. Raises DataError where nothing is learned.
+    Asks the adapter in the library that the question is for, if there is one, or those of a `run`; `topic` says which document it is about. Raises
+    DataError where nothing is learned.
     """
-    from selfedit.store.ask import ask as put
+    from selfedit.library.ask import ask as put
+    from selfedit.library.ask import ask_run
+    from selfedit.library.force import in_force
 
     if not question.strip():
         raise ConfigError("there is no question")
-    root = runs.root(Path(folder) if folder else None)
-    of = in_force(root) if run is None else run.folder if isinstance(run, Run) else runs.find(root, run, ("learn", "demo"))
-    return put(of, adapter_of(of), question, topic, watch or _watch())
+    root, watch = runs.root(Path(folder) if folder else None), watch or _watch()
+    if run is None:
+        return put(in_force(root), question, topic, watch)
+    return ask_run(run.folder if isinstance(run, Run) else runs.find(root, run, ("learn", "demo")), question, topic, watch)
 
 
 def load_run(name: str = "latest", *, folder: Path | str | None = None) -> Run:
@@ -230,21 +239,18 @@ class Run:
             return reader.cost()
 
     @property
-    def adapter(self) -> Path | None:
-        """The folder of the final adapter, in PEFT's format; None where the run made none."""
-        return self.folder / "adapter" if (self.folder / "adapter").is_dir() else None
+    def adapters(self) -> dict[str, Path]:
+        """The final adapters by the title of what they know (the first, where one knows several documents), in PEFT's format."""
+        with self.reader() as reader:
+            found = [one for one in reader.artifacts() if not one.path.startswith("policy/")]
+        return {one.name: self.folder / one.path for one in found}
 
     @property
     def in_force(self) -> bool:
-        """Whether `ask` uses this run's adapter."""
-        head = Heads(self.folder.parent).current()
-        return head is not None and head.run_id == self.id
+        """Whether `ask` uses any of this run's adapters."""
+        from selfedit.library.force import opened
 
-    @property
-    def replaced(self) -> str | None:
-        """The run whose adapter was in force until this one's was; None where there was none."""
-        head = Heads(self.folder.parent).replaced(self.id)
-        return head.run_id if head is not None and head.run_id != self.id else None
+        return any(entry.run == self.id for entry in opened(self.folder.parent).entries())
 
     @property
     def measures_reliability(self) -> bool:

@@ -11,9 +11,14 @@ class Outcome(Baseline):
     asked = False
 
 
-@baseline("after", label="After", means="trained on the self-edits that were selected")
+@baseline("after", label="After", means="asked as `ask` does: the gate chooses an adapter trained on selected self-edits, or the model as it came")
 class After(Outcome):
-    """The final adapter of `learn`."""
+    """What `learn` comes to."""
+
+
+@baseline("right_adapter", label="The right adapter", means="every question put to the adapter that learned its document, whatever the gate says")
+class RightAdapter(Outcome):
+    """What a perfect gate would reach."""
 
 
 @baseline(

@@ -22,7 +22,10 @@ COMMANDS = {
     "report": ("look", "Report"),
     "runs": ("look", "Runs"),
     "show": ("look", "Show"),
-    "rollback": ("use", "Rollback"),
+    "log": ("library", "Log"),
+    "diff": ("library", "Diff"),
+    "rollback": ("library", "Rollback"),
+    "forget": ("library", "Forget"),
     "export": ("use", "Export"),
     "dataset": ("use", "Dataset"),
     "train": ("work", "Train"),
@@ -49,7 +52,9 @@ Commands:
   ask        answer with the learned adapter and, beside it, without
   report     write a run's report           runs       list the runs
   show       look into a run, or list strategies, models and the settings of a recipe
-  rollback   take back the last head        export     copy an adapter, in PEFT's format
+  log        what was learned, by version   diff       what two versions have and have not
+  rollback   back to an earlier version     forget     take single documents out
+  export     copy adapters, in PEFT's format
   dataset    write a run's self-edits for other trainers
   train      reinforcement learning: the model learns to write better self-edits
   eval       measure strategies, or a trained policy, on documents nobody trained on

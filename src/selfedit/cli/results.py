@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from selfedit.report.comparison import Comparison, compare
 from selfedit.report.findings import sentences
 from selfedit.system.console import Show, comparison
 from selfedit.text import duration
-from selfedit.types import Cost
+from selfedit.types import Cost, Verdict
 
 
 def compared(folder: Path) -> Comparison:
@@ -31,6 +32,7 @@ def print_results(show: Show, folder: Path) -> Path:
         found = compared(folder)
     with Reader(folder) as reader:
         verdicts, cost, notes = reader.verdicts(), reader.cost(), reader.notes()
+        titles = {Path(artifact.path).name: artifact.name for artifact in reader.artifacts()}
     comparison(show, found)
     if analysis and analysis.changing:
         show.line()
@@ -38,10 +40,27 @@ def print_results(show: Show, folder: Path) -> Path:
             show.line(sentence)
     show.line()
     show.fact("judge", notes.get("judge", "unknown"))
-    for verdict in verdicts:
-        show.fact("guard", f"{verdict.guard}: {verdict.decision}; {verdict.reason}")
+    for line in judged(verdicts, titles):
+        show.fact("guard", line)
     show.fact("cost", in_words(cost))
     return report
+
+
+def judged(verdicts: Sequence[Verdict], titles: Mapping[str, str]) -> list[str]:
+    """Verdicts in words: those that accept several adapters together, every other alone, with the adapter's document."""
+    alone = [one for one in verdicts if one.decision != "accept" or not one.about]
+    lines = [f"{one.guard}: {titles.get(one.about, one.about)}: {one.decision}; {one.reason}" if one.about else _line(one) for one in alone]
+    accepted: dict[str, list[Verdict]] = {}
+    for one in verdicts:
+        if one not in alone:
+            accepted.setdefault(one.guard, []).append(one)
+    for name, some in accepted.items():
+        lines.append(_line(some[0]) if len(some) == 1 else f"{name}: accept, all of {len(some)} adapters; the first: {some[0].reason}")
+    return lines
+
+
+def _line(verdict: Verdict) -> str:
+    return f"{verdict.guard}: {verdict.decision}; {verdict.reason}"
 
 
 def in_words(cost: Cost) -> str:

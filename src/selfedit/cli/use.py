@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -13,10 +13,12 @@ from tyro.conf import Positional, arg
 from selfedit import api
 from selfedit.cli.options import Where
 from selfedit.errors import ConfigError, ModelError
-from selfedit.ledger import Heads
+from selfedit.library import Entry
+from selfedit.library.force import of_run
 from selfedit.store import runs
-from selfedit.store.artifacts import adapter_of, copy_adapter
+from selfedit.store.artifacts import copy_adapters
 from selfedit.system.console import Show
+from selfedit.text import plain_words
 
 Run = Annotated[str | None, arg(metavar="RUN", help_behavior_hint="")]
 WRITING = ("learn", "demo", "train")
@@ -36,9 +38,9 @@ class Ask:
     question: Positional[Annotated[str, arg(metavar="QUESTION")]]
     """What to ask. Short questions about one fact, as a person who read the documents could answer them."""
     topic: Annotated[str | None, arg(metavar="TITLE", help_behavior_hint="")] = None
-    """The title of the document or section it is about. Without it, the learned one that has most words in common with the question."""
+    """The title of the document or section it is about. Without it, a gate chooses the document, or none: then the model answers as it came."""
     run_: Annotated[Run, arg(name="run")] = None
-    """A run of `learn`. Without it, the adapter in force."""
+    """A run of `learn`, whatever is in force. Without it, everything in force is asked."""
     where: Annotated[Where, arg(name="")] = field(default_factory=Where)
     quiet: bool = False
     """No progress, only the answers."""
@@ -49,18 +51,18 @@ class Ask:
         """Two answers."""
         show = Show(quiet=self.quiet, json=self.json)
         answers = api.ask(self.question, topic=self.topic, run=self.run_, folder=self.where.root, watch=show)
-        show.fact("topic", answers.topic or "none fits; asked without one")
+        who = f"what was learned of {answers.topic!r}" if answers.topic else "the model as it came: no document fits"
+        show.fact("answered by", f"{who} (sure to {answers.sure:.0%})" if self.topic is None else who)
         show.fact("learned", answers.learned)
         show.fact("before", answers.before)
         if self.json:
-            found = {"run": answers.run, "topic": answers.topic, "learned": answers.learned, "before": answers.before}
-            print(json.dumps(found, ensure_ascii=False))
+            print(json.dumps(asdict(answers), ensure_ascii=False))
         return 0
 
 
 @dataclass(frozen=True)
 class Export:
-    """Copy a run's adapter to a folder of your own, in PEFT's format: any tool that takes LoRAs takes it.
+    """Copy a run's adapters to a folder of your own, in PEFT's format: any tool that takes LoRAs takes them. Several have a folder each.
 
     Examples:
       selfedit export my-adapter               of the last run of learn
@@ -72,22 +74,30 @@ class Export:
     where: Annotated[Where, arg(name="")] = field(default_factory=Where)
 
     def run(self, args: Sequence[str]) -> int:
-        """A whole copy or none."""
+        """Whole copies or none."""
         if len(self.names) not in (1, 2):
             raise ConfigError("export takes a run and a folder, or a folder alone: selfedit export [RUN] OUT")
         folder = runs.find(self.where.root, self.names[0] if len(self.names) == 2 else "latest", ("learn", "demo"))
-        adapter, out = adapter_of(folder), Path(self.names[-1]).expanduser()
-        config = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8"))
+        entries, out = of_run(folder), Path(self.names[-1]).expanduser()
+        config = json.loads((entries[0].folder / "adapter_config.json").read_text(encoding="utf-8"))
         if config.get("peft_type") != "LORA":
-            raise ModelError(f"the adapter of run {folder.name} was made by the fake engine and has no weights: learn with a real model")
+            raise ModelError(f"the adapters of run {folder.name} were made by the fake engine and have no weights: learn with a real model")
         if out.exists():
             raise ConfigError(f"{out} exists already; export writes to a new folder")
-        copy_adapter(adapter, out)
+        copy_adapters({_place(entries, n): one.folder for n, one in enumerate(entries)}, out)
         show = Show()
-        show.fact("adapter", str(out))
+        for n, one in enumerate(entries):
+            show.fact("adapter", f"{out / _place(entries, n)} of {'; '.join(document.title for document in one.documents)}")
         show.fact("model", str(config["base_model_name_or_path"]))
-        show.fact("use", f"peft.PeftModel.from_pretrained(model, {str(out)!r})")
+        show.fact("use", f"peft.PeftModel.from_pretrained(model, {str(out / _place(entries, 0))!r})")
         return 0
+
+
+def _place(entries: Sequence[Entry], n: int) -> str:
+    """A folder for each adapter, named after its document; one alone needs none."""
+    title = entries[n].documents[0].title if entries[n].documents else ""
+    name = "-".join(plain_words(title))[:40].strip("-.") or "document"
+    return f"{n:04}-{name}" if len(entries) > 1 else ""
 
 
 @dataclass(frozen=True)
@@ -139,26 +149,4 @@ class Dataset:
         show.fact("rows", f"{rows:,} {form} of run {folder.name}")
         show.fact("file", str(out))
         show.fact("use", f"datasets.load_dataset('json', data_files={str(out)!r})")
-        return 0
-
-
-@dataclass(frozen=True)
-class Rollback:
-    """Take the last thing that was learned back. What was in force before it is in force again; without one, the model as it came.
-
-    Examples:
-      selfedit rollback
-
-    The weights of the model were never changed, so this restores them exactly. Nothing is deleted.
-    """
-
-    where: Annotated[Where, arg(name="")] = field(default_factory=Where)
-
-    def run(self, args: Sequence[str]) -> int:
-        """One step back."""
-        heads = Heads(self.where.root)
-        taken, now = heads.current(), heads.rollback()
-        show = Show()
-        show.line(f"taken back: {taken.run_id if taken else 'nothing'}")
-        show.line(f"in force now: {f'{now.run_id} ({now.adapter})' if now else 'the model as it came'}")
         return 0

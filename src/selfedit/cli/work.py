@@ -57,7 +57,7 @@ class MakesRuns:
 
 @dataclass(frozen=True)
 class Learn(MakesRuns):
-    """Learn documents. The model writes training data about each (self-edits), the best of it is kept, and one adapter is trained on that.
+    """Learn documents. The model writes training data about each (self-edits), the best of it is kept, and an adapter is trained on that.
 
     Examples:
       selfedit learn notes.md docs/            text, Markdown, or JSON Lines with title, context and questions
@@ -66,8 +66,9 @@ class Learn(MakesRuns):
       selfedit learn --resume latest           go on where a run was stopped
 
     Questions that come with a document are divided: some choose between self-edits, the others are only ever asked for the table at the end.
-    Where none come, the model writes its own and confirms them. The model is never changed: what it learned is an adapter of a few MB, which
-    `selfedit ask` uses from then on, unless a guard found that too much else was forgotten. `selfedit rollback` takes it back.
+    Where none come, the model writes its own and confirms them. The model is never changed: what it learned of a document is an adapter of a few MB
+    that joins the library, unless a guard was against it. `selfedit ask` uses it for questions about the document; all others are answered by the
+    model as it came. `selfedit log`, `rollback` and `forget` look after the library.
     """
 
     flags = "learn"
@@ -76,7 +77,7 @@ class Learn(MakesRuns):
     recipe: File = None
     """Settings from a TOML file (`selfedit show recipe` prints one); flags override it."""
     keep: bool = False
-    """Put the adapter in force even if a guard was against it."""
+    """Put adapters in force even if a guard was against them."""
     output: Options = field(default_factory=Output)
 
     def run(self, args: Sequence[str]) -> int:
@@ -217,19 +218,24 @@ def _packaged(name: str) -> Recipe:
 
 
 def _learned(output: Output, run: api.Run) -> int:
+    from selfedit.library.force import opened
     from selfedit.report.comparison import unedited
+    from selfedit.report.findings import routing
 
-    facts = {"adapter": str(run.adapter)}
+    adapters, facts = run.adapters, {}
     with run.reader() as reader:
-        if said := unedited(reader.tasks(), reader.selected()):
+        tasks, routed, refused = reader.tasks(), reader.routed(), {one.about for one in reader.verdicts() if one.decision != "accept"}
+        if said := unedited(tasks, reader.selected()):
             facts["unedited"] = said
+    facts["adapters"] = f"{len(adapters)} in {run.folder / 'library'}"
+    facts |= routing(routed)
     if run.in_force:
-        if replaced := run.replaced:
-            facts["no longer in force"] = f"what {replaced} learned; to have both, learn their documents together"
-        facts |= {"ask": 'selfedit ask "..."', "undo": "selfedit rollback"}
-    else:
-        facts |= {"in force": f"no; to use the adapter nevertheless: selfedit learn --resume {run.id} --keep"}
-    return _end(output, run, facts, adapter=facts["adapter"], in_force=run.in_force)
+        version = opened(output.root).version()
+        assert version is not None
+        facts |= {"library": f"version {version.number}, {version.documents} documents in force", "ask": 'selfedit ask "..."', "undo": "selfedit rollback"}
+    if refused and (names := [title for title, folder in adapters.items() if folder.name in refused or "" in refused]):
+        facts |= {"not in force": f"{'; '.join(names)}: a guard was against it; to use it nevertheless: selfedit learn --resume {run.id} --keep"}
+    return _end(output, run, facts, adapters={title: str(folder) for title, folder in adapters.items()}, in_force=run.in_force)
 
 
 def _end(output: Output, run: api.Run, facts: dict[str, str], **more: Any) -> int:

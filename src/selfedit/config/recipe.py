@@ -13,7 +13,7 @@ from pydantic import BaseModel, Field, SerializeAsAny, ValidationError, Validati
 
 from selfedit import parts
 from selfedit.config.base import chosen, table
-from selfedit.config.sections import MIXED, MOST_CHOICES, ColdStart, Documents, Evaluation, Propose, Questions, ReliabilityStudy, known
+from selfedit.config.sections import MIXED, MOST_CHOICES, ColdStart, Documents, Evaluation, LibrarySettings, Propose, Questions, ReliabilityStudy, known
 from selfedit.errors import ConfigError
 from selfedit.parts import Settings
 
@@ -58,6 +58,7 @@ class Recipe(Settings):
     cold_start: ColdStart = ColdStart()
     eval: Evaluation = Evaluation()
     reliability: ReliabilityStudy = ReliabilityStudy()
+    library: LibrarySettings = LibrarySettings()
     engine: SerializeAsAny[Settings] = chosen("engine", "torch")
     """What the model runs in."""
     sampler: SerializeAsAny[Settings] | None = Field(None, json_schema_extra={"chooses": "engine", "standard": "torch"})

@@ -42,6 +42,15 @@ class Documents(Settings):
     """More passages are refused."""
 
 
+class LibrarySettings(Settings):
+    """What `learn` adds to, and how much of its history is kept."""
+
+    group: int = Field(1, ge=0)
+    """Documents that share an adapter; 0: all of a run."""
+    versions: int = Field(0, ge=0)
+    """Versions that are kept; 0: all. An adapter that no kept version has is deleted."""
+
+
 class Questions(Settings):
     """Where the questions of a task come from and how they are divided."""
 

@@ -14,7 +14,7 @@ from typing import Any, Literal, Self, TypeVar
 from selfedit.errors import LedgerError
 from selfedit.ledger import database, lock, records
 from selfedit.ledger.older import upgraded
-from selfedit.types import Artifact, Candidate, Cost, Proposal, Rating, Result, Selected, Task, Update, Variant, Verdict
+from selfedit.types import Artifact, Candidate, Cost, Proposal, Rating, Result, Routed, Selected, Task, Update, Variant, Verdict
 
 R = TypeVar("R")
 _COSTS = tuple(field.name for field in fields(Cost))
@@ -162,6 +162,10 @@ class Reader:
     def verdicts(self) -> list[Verdict]:
         """What the guards said about the run as a whole; what they said about a candidate comes with it."""
         return self._read(Verdict)
+
+    def routed(self) -> list[Routed]:
+        """Who was asked which question, in runs of `learn`."""
+        return self._read(Routed)
 
     def artifacts(self) -> list[Artifact]:
         """The files the run left in its folder."""

@@ -11,10 +11,11 @@ from selfedit.ledger import Ledger, Reader
 from selfedit.loop.run import Run, Watch
 from selfedit.policy import Policy
 from selfedit.policy.opening import open_policy, title
+from selfedit.retention import own_answers
 from selfedit.rewards import NAME
 from selfedit.store.identity import recipe_of, same_model, say_versions
 from selfedit.strategies import Source
-from selfedit.types import Passage
+from selfedit.types import Example, Passage
 
 
 def begin(ledger: Ledger, watch: Watch, *, rewarded: bool = True) -> Run:
@@ -23,7 +24,22 @@ def begin(ledger: Ledger, watch: Watch, *, rewarded: bool = True) -> Run:
     if rewarded:
         ledger.note("reward", {"type": recipe.reward.part, **recipe.open("reward").depends_on()})
     note_parts(ledger)
-    return Run(open_model(ledger, watch), ledger, watch)
+    run = Run(open_model(ledger, watch), ledger, watch)
+    run.policy.replay = tuple(replay(run))
+    return run
+
+
+def replay(run: Run) -> list[Example]:
+    """Everyday prompts with the model's own answers, as many as every job of the recipe trains on."""
+    n = int(getattr(run.recipe.inner, "replay", 0))
+    if not n:
+        return []
+    from selfedit.models.fetch import cache_folder
+
+    with Reader(run.ledger.folder) as reader:
+        fingerprint = reader.notes().get("model")
+    kept = cache_folder() / "everyday" / f"{fingerprint}.json" if fingerprint else None
+    return run.step("replay", Example, "Answering everyday prompts", lambda progress: own_answers(run.policy, n, kept, progress))
 
 
 def open_model(ledger: Ledger, watch: Watch) -> Policy:

@@ -1,17 +1,37 @@
-"""`selfedit learn`: the best self-edit of each document is kept, and one adapter is trained on all that were kept."""
+"""`selfedit learn`: the best self-edit of each document is kept, an adapter is trained on it, and a gate learns which questions it is for."""
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 from selfedit.errors import EngineError
 from selfedit.guards import AdapterSeen, judge
+from selfedit.library import Adapters, Document, Entry, Library, Route, calibrate, request, routes
 from selfedit.loop.begin import check_lengths
 from selfedit.loop.evaluate import gold
 from selfedit.loop.round import all_failed, answer_base, answers_before, one_round
-from selfedit.loop.run import Run
+from selfedit.loop.run import Run, chunks
 from selfedit.policy import Asked
-from selfedit.types import Passage, Progress, Proposal, Result, Task, TrainJob, Verdict
+from selfedit.retention import everyday
+from selfedit.retention.everyday import LONGEST
+from selfedit.store.artifacts import digest_of, seal, write_adapter
+from selfedit.store.identity import model_of
+from selfedit.types import Answer, Artifact, Example, Passage, Progress, Proposal, Question, Result, Routed, Task, TrainJob, Verdict
+
+DRAFTS = "adapters.new"
+"""Where adapters are written before their names are known."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """Documents that one adapter learns, and the examples that it learns them from."""
+
+    tasks: tuple[Task, ...]
+    examples: tuple[Example, ...]
+    job: TrainJob
 
 
 def learn_documents(run: Run, passages: Sequence[Passage]) -> None:
@@ -24,39 +44,134 @@ def learn_documents(run: Run, passages: Sequence[Passage]) -> None:
     round_ = one_round(run, able, 0, run.recipe.open("algorithm"))
     if all_failed(round_.candidates):
         raise EngineError("no self-edit could be kept: every training failed; `selfedit report` shows why (lower inner.optimizer.lr?)")
-    compare(run, tasks, round_.chosen)
-    run.step("guards", Verdict, "Checking what else changed", lambda progress: check(run, able, progress))
+    groups = grouped(run, tasks, round_.chosen)
+    measure_baselines(run, groups)
+    library = train_adapters(run, groups)
+    with Adapters(policy.engine, library) as adapters:
+        routed = run.step("routes", Routed, "Calibrating the gate", lambda progress: route_questions(run, adapters, tasks, progress))
+        run.step("compare", Result, "Asking what was learned", lambda progress: answer_routed(run, groups, adapters, routed, progress))
+        run.step("guards", Verdict, "Checking what else changed", lambda progress: check(run, groups, adapters, progress))
 
 
-def compare(run: Run, tasks: Sequence[Task], best: Sequence[Proposal]) -> None:
-    """One adapter on the best self-edits of all tasks (a task without any is learned by its passage), beside baselines on all documents together."""
-    policy, seed, edited = run.policy, run.recipe.seed, {edit.task_id for edit in best}
-    learned = [*(e for edit in best for e in edit.edit.examples), *(policy.domain.passage(task) for task in tasks if task.id not in edited)]
-    after = policy.job(learned, seed)
+def grouped(run: Run, tasks: Sequence[Task], best: Sequence[Proposal]) -> list[Group]:
+    """Tasks that share an adapter, each with the best of its self-edits, or its passage where it has none."""
+    policy, edits = run.policy, {edit.task_id: edit.edit for edit in best}
+    groups = []
+    for some in chunks(tasks, run.recipe.library.group or len(tasks)):
+        examples = tuple(e for t in some for e in (edits[t.id].examples if t.id in edits else (policy.domain.passage(t),)))
+        directives = edits[some[0].id].directives if len(some) == 1 and some[0].id in edits else ()
+        groups.append(Group(tuple(some), examples, policy.job(examples, policy.seed("learn", some[0].id), directives)))
+    return groups
+
+
+def measure_baselines(run: Run, groups: Sequence[Group]) -> None:
+    """The recipe's rows beside the result, each with an adapter for the same documents; questions are put to the right one."""
+    policy, seed = run.policy, run.recipe.seed
     baselines = run.recipe.open_all("baseline", run.recipe.eval.baselines)
-    jobs: dict[str, TrainJob] = {one.settings.part: job for one in baselines if (job := one.together(policy, tasks, seed, after))} | {"after": after}
+    jobs = {
+        (one.settings.part, n): job
+        for one in baselines
+        for n, group in enumerate(groups)
+        if (job := one.together(policy, group.tasks, seed, group.job)) is not None
+    }
 
     def work(progress: Progress) -> list[Result]:
         with policy.adapters(list(jobs.values()), progress) as trained:
-            adapters = dict(zip(jobs, trained, strict=True))
             if failed := next((t.failure for t in trained if t.failure), None):
-                raise EngineError(f"the final adapter could not be trained: {failed}")
-            asked = [(name, t, task) for name, t in adapters.items() for task in tasks]
+                raise EngineError(f"the adapter of a baseline could not be trained: {failed}")
+            asked = [(name, t, task) for (name, n), t in zip(jobs, trained, strict=True) for task in groups[n].tasks]
             answers = policy.answer([Asked(t.adapter, task, task.report_questions) for _, t, task in asked], progress)
-            run.export(adapters["after"], "adapter")
         return [Result(name, task.id, a, t.tokens) for (name, t, task), a in zip(asked, answers, strict=True)]
 
-    run.step("compare", Result, "Training on the best self-edits of all documents", work)
-    run.sealed("adapter", "Sealing the adapter", ["adapter"])
+    run.step("baselines", Result, "Training what the result is compared with", work)
 
 
-def check(run: Run, tasks: Sequence[Task], progress: Progress) -> list[Verdict]:
-    """Whether the final adapter may be used: what the recipe's guards say. They see the reward questions, never those of the report."""
-    policy, before = run.policy, answers_before(run, "round-0/base", tasks)
-    adapter = policy.engine.load(run.ledger.folder / "adapter")
-    try:
-        after = policy.answer([Asked(adapter, task, task.reward_questions) for task in tasks if task.id in before], progress)
-        seen = AdapterSeen(policy, adapter, [a for task in tasks for a in before.get(task.id, ())], [a for answers in after for a in answers])
-        return judge(run.recipe.open_all("guard", run.recipe.guards), "adapter", seen)
-    finally:
-        policy.engine.drop(adapter)
+# ---------------------------------------------------------------- adapters
+
+
+def train_adapters(run: Run, groups: Sequence[Group]) -> Library:
+    """An adapter for each group, in the run's own library. One that cannot be trained ends the run: raises EngineError."""
+    policy, folder = run.policy, run.ledger.folder
+    library = Library(folder)
+
+    def work(progress: Progress) -> list[Artifact]:
+        shutil.rmtree(library.folder, ignore_errors=True)
+        with policy.adapters([group.job for group in groups], progress) as trained:
+            if failed := next((t.failure for t in trained if t.failure), None):
+                raise EngineError(f"a final adapter could not be trained: {failed}")
+            for n, t in enumerate(trained):
+                assert t.adapter is not None
+                write_adapter(folder / DRAFTS / str(n), lambda draft, adapter=t.adapter: policy.engine.export(adapter, draft))
+        entries = [entry(run, group, folder / DRAFTS / str(n)) for n, group in enumerate(groups)]
+        library.add(entries, note=folder.name)
+        shutil.rmtree(folder / DRAFTS, ignore_errors=True)
+        return [seal(folder, library.adapter(one.id).relative_to(folder).as_posix(), one.documents[0].title) for one in entries]
+
+    run.step("adapters", Artifact, "Training an adapter for each document", work)
+    return library
+
+
+def entry(run: Run, group: Group, folder: Path) -> Entry:
+    """What the library holds of a group. Documents carry the examples that they were learned from, so that all can be learned anew together."""
+    of = {task.id: tuple(e for e in group.examples if task.title in (e.prompt or e.text)) for task in group.tasks}
+    examples = of if len(group.tasks) > 1 else {group.tasks[0].id: group.examples}
+    documents = tuple(Document(t.title, t.context, tuple(e.prompt for e in examples[t.id] if e.prompt), examples[t.id]) for t in group.tasks)
+    return Entry(digest_of(folder), folder, documents, model_of(run.ledger.folder, run.recipe), run.recipe.model_dump(mode="json"), run.ledger.folder.name)
+
+
+# ---------------------------------------------------------------- who answers what
+
+
+def route_questions(run: Run, adapters: Adapters, tasks: Sequence[Task], progress: Progress) -> list[Routed]:
+    """Calibrate the gate on reward questions and everyday prompts; then say who answers all questions, and other everyday prompts.
+
+    Everyday prompts that do not get in are answered by the model as it came, word for word.
+    """
+    policy = run.policy
+    calibrate(policy, adapters, [q.question for task in tasks for q in task.reward_questions])
+    asked = [(task.id, q.question) for task in tasks for q in (*task.reward_questions, *task.report_questions)]
+    asked += [("", one.prompt) for one in everyday("check")]
+    found = routes(policy, adapters, [question for _, question in asked])
+    named = {Document(task.title, task.context).id: task.id for task in tasks}
+    routed = [Routed(q, about, named[r.found.document.id] if r.found else "", r.score) for (about, q), r in zip(asked, found, strict=True)]
+    inside = [n for n, (one, route) in enumerate(zip(routed, found, strict=True)) if not one.about and route.found]
+    put = [request(policy, adapters, who, routed[n].question, LONGEST) for n in inside for who in (found[n], Route(None, None))]
+    answers = chunks(policy.sample(put, progress), 2)
+    changed = {n: after.text != before.text for n, (after, before) in zip(inside, answers, strict=True)}
+    return [one if one.about else replace(one, changed=changed.get(n, False)) for n, one in enumerate(routed)]
+
+
+def answer_routed(run: Run, groups: Sequence[Group], adapters: Adapters, routed: Sequence[Routed], progress: Progress) -> list[Result]:
+    """The report questions, asked of whoever the gate chose, as `ask` does: row `after`. The right adapters' own answers: row `right_adapter`."""
+    home = {task.id: (name, task) for name, group in zip(adapters.names(), groups, strict=True) for task in group.tasks}
+    tokens = {task.id: group.job.epochs * sum(len(d.tokens) for d in group.job.data) for group in groups for task in group.tasks}
+    chosen = {(one.about, one.question): one.to for one in routed}
+    asked = [(row, task, q) for row in ("right_adapter", "after") for _, task in home.values() for q in task.report_questions]
+
+    def put(row: str, task: Task, question: Question) -> Asked:
+        to = task.id if row == "right_adapter" else chosen[task.id, question.question]
+        name, other = home.get(to, ("", replace(task, title="")))
+        return Asked(adapters.load(name) if name else None, other, (question,))
+
+    answers = run.policy.answer([put(*one) for one in asked], progress)
+    found: dict[tuple[str, str], list[Answer]] = {}
+    for (row, task, _), (answer,) in zip(asked, answers, strict=True):
+        found.setdefault((row, task.id), []).append(answer)
+    return [Result(row, task, tuple(some), tokens[task]) for (row, task), some in found.items()]
+
+
+# ---------------------------------------------------------------- whether it may be used
+
+
+def check(run: Run, groups: Sequence[Group], adapters: Adapters, progress: Progress) -> list[Verdict]:
+    """What the recipe's guards say of each adapter. They see reward questions, never those of the report."""
+    policy, verdicts = run.policy, []
+    before = answers_before(run, "round-0/base", [task for group in groups for task in group.tasks if task.reward_questions])
+    guards = run.recipe.open_all("guard", run.recipe.guards)
+    for name, group in zip(adapters.names(), groups, strict=True):
+        adapter = adapters.load(name)
+        asked = [task for task in group.tasks if task.id in before]
+        after = policy.answer([Asked(adapter, task, task.reward_questions) for task in asked], progress)
+        seen = AdapterSeen(policy, adapter, [a for task in asked for a in before[task.id]], [a for answers in after for a in answers])
+        verdicts += [replace(verdict, about=name) for verdict in judge(guards, "adapter", seen)]
+    return verdicts

@@ -73,7 +73,7 @@ class Plan:
 
 
 class Policy:
-    """A model's current weights with everything the loop asks of them. Tokens are counted by `count`.
+    """A model's current weights with everything the loop asks of them. Tokens are counted by `count`; `replay` is trained on in every job.
 
     `variant` is a strategy of a search that is written with in place of the recipe's. `merged` is what was added to the model as it came, `start`
     those of it that were there when learning from rewards began.
@@ -87,6 +87,7 @@ class Policy:
         self.variant: Variant | None = None
         self.merged: list[Path] = []
         self.start: tuple[Path, ...] = ()
+        self.replay: tuple[Example, ...] = ()
 
     def writing_as(self, variant: Variant) -> Policy:
         """The same weights, writing as a variant of a search does."""
@@ -178,8 +179,8 @@ class Policy:
     # ------------------------------------------------------------ learn
 
     def job(self, examples: Sequence[Example], seed: int, directives: Sequence[tuple[str, float]] = (), epochs: int | None = None) -> TrainJob:
-        """The inner loop on some examples."""
-        found: TrainJob = self.inner.job(self.render, examples, seed, directives, epochs)
+        """The inner loop on some examples, and on what is replayed."""
+        found: TrainJob = self.inner.job(self.render, [*examples, *self.replay], seed, directives, epochs)
         return found
 
     def inner_seed(self, proposal: Proposal, number: int) -> int:

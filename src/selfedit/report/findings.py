@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from selfedit.ledger import Reader
 from selfedit.ledger.database import write_atomically
 from selfedit.report.analysis import SHARES, Analysis, Column, Tested, View, review
 from selfedit.report.words import DASH, MINUS, percent, plural, signed
-from selfedit.types import Interval
+from selfedit.types import Interval, Routed
 
 FILE = "analysis.json"
 
@@ -178,3 +179,20 @@ def _plain_interval(interval: Interval | None) -> dict[str, float | None] | None
 
 def _plain_told(told: Tested) -> dict[str, float | None]:
     return {**(_plain_interval(told.interval) or {}), "p": told.p}
+
+
+def routing(routed: Sequence[Routed]) -> dict[str, str]:
+    """Who answered what, in words: questions about documents, and everyday prompts; nothing where no gate was asked."""
+    about = [one for one in routed if one.about]
+    others = [one for one in routed if not one.about]
+    found = {}
+    if about:
+        right, base = sum(one.to == one.about for one in about), sum(not one.to for one in about)
+        found["routing"] = (
+            f"{right} of {plural(len(about), 'question')} reached the adapter of their document, {base} the model as it came, "
+            f"{len(about) - right - base} another adapter"
+        )
+    if others:
+        inside, changed = sum(bool(one.to) for one in others), sum(bool(one.changed) for one in others)
+        found["everyday"] = f"{inside} of {len(others)} everyday prompts were taken for questions about a document, {changed} answers changed by that"
+    return found

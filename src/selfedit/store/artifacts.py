@@ -6,12 +6,12 @@ import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from selfedit.config import parse_recipe
-from selfedit.errors import DataError, LedgerError, ModelError
-from selfedit.ledger import Head, Heads, Reader
+from selfedit.errors import DataError, LedgerError
+from selfedit.ledger import Reader
 from selfedit.ledger.database import sync_folder
 from selfedit.types import Artifact
 
@@ -39,9 +39,9 @@ def write_adapter(folder: Path, export: Callable[[Path], None]) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
-def seal(run: Path, name: str) -> Artifact:
-    """What the ledger holds of the adapter in the folder `name` of a run: its place, and the SHA-256 of its configuration and weights."""
-    return Artifact(name, name, _digest(run / name))
+def seal(run: Path, path: str, name: str = "") -> Artifact:
+    """What the ledger holds of the adapter in the folder `path` of a run: its place, and the SHA-256 of its configuration and weights."""
+    return Artifact(name or path, path, digest_of(run / path))
 
 
 def check(run: Path, artifact: Artifact) -> Path:
@@ -49,7 +49,7 @@ def check(run: Path, artifact: Artifact) -> Path:
     folder = run / artifact.path
     if not folder.is_dir():
         raise LedgerError(f"adapter {artifact.name} of run {run.name} is gone: restore {folder} from a copy, or make a new run")
-    if _digest(folder) != artifact.sha256:
+    if digest_of(folder) != artifact.sha256:
         raise LedgerError(
             f"adapter {artifact.name} of run {run.name} is no longer the one that the run recorded, by its SHA-256: "
             f"restore {folder} from a copy, or make a new run"
@@ -87,44 +87,16 @@ def rounds_of(run: Path) -> list[Path]:
     return [path for path in before if not (alone and path.name.startswith("round-"))] + [last]
 
 
-def put_in_force(root: Path, run: Path, force: bool) -> bool:
-    """Make a run's adapter the current head, once; not where a guard was against it, unless forced. Returns whether it is in force now.
-
-    Raises LedgerError where it is no longer the one that the run recorded.
-    """
-    heads, head = Heads(root), Head(run.name, _place(root, adapter_of(run)))
-    with Reader(run) as reader:
-        against = [verdict for verdict in reader.verdicts() if verdict.decision != "accept"]
-    new = all(change.head != head for change in heads.history())
-    if (new and not against) or (force and heads.current() != head):
-        heads.push(head)
-    return heads.current() == head
-
-
-def in_force(root: Path) -> Path:
-    """The run whose adapter is in force. Raises DataError where there is none, ModelError where its adapter is gone."""
-    head = Heads(root).current()
-    if head is None:
-        raise DataError(f"nothing is learned yet, or it was rolled back (in {root}): begin with `selfedit learn DOCS`, or name a run with --run")
-    adapter = root / head.adapter
-    if not adapter.is_dir():
-        raise ModelError(f"the adapter in force, {adapter}, is gone: restore it, or take it back with `selfedit rollback`")
-    return adapter.parent
-
-
-def _place(root: Path, adapter: Path) -> str:
-    adapter = adapter.resolve()
-    return adapter.relative_to(root.resolve()).as_posix() if adapter.is_relative_to(root.resolve()) else str(adapter)
-
-
-def copy_adapter(adapter: Path, out: Path) -> None:
-    """A whole copy in a new folder, or none."""
+def copy_adapters(adapters: Mapping[str, Path], out: Path) -> None:
+    """Whole copies in a new folder, each at its place below it (empty: the folder itself), or none."""
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as scratch:
-        shutil.copytree(adapter, Path(scratch) / out.name).rename(out)
+        for place, adapter in adapters.items():
+            shutil.copytree(adapter, Path(scratch) / out.name / place)
+        (Path(scratch) / out.name).rename(out)
 
 
-def _digest(folder: Path) -> str:
+def digest_of(folder: Path) -> str:
     """SHA-256, hex, of the configuration and the weights one after the other. What else lies in the folder does not count."""
     digest = hashlib.sha256()
     for file in sorted(file for file in folder.iterdir() if file.suffix in _SUFFIXES and not file.name.startswith(".")):

@@ -143,6 +143,21 @@ def require_model(run: Path, recipe: Recipe) -> str | None:
     return found
 
 
+def model_of(run: Path, recipe: Recipe) -> str:
+    """What the adapters of a run belong to: the name of the model and, of a real one, its fingerprint."""
+    with Reader(run) as reader:
+        return f"{recipe.model} {reader.notes().get('model', recipe.engine.part)}"
+
+
+def model_now(recipe: Recipe) -> str:
+    """The same of the recipe's model as it lies on the disk."""
+    if not recipe.open("engine").real:
+        return f"{recipe.model} {recipe.engine.part}"
+    from selfedit.models import resolve
+
+    return f"{recipe.model} {environment.fingerprint(resolve(recipe.model, offline=True))}"
+
+
 # ------------------------------------------------------------ versions
 
 

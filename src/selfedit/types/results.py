@@ -50,11 +50,12 @@ class JudgeReply:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What a guard decided and why."""
+    """What a guard decided and why; `about` names the adapter, where there are several."""
 
     guard: str
     decision: Literal["accept", "reject", "stop"]
     reason: str
+    about: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,6 +176,21 @@ class Result:
     tokens: int = 0
     role: Literal["report", "reward"] = "report"
     seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Routed:
+    """Who was asked a question: the adapter that knows the document of the task `to`, or (empty) the model as it came.
+
+    `about` is the task that the question is really about, empty for an everyday prompt. `score` is the gate's, log-odds; None where no document shares
+    a word with the question. `changed` says whether the answer is another than the model as it came gives; None where that was not measured.
+    """
+
+    question: str
+    about: str
+    to: str
+    score: float | None
+    changed: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,88 @@
+"""What is put in force: the adapters of a run that no guard was against join the library below the folder where runs live."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from selfedit.errors import DataError
+from selfedit.ledger import Heads, Reader
+from selfedit.library.answering import calibrate, gate_of
+from selfedit.library.database import Document, Entry, Library, Version
+from selfedit.library.routing import Adapters
+from selfedit.policy import Policy
+from selfedit.store.artifacts import adapter_of, digest_of
+from selfedit.store.identity import model_of, recipe_of
+
+
+def of_run(run: Path) -> list[Entry]:
+    """The adapters that a run of `learn` made. A run of version 0.1.0 made one, for all its documents. Raises DataError for a run without any."""
+    library = Library(run)
+    if library.exists():
+        for name in library.names():
+            library.check(name)
+        return library.entries()
+    adapter = adapter_of(run)
+    with Reader(run) as reader:
+        recipe, tasks = recipe_of(reader), reader.tasks()
+        chosen = {(one.task_id, one.index) for one in reader.selected()}
+        examples = {p.task_id: p.edit.examples for p in reader.proposals() if (p.task_id, p.index) in chosen}
+    documents = tuple(Document(t.title, t.context, tuple(e.prompt for e in examples.get(t.id, ()) if e.prompt), examples.get(t.id, ())) for t in tasks)
+    return [Entry(digest_of(adapter), adapter, documents, model_of(run, recipe), recipe.model_dump(mode="json"), run.name)]
+
+
+def put_in_force(root: Path, run: Path, force: bool, policy: Policy | None = None) -> Version | None:
+    """Add a run's adapters to the library, once; not those that a guard was against, unless forced. Returns the new version, None where there is none.
+
+    With the `policy` that is open the gate is calibrated for all that is in force then; otherwise the stricter of the two gates stands.
+    """
+    library, entries = opened(root), of_run(run)
+    with Reader(run) as reader:
+        refused = {verdict.about for verdict in reader.verdicts() if verdict.decision != "accept"}
+        keep = reader.info().recipe.get("library", {}).get("versions", 0)
+    known = any(version.action == "learn" and version.note == run.name for version in library.history())
+    wanted = entries if force else [] if known or "" in refused else [one for one in entries if one.id not in refused]
+    if not wanted or {one.id for one in wanted} <= set(library.names()):
+        return None
+    gates = [gate_of(library), gate_of(Library(run))]
+    gate = max(gates, key=lambda one: one.threshold)
+    version = library.add(wanted, note=run.name, gate=asdict(gate), keep=keep)
+    if policy is not None:
+        with Adapters(policy.engine, library) as adapters:
+            calibrate(policy, adapters)
+    return library.version(version.number)
+
+
+def in_force(root: Path) -> Library:
+    """The library, where something is in force. Raises DataError where nothing is."""
+    library = opened(root)
+    if not library.size():
+        raise DataError(f"nothing is learned yet, or it was rolled back (in {root}): begin with `selfedit learn DOCS`, or name a run with --run")
+    return library
+
+
+def opened(root: Path) -> Library:
+    """The library below `root`. What version 0.1.0 had in force there is its first version."""
+    library = Library(root)
+    if not library.exists() and (head := Heads(root).current()):
+        run = root / head.adapter
+        if run.is_dir():
+            library.add(of_run(run.parent), note=head.run_id)
+    return library
+
+
+def named(library: Library, names: Sequence[str]) -> list[Document]:
+    """The documents in force that these names mean: the beginning of an id, a title, or a part of one. Raises DataError where one means none, or several."""
+    documents = library.documents()
+    found = []
+    for name in names:
+        wanted = name.casefold().strip()
+        fitting = [one for one in documents if one.title.casefold() == wanted or (len(wanted) >= 4 and one.id.startswith(wanted))]
+        fitting = fitting or [one for one in documents if wanted and wanted in one.title.casefold()]
+        if len({one.id for one in fitting}) != 1:
+            what = "no document" if not fitting else f"{len(fitting)} documents"
+            titles = "; ".join(f"{one.id[:8]} {one.title}" for one in (fitting or documents)[:5])
+            raise DataError(f"{what} in force called {name!r}: {titles}")
+        found.append(fitting[0])
+    return found

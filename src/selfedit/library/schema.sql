@@ -1,0 +1,45 @@
+-- What a model has learned, version by version. A version is the set of documents that were in force; nothing is changed, rows are only added,
+-- until versions that are older than the library keeps are dropped.
+
+CREATE TABLE entries (
+    id TEXT PRIMARY KEY, -- SHA-256 of the adapter's configuration and weights; its files are in adapters/ID
+    model TEXT NOT NULL, -- what the adapter belongs to: name and fingerprint, JSON
+    recipe TEXT NOT NULL, -- of the run that made it, JSON
+    run TEXT NOT NULL,
+    at TEXT NOT NULL
+) STRICT;
+
+CREATE TABLE documents (
+    number INTEGER PRIMARY KEY,
+    entry TEXT NOT NULL REFERENCES entries (id),
+    id TEXT NOT NULL, -- of its text
+    title TEXT NOT NULL,
+    context TEXT NOT NULL,
+    asked TEXT NOT NULL, -- questions of its self-edits, one a line
+    examples TEXT NOT NULL, -- what its adapter was trained on, JSON
+    UNIQUE (entry, id)
+) STRICT;
+
+CREATE TABLE versions (
+    number INTEGER PRIMARY KEY,
+    digest TEXT NOT NULL, -- of the documents in force and their adapters
+    at TEXT NOT NULL,
+    action TEXT NOT NULL,
+    note TEXT NOT NULL,
+    gate TEXT NOT NULL -- JSON
+) STRICT;
+
+CREATE TABLE members (
+    document INTEGER NOT NULL REFERENCES documents (number),
+    since INTEGER NOT NULL, -- the first version it is in
+    until INTEGER -- the first version it is no longer in
+) STRICT;
+
+CREATE INDEX documents_id ON documents (id);
+CREATE INDEX members_document ON members (document);
+CREATE INDEX members_current ON members (until);
+
+-- The documents in force, to be found by their words.
+CREATE VIRTUAL TABLE words USING fts5 (
+    title, context, asked, content = 'documents', content_rowid = 'number', tokenize = 'porter unicode61 remove_diacritics 2'
+);
