@@ -13,18 +13,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from selfedit.config import CHOSEN, Recipe, check_learning, load_recipe, parse_recipe
-from selfedit.errors import ConfigError, DataError
+from selfedit.errors import ConfigError, DataError, LedgerError
 from selfedit.ledger import Ledger, Reader
-from selfedit.library import Library
 from selfedit.store import identity, runs
 from selfedit.store.trained import trained_policy
 from selfedit.strategies import find, parts
 from selfedit.types import Candidate, Cost, Task, Verdict
 
 if TYPE_CHECKING:
+    from selfedit.library.ask import Answers
     from selfedit.loop import Watch
     from selfedit.report.comparison import Comparison
-    from selfedit.library.ask import Answers
 
 Docs = str | Path | Sequence[str | Path]
 """Files and folders."""
@@ -70,6 +69,38 @@ def _learned(command: str, recipe: Recipe | None, keep: bool, resume: str | None
             loop().learn_documents(run, passages)
             ledger.finish()
         put_in_force(root, ledger.folder, keep, policy)
+    return Run(ledger.folder)
+
+
+def consolidate(
+    *, resume: str | None = None, keep: bool = False, folder: Path | str | None = None, watch: Watch | None = None, **settings: Any
+) -> Run:
+    """One adapter, rebuilt from the model as it came on all that the library holds; it takes the library's place unless a guard was against it.
+
+    The recipe is that of the last thing that was learned, with `settings` changed. Raises DataError where nothing is in force, LedgerError where the
+    library has changed since the run was begun. Other arguments as in `learn`.
+    """
+    from selfedit.library.force import in_force, put_in_force
+
+    root, watch = runs.root(Path(folder) if folder else None), watch or _watch()
+    library = in_force(root)
+    newest = library.newest()
+    chosen = None if resume else made(parse_recipe(newest.recipe, source=f"recipe of run {newest.run}"), settings)
+    with _ledger(root, "consolidate", chosen, resume) as ledger:
+        version = library.version()
+        assert version is not None
+        with Reader(ledger.folder) as reader:
+            began = reader.notes().get("library")
+        if began not in (None, version.digest):
+            raise LedgerError(f"the library has changed since run {ledger.run_id} was begun: begin anew with `selfedit consolidate`")
+        ledger.note("library", version.digest)
+        policy = None
+        if _unfinished(ledger):
+            run = loop().begin(ledger, watch)
+            policy = run.policy
+            loop().consolidate(run, library, library.documents())
+            ledger.finish()
+        put_in_force(root, ledger.folder, keep, policy, "consolidate")
     return Run(ledger.folder)
 
 

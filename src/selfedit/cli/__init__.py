@@ -26,6 +26,7 @@ COMMANDS = {
     "diff": ("library", "Diff"),
     "rollback": ("library", "Rollback"),
     "forget": ("library", "Forget"),
+    "consolidate": ("library", "Consolidate"),
     "export": ("use", "Export"),
     "dataset": ("use", "Dataset"),
     "train": ("work", "Train"),
@@ -54,7 +55,7 @@ Commands:
   show       look into a run, or list strategies, models and the settings of a recipe
   log        what was learned, by version   diff       what two versions have and have not
   rollback   back to an earlier version     forget     take single documents out
-  export     copy adapters, in PEFT's format
+  consolidate  one adapter in place of many  export   copy adapters, in PEFT's format
   dataset    write a run's self-edits for other trainers
   train      reinforcement learning: the model learns to write better self-edits
   eval       measure strategies, or a trained policy, on documents nobody trained on

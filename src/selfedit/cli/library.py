@@ -1,18 +1,25 @@
-"""The commands that look after what was learned: log, diff, rollback, forget."""
+"""The commands that look after what was learned: log, diff, rollback, forget, consolidate."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Annotated
 
 from tyro.conf import Positional, arg
 
-from selfedit.cli.options import Where
+from selfedit import api
+from selfedit.cli import flags
+from selfedit.cli.flags import as_recipe
+from selfedit.cli.options import Output, Where
+from selfedit.cli.work import MakesRuns
+from selfedit.config import Recipe, parse_recipe
 from selfedit.errors import ConfigError
 from selfedit.library import Document, Library, Version
-from selfedit.library.force import named, opened
+from selfedit.library.force import in_force, named, opened
+from selfedit.store import runs
 from selfedit.system.console import Show
 
 Place = Annotated[Where, arg(name="")]
@@ -52,7 +59,9 @@ class Log:
             show.line(f"nothing was learned yet in {self.where.root}")
         for one in reversed(versions):
             mark = "in force" if one is versions[-1] else ""
-            show.line(f"{one.number:>4}  {one.digest[:10]}  {one.at[:16].replace('T', ' ')}  {one.action:<11} {_counted(one)}  {one.note}  {mark}".rstrip())
+            show.line(
+                f"{one.number:>4}  {one.digest[:10]}  {one.at[:16].replace('T', ' ')}  {one.action:<11} {_counted(one)}  {one.note}  {mark}".rstrip()
+            )
         return 0
 
     def _documents(self, library: Library, show: Show) -> int:
@@ -140,8 +149,8 @@ class Forget:
       selfedit forget "Odwin Marrack"
       selfedit forget 3fd2a8c1                 by the beginning of its id in `selfedit log --documents`
 
-    Where one adapter knows several documents, it is no longer asked about this one, but its weights still hold it: `selfedit consolidate` trains a new
-    one without it. Older versions keep the document until they are dropped (`library.versions`).
+    Where one adapter knows several documents, it is no longer asked about this one, but its weights still hold it: `selfedit consolidate` trains a
+    new one without it. Older versions keep the document until they are dropped (`library.versions`).
     """
 
     documents: Positional[Annotated[tuple[str, ...], arg(metavar="DOC ...", help_behavior_hint="")]]
@@ -159,6 +168,52 @@ class Forget:
         if shared:
             show.fact("note", "its adapter knows other documents too, so that its weights still hold it: selfedit consolidate")
         show.fact("in force", f"{_counted(now)}, as version {now.number}")
+        return 0
+
+
+@dataclass(frozen=True)
+class Consolidate(MakesRuns):
+    """Train one adapter on everything that the library holds, from the model as it came. It takes the place of the many unless it answers worse.
+
+    Examples:
+      selfedit consolidate
+      selfedit consolidate --inner.epochs 4 --inner.lora.rank 16
+      selfedit consolidate --resume latest
+
+    Self-edits are kept with their documents, so that nothing is written anew, and no run has to be there. What is learned afterwards joins the
+    library beside the new adapter. `selfedit rollback` brings the many back.
+    """
+
+    flags = "learn"
+    keep: bool = False
+    """Put it in force even if a guard was against it."""
+    output: Annotated[Output, arg(name="")] = field(default_factory=Output)
+
+    @classmethod
+    def begins_with(cls, args: Sequence[str] = ()) -> Recipe | None:
+        """The recipe of the last thing that was learned."""
+        folder = Path(flags.named(args, "runs")[0]) if flags.named(args, "runs") else None
+        newest = in_force(runs.root(folder)).newest()
+        return parse_recipe(newest.recipe, source=f"recipe of run {newest.run}")
+
+    def run(self, args: Sequence[str]) -> int:
+        """From many adapters to one."""
+        output = self.output
+        settings = {} if output.resume else as_recipe(self.settings).model_dump()
+        run = api.consolidate(resume=output.resume, keep=self.keep, folder=output.root, watch=output.show, **settings)
+        with run.reader() as reader:
+            results, verdicts = reader.results(role="reward"), reader.verdicts()
+        show = output.show
+        counts = {}
+        for row in ("library", "consolidated"):
+            answers = [answer for result in results if result.row == row for answer in result.answers if answer.correct is not None]
+            counts[row] = {"right": sum(bool(answer.correct) for answer in answers), "of": len(answers)}
+            show.fact(row, f"{counts[row]['right']} of {counts[row]['of']} questions that nothing was trained on are answered rightly")
+        for verdict in verdicts:
+            show.fact("guard", f"{verdict.guard}: {verdict.decision}; {verdict.reason}")
+        show.fact("in force", "yes; undo: selfedit rollback" if run.in_force else f"no; nevertheless: selfedit consolidate --resume {run.id} --keep")
+        if output.json:
+            print(json.dumps({"run": run.id, "in_force": run.in_force, **counts}, ensure_ascii=False))
         return 0
 
 

@@ -232,7 +232,11 @@ def _learned(output: Output, run: api.Run) -> int:
     if run.in_force:
         version = opened(output.root).version()
         assert version is not None
-        facts |= {"library": f"version {version.number}, {version.documents} documents in force", "ask": 'selfedit ask "..."', "undo": "selfedit rollback"}
+        facts |= {
+            "library": f"version {version.number}, {version.documents} documents in force",
+            "ask": 'selfedit ask "..."',
+            "undo": "selfedit rollback",
+        }
     if refused and (names := [title for title, folder in adapters.items() if folder.name in refused or "" in refused]):
         facts |= {"not in force": f"{'; '.join(names)}: a guard was against it; to use it nevertheless: selfedit learn --resume {run.id} --keep"}
     return _end(output, run, facts, adapters={title: str(folder) for title, folder in adapters.items()}, in_force=run.in_force)

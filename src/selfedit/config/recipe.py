@@ -13,7 +13,18 @@ from pydantic import BaseModel, Field, SerializeAsAny, ValidationError, Validati
 
 from selfedit import parts
 from selfedit.config.base import chosen, table
-from selfedit.config.sections import MIXED, MOST_CHOICES, ColdStart, Documents, Evaluation, LibrarySettings, Propose, Questions, ReliabilityStudy, known
+from selfedit.config.sections import (
+    MIXED,
+    MOST_CHOICES,
+    ColdStart,
+    Documents,
+    Evaluation,
+    LibrarySettings,
+    Propose,
+    Questions,
+    ReliabilityStudy,
+    known,
+)
 from selfedit.errors import ConfigError
 from selfedit.parts import Settings
 

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from selfedit.library.database import Library
-from selfedit.library.gate import Gate, Route, calibrated, log_odds, route
-from selfedit.library.routing import Adapters, features
+from selfedit.library.database import Found, Library
+from selfedit.library.gate import Gate, Route, calibrated, route
+from selfedit.library.routing import Adapters, Features, features
 from selfedit.policy.render import Renderer
 from selfedit.retention import everyday
 from selfedit.types import SampleRequest, Sampling
@@ -41,7 +41,7 @@ def routes(policy: Policy, adapters: Adapters, questions: Sequence[str], gate: G
     return [route(found, chosen) for found in _features(policy, adapters, questions)]
 
 
-def _features(policy: Policy, adapters: Adapters, questions: Sequence[str]) -> Iterator[list]:
+def _features(policy: Policy, adapters: Adapters, questions: Sequence[str]) -> Iterator[list[tuple[Found, Features]]]:
     for i in range(0, len(questions), ROOM):
         yield from features(policy.engine, adapters.library, questions[i : i + ROOM], adapters)
         adapters.trim()

@@ -28,8 +28,11 @@ SHORTEST = 64
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """Both answers to a question. `topic` is the title of the document whose adapter answered as `learned`, empty where that was the model as it came;
-    `adapter` and `run` are where it came from, `sure` is how probable the gate takes its choice to be."""
+    """Both answers to a question.
+
+    `topic` is the title of the document whose adapter answered as `learned`, empty where that was the model as it came; `adapter` and `run` are where
+    it came from. `sure` is how probable the gate takes its choice to be.
+    """
 
     topic: str
     learned: str

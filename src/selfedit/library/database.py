@@ -18,10 +18,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
+from filelock import FileLock, Timeout
+from pydantic import TypeAdapter
+
 from selfedit.errors import DataError, LedgerError
 from selfedit.ledger.database import sync_folder, transaction
 from selfedit.store.artifacts import digest_of
-from selfedit.types import Example
+from selfedit.types import Example, Question, Task
 
 FILE = "library.db"
 FOLDER = "library"
@@ -33,17 +36,28 @@ Action = Literal["learn", "forget", "rollback", "consolidate"]
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A text that was learned. `asked` are the questions of its self-edits, `examples` what its adapter was trained on, without replay."""
+    """A text that was learned.
+
+    `asked` are the questions of its self-edits, `examples` what its adapter was trained on, without replay. `questions` are its reward questions:
+    nothing is trained on them, so that they can say later whether it is still known.
+    """
 
     title: str
     context: str
     asked: tuple[str, ...] = ()
     examples: tuple[Example, ...] = ()
+    questions: tuple[Question, ...] = ()
 
     @property
     def id(self) -> str:
         """Named by what it says: the first 16 digits of a SHA-256."""
         return hashlib.sha256(f"{self.title}\n{self.context}".encode()).hexdigest()[:16]
+
+    @classmethod
+    def of(cls, task: Task, examples: Sequence[Example] = ()) -> Document:
+        """A task's text with what was learned of it."""
+        asked = tuple(example.prompt for example in examples if example.prompt)
+        return cls(task.title, task.context, asked, tuple(examples), task.reward_questions)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +124,7 @@ class Library:
             return []
         with self._reading() as db:
             rows = db.execute(f"SELECT number, digest, at, action, note, ({_COUNT}), gate FROM versions v {which} ORDER BY number", values).fetchall()
-        return [Version(*row[:6], json.loads(row[6])) for row in rows]
+        return [Version(number, digest, at, action, note, n, json.loads(gate)) for number, digest, at, action, note, n, gate in rows]
 
     def entries(self, number: int | None = None) -> list[Entry]:
         """The adapters in force, or those of a version, with the documents of each that are in it; in the order in which they came."""
@@ -119,8 +133,8 @@ class Library:
         with self._reading() as db:
             at = _last(db) if number is None else number
             rows = db.execute(
-                f"SELECT e.id, e.model, e.recipe, e.run, d.title, d.context, d.asked, d.examples FROM documents d JOIN entries e ON e.id = d.entry "
-                f"JOIN members m ON m.document = d.number WHERE {_IN} ORDER BY d.number",
+                f"SELECT e.id, e.model, e.recipe, e.run, d.title, d.context, d.asked, d.examples, d.questions FROM documents d "
+                f"JOIN entries e ON e.id = d.entry JOIN members m ON m.document = d.number WHERE {_IN} ORDER BY d.number",
                 {"at": at},
             ).fetchall()
         found: dict[str, list[Any]] = {}
@@ -199,7 +213,6 @@ class Library:
         Adapters are copied from `folder` of each entry. `consolidate` takes the place of everything. What belongs to another model goes out of force.
         `keep` versions remain, 0: all.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
         with self._writing() as db:
             for entry in entries:
                 self._store(entry)
@@ -229,7 +242,7 @@ class Library:
         with self._writing() as db, transaction(db):
             number = _last(db) + 1
             before = db.execute("SELECT count(*) FROM members WHERE until IS NULL").fetchone()[0]
-            _close(db, number, f"d.id IN ({', '.join(f':id{i}' for i in range(len(documents)))})", **{f"id{i}": one for i, one in enumerate(documents)})
+            _close(db, number, "d.id IN (SELECT value FROM json_each(:ids))", ids=json.dumps(list(documents)))
             if db.execute("SELECT count(*) FROM members WHERE until IS NULL").fetchone()[0] == before:
                 raise DataError("none of these documents is in force; `selfedit log --documents` lists those that are")
             _record(db, number, "forget", note, None)
@@ -309,13 +322,17 @@ class Library:
     def _writing(self) -> Iterator[sqlite3.Connection]:
         with self._explained():
             self.folder.mkdir(parents=True, exist_ok=True)
-            with closing(self._connect("rwc")) as db:
+            with self._alone(), closing(self._connect("rwc")) as db:
                 db.execute("PRAGMA synchronous = FULL")
                 db.execute("PRAGMA foreign_keys = ON")
                 with transaction(db):
                     if db.execute("PRAGMA user_version").fetchone()[0] == 0:
                         _create(db)
                 yield db
+
+    def _alone(self) -> FileLock:
+        """Adapters are stored and swept beside the database: one process at a time."""
+        return FileLock(self.folder / "library.lock", timeout=_PATIENCE_S)
 
     def _connect(self, mode: str) -> sqlite3.Connection:
         address = f"{(self.folder / FILE).absolute().as_uri()}?mode={mode}"
@@ -332,6 +349,8 @@ class Library:
         file = self.folder / FILE
         try:
             yield
+        except Timeout as error:
+            raise LedgerError(f"{file} is being changed by another process: try again in a moment") from error
         except sqlite3.Error as error:
             name = getattr(error, "sqlite_errorname", None) or ""
             if name.startswith(("SQLITE_NOTADB", "SQLITE_CORRUPT")):
@@ -365,18 +384,21 @@ def _last(db: sqlite3.Connection) -> int:
 
 
 def _before(db: sqlite3.Connection) -> int:
-    """The version that a rollback goes back to: the one before the last change that was not taken back itself. Raises LedgerError without one."""
-    stack: list[int] = []
+    """The version that a rollback goes back to: the one that the last change was made on, 0 for none.
+
+    Raises LedgerError where there is nothing to take back.
+    """
+    stands_for, made_on, now = {0: 0}, {0: 0}, 0
     for number, action, note in db.execute("SELECT number, action, note FROM versions ORDER BY number").fetchall():
         if action == "rollback":
             target = int(str(note).rpartition(" ")[2])
-            while stack and stack[-1] > target:
-                stack.pop()
+            stands_for[number] = stands_for.get(target, target)
         else:
-            stack.append(number)
-    if not stack:
+            stands_for[number], made_on[number] = number, now
+        now = stands_for[number]
+    if not now:
         raise LedgerError("nothing to roll back: the model is as it came")
-    return stack[-2] if len(stack) > 1 else 0
+    return made_on.get(now, 0)
 
 
 def _insert(db: sqlite3.Connection, entry: Entry, number: int) -> None:
@@ -384,9 +406,10 @@ def _insert(db: sqlite3.Connection, entry: Entry, number: int) -> None:
     values = (entry.id, entry.model, json.dumps(entry.recipe), entry.run, datetime.now(UTC).isoformat(timespec="milliseconds"))
     db.execute("INSERT OR IGNORE INTO entries VALUES (?, ?, ?, ?, ?)", values)
     for one in entry.documents:
-        examples = json.dumps([asdict(example) for example in one.examples], ensure_ascii=False)
-        row = (entry.id, one.id, one.title, one.context, "\n".join(one.asked), examples)
-        db.execute("INSERT OR IGNORE INTO documents (entry, id, title, context, asked, examples) VALUES (?, ?, ?, ?, ?, ?)", row)
+        examples, questions = (json.dumps([asdict(each) for each in some], ensure_ascii=False) for some in (one.examples, one.questions))
+        row = (entry.id, one.id, one.title, one.context, "\n".join(one.asked), examples, questions)
+        columns = "entry, id, title, context, asked, examples, questions"
+        db.execute(f"INSERT OR IGNORE INTO documents ({columns}) VALUES (?, ?, ?, ?, ?, ?, ?)", row)
         [document] = db.execute("SELECT number FROM documents WHERE entry = ? AND id = ?", (entry.id, one.id)).fetchone()
         _close(db, number, "d.id = :id AND d.number != :document", id=one.id, document=document)
         if not db.execute("SELECT 1 FROM members WHERE document = ? AND until IS NULL", (document,)).fetchone():
@@ -401,7 +424,8 @@ def _open(db: sqlite3.Connection, document: int, number: int) -> None:
 
 def _close(db: sqlite3.Connection, number: int, condition: str, **values: Any) -> None:
     """From this version on the documents that meet a condition (d: documents, m: members) are no longer in force."""
-    query = f"SELECT d.number, d.title, d.context, d.asked FROM documents d JOIN members m ON m.document = d.number WHERE m.until IS NULL AND {condition}"
+    of = "documents d JOIN members m ON m.document = d.number"
+    query = f"SELECT d.number, d.title, d.context, d.asked FROM {of} WHERE m.until IS NULL AND {condition}"
     for row in db.execute(query, {**values, "number": number}).fetchall():
         db.execute("INSERT INTO words (words, rowid, title, context, asked) VALUES ('delete', ?, ?, ?, ?)", row)
         db.execute("UPDATE members SET until = ? WHERE document = ? AND until IS NULL", (number, row[0]))
@@ -426,8 +450,9 @@ def _drop_before(db: sqlite3.Connection, oldest: int) -> None:
     db.execute("DELETE FROM entries WHERE id NOT IN (SELECT entry FROM documents)")
 
 
-def _document(title: str, context: str, asked: str, examples: str) -> Document:
-    return Document(title, context, tuple(asked.splitlines()), tuple(Example(**one) for one in json.loads(examples)))
+def _document(title: str, context: str, asked: str, examples: str, questions: str) -> Document:
+    read = TypeAdapter(tuple[Question, ...]).validate_json(questions)
+    return Document(title, context, tuple(asked.splitlines()), TypeAdapter(tuple[Example, ...]).validate_json(examples), read)
 
 
 def _link(source: str, target: str) -> str:
@@ -435,6 +460,6 @@ def _link(source: str, target: str) -> str:
         os.link(source, target)
     except OSError:  # another disk, or one without links
         shutil.copy2(source, target)
-        with open(target, "rb+") as stream:
+        with Path(target).open("rb+") as stream:
             os.fsync(stream.fileno())
     return target

@@ -9,7 +9,7 @@ from pathlib import Path
 from selfedit.errors import DataError
 from selfedit.ledger import Heads, Reader
 from selfedit.library.answering import calibrate, gate_of
-from selfedit.library.database import Document, Entry, Library, Version
+from selfedit.library.database import Action, Document, Entry, Library, Version
 from selfedit.library.routing import Adapters
 from selfedit.policy import Policy
 from selfedit.store.artifacts import adapter_of, digest_of
@@ -28,27 +28,28 @@ def of_run(run: Path) -> list[Entry]:
         recipe, tasks = recipe_of(reader), reader.tasks()
         chosen = {(one.task_id, one.index) for one in reader.selected()}
         examples = {p.task_id: p.edit.examples for p in reader.proposals() if (p.task_id, p.index) in chosen}
-    documents = tuple(Document(t.title, t.context, tuple(e.prompt for e in examples.get(t.id, ()) if e.prompt), examples.get(t.id, ())) for t in tasks)
+    documents = tuple(Document.of(task, examples.get(task.id, ())) for task in tasks)
     return [Entry(digest_of(adapter), adapter, documents, model_of(run, recipe), recipe.model_dump(mode="json"), run.name)]
 
 
-def put_in_force(root: Path, run: Path, force: bool, policy: Policy | None = None) -> Version | None:
-    """Add a run's adapters to the library, once; not those that a guard was against, unless forced. Returns the new version, None where there is none.
+def put_in_force(root: Path, run: Path, force: bool, policy: Policy | None = None, action: Action = "learn") -> Version | None:
+    """Add a run's adapters to the library, once; not those that a guard was against, unless forced. Returns the new version, if there is one.
 
-    With the `policy` that is open the gate is calibrated for all that is in force then; otherwise the stricter of the two gates stands.
+    `consolidate` takes the place of all that was learned. With the `policy` that is open the gate is calibrated for all that is in force then;
+    otherwise the stricter of the two gates stands.
     """
     library, entries = opened(root), of_run(run)
     with Reader(run) as reader:
         refused = {verdict.about for verdict in reader.verdicts() if verdict.decision != "accept"}
         keep = reader.info().recipe.get("library", {}).get("versions", 0)
-    known = any(version.action == "learn" and version.note == run.name for version in library.history())
+    known = any(version.action == action and version.note == run.name for version in library.history())
     wanted = entries if force else [] if known or "" in refused else [one for one in entries if one.id not in refused]
     if not wanted or {one.id for one in wanted} <= set(library.names()):
         return None
     gates = [gate_of(library), gate_of(Library(run))]
     gate = max(gates, key=lambda one: one.threshold)
-    version = library.add(wanted, note=run.name, gate=asdict(gate), keep=keep)
-    if policy is not None:
+    version = library.add(wanted, note=run.name, action=action, gate=asdict(gate), keep=keep)
+    if policy is not None and version.documents > sum(len(one.documents) for one in wanted):
         with Adapters(policy.engine, library) as adapters:
             calibrate(policy, adapters)
     return library.version(version.number)
@@ -73,7 +74,10 @@ def opened(root: Path) -> Library:
 
 
 def named(library: Library, names: Sequence[str]) -> list[Document]:
-    """The documents in force that these names mean: the beginning of an id, a title, or a part of one. Raises DataError where one means none, or several."""
+    """The documents in force that these names mean: a title or a part of one, or the beginning of an id.
+
+    Raises DataError where one means none, or several.
+    """
     documents = library.documents()
     found = []
     for name in names:

@@ -1,8 +1,8 @@
 """The gate: whether a question is about a learned document, or the model answers it as it came.
 
-A logistic model of what `routing.features` found. Its weights were fitted once, on questions about passages of the bundled corpus' training part and of
-SQuAD's, against everyday prompts (`benchmarks/gate.py` fits them again and prints how well they tell the two apart). The threshold is the library's own:
-few of the everyday prompts that are kept for this may get in.
+A logistic model of what `routing.features` found. Its weights were fitted once, on questions about passages of the bundled corpus' training part,
+against everyday prompts (`python -m benchmarks.gate` fits them again and prints how well they tell the two apart). The threshold is the library's
+own: few of the everyday prompts that are kept for this may get in.
 """
 
 from __future__ import annotations
@@ -23,8 +23,11 @@ LET_IN = 0.01
 
 @dataclass(frozen=True, slots=True)
 class Gate:
-    """Lets a question in where its log-odds are above `threshold`. `let_in` is the share of everyday prompts, and `kept` the share of questions about
-    the documents, that did get in when it was calibrated; None where that was not measured."""
+    """Lets a question in where its log-odds are above `threshold`.
+
+    `let_in` is the share of everyday prompts, and `kept` the share of questions about the documents, that did get in when it was calibrated; None
+    where that was not measured.
+    """
 
     threshold: float = 0.0
     let_in: float | None = None
@@ -33,15 +36,17 @@ class Gate:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """Who answers: the document whose adapter is asked, or None for the model as it came. `score` is the log-odds of the best candidate, None where there
-    was none; `sure` how probable it is that the choice is right."""
+    """Who answers: the document whose adapter is asked, or None for the model as it came.
+
+    `score` is the log-odds of the best candidate, None where there was none.
+    """
 
     found: Found | None
     score: float | None
 
     @property
     def sure(self) -> float:
-        """Between 0.5 and 1."""
+        """How probable it is that the choice is right."""
         if self.score is None:
             return 1.0
         inside = 1 / (1 + math.exp(-max(-50.0, min(50.0, self.score))))
@@ -50,7 +55,7 @@ class Route:
 
 def log_odds(features: Features) -> float:
     """How much speaks for the document."""
-    return INTERCEPT + sum(weight * getattr(features, name) for name, weight in WEIGHTS.items())
+    return INTERCEPT + sum(weight * float(getattr(features, name)) for name, weight in WEIGHTS.items())
 
 
 def route(found: Sequence[tuple[Found, Features]], gate: Gate) -> Route:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import re
+import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -16,7 +17,6 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Self
 
 from selfedit.library.database import Document, Found, Library
-from selfedit.text import words
 from selfedit.text.stopwords import STOPWORDS
 from selfedit.types import Adapter, ScoreRequest
 
@@ -25,25 +25,33 @@ if TYPE_CHECKING:
 
 CANDIDATES = 3
 """Documents whose adapters are asked about a question."""
+LEAST = 0.15
+"""Share of a question's surprise that a candidate has to hold."""
 _OTHERS = 3
-"""Further adapters that a candidate is compared with, where there are so many."""
+"""Further adapters, the first in force, that candidates are compared with, where there are so many."""
 
 
 # ---------------------------------------------------------------- candidates
 
 
-def candidates(library: Library, question: str, most: int = CANDIDATES) -> list[Found]:
-    """The documents in force that share most words with the question, the best first; none where none does. Titles count double."""
+def candidates(library: Library, questions: Sequence[str], most: int = CANDIDATES) -> list[list[Found]]:
+    """For each question the documents in force that share most words with it, the best first; none where none does. Titles count double."""
+    if not library.exists():
+        return [[] for _ in questions]
+    with library.reading() as db:
+        return [_candidates(db, question, most) for question in questions]
+
+
+def _candidates(db: sqlite3.Connection, question: str, most: int) -> list[Found]:
     asked = [word for word in dict.fromkeys(_terms(question)) if word not in STOPWORDS]
-    if not asked or not library.exists():
+    if not asked:
         return []
     query = " OR ".join(f'"{word}"' for word in asked)
     found = (
         "SELECT d.number, d.entry, d.title, d.context, d.asked FROM words JOIN documents d ON d.number = words.rowid "
         "WHERE words MATCH ? ORDER BY bm25(words, 2.0, 1.0, 1.0), d.number LIMIT ?"
     )
-    with library.reading() as db:
-        rows = db.execute(found, (query, most)).fetchall()
+    rows = db.execute(found, (query, most)).fetchall()
     return [Found(row[0], row[1], Document(row[2], row[3], tuple(row[4].splitlines())), rank) for rank, row in enumerate(rows)]
 
 
@@ -59,9 +67,9 @@ def _terms(text: str) -> list[str]:
 class Features:
     """What speaks for a document. Likelihoods are of the question's tokens, nats.
 
-    `share`: of the question's surprise to the model as it came, the part that falls on words of the document. `held`: that part itself, log(1 + nats).
-    `foreign`: the rest, likewise. `gain`: how much likelier the adapter makes the question, a token. `contrast`: that gain less the mean gain under other
-    adapters, a token; 0 where there are none.
+    `share`: of the question's surprise to the model as it came, the part that falls on words of the document. `held`: that part itself, as log(1 +
+    nats). `foreign`: the rest, likewise. `gain`: how much likelier the adapter makes the question, a token. `contrast`: that gain less the mean gain
+    under other adapters, a token; 0 where there are none.
     """
 
     share: float
@@ -72,44 +80,52 @@ class Features:
 
 
 def features(engine: Engine, library: Library, questions: Sequence[str], adapters: Adapters) -> list[list[tuple[Found, Features]]]:
-    """For each question its candidates, each with what speaks for it. One call of the engine for all."""
-    found = [candidates(library, question) for question in questions]
+    """For each question its candidates, each with what speaks for it. Two calls of the engine for all: the model as it came, then adapters.
+
+    A candidate that holds less than `LEAST` of what is surprising in the question is none: most everyday questions need no adapter to be loaded.
+    """
     pieces = [_pieces(engine, question) for question in questions]
     start = engine.tokenizer.encode("Question:")
-    requests: list[ScoreRequest] = []
-    places: dict[tuple[int, str], int] = {}
-    for number, (ones, parts) in enumerate(zip(found, pieces, strict=True)):
-        if not ones:
-            continue
-        tokens = tuple(token for _, some in parts for token in some)
-        for entry in ("", *dict.fromkeys([one.entry for one in ones] + adapters.others({one.entry for one in ones}))):
-            places[number, entry] = len(requests)
-            requests.append(ScoreRequest(start, tokens, adapters.load(entry) if entry else None))
-    scores = engine.score(requests) if requests else []
-    logprobs = {place: scores[at].logprobs for place, at in places.items()}
-    return [_of_question(number, ones, pieces[number], logprobs) for number, ones in enumerate(found)]
+    found, first = candidates(library, questions), library.names(CANDIDATES + _OTHERS)
+    asked = [number for number, ones in enumerate(found) if ones]
+    tokens = {number: tuple(token for _, some in pieces[number] for token in some) for number in asked}
+    base = dict(zip(asked, _scores(engine, [ScoreRequest(start, tokens[number]) for number in asked]), strict=True))
+    held = {number: [(one, *_held(one.document, pieces[number], base[number])) for one in found[number]] for number in asked}
+    held = {number: kept for number, ones in held.items() if (kept := [one for one in ones if one[1] >= LEAST * (one[1] + one[2]) > 0])}
+    places = []
+    for number, ones in held.items():
+        own = dict.fromkeys(one.entry for one, _, _ in ones)
+        places += [(number, entry) for entry in (*own, *[entry for entry in first if entry not in own][:_OTHERS])]
+    requests = [ScoreRequest(start, tokens[number], adapters.load(entry)) for number, entry in places]
+    gains: dict[int, dict[str, float]] = {}
+    for (number, entry), logprobs in zip(places, _scores(engine, requests), strict=True):
+        gains.setdefault(number, {})[entry] = (sum(logprobs) - sum(base[number])) / len(logprobs)
+    return [[(one, _features(one.entry, known, rest, gains[n])) for one, known, rest in held.get(n, ())] for n in range(len(questions))]
 
 
-def _of_question(
-    number: int, found: Sequence[Found], pieces: Sequence[tuple[str, tuple[int, ...]]], logprobs: Mapping[tuple[int, str], tuple[float, ...]]
-) -> list[tuple[Found, Features]]:
-    if not found:
-        return []
-    base = logprobs[number, ""]
-    surprise, at = [], 0
+def _scores(engine: Engine, requests: Sequence[ScoreRequest]) -> list[tuple[float, ...]]:
+    return [score.logprobs for score in engine.score(requests)] if requests else []
+
+
+def _held(document: Document, pieces: Sequence[tuple[str, tuple[int, ...]]], logprobs: Sequence[float]) -> tuple[float, float]:
+    """The surprise of the question's words that stand in the document, and of those that do not, nats; function words do not count."""
+    known, inside, outside, at = _vocabulary(document), 0.0, 0.0, 0
     for word, tokens in pieces:
-        surprise.append((word, -sum(base[at : at + len(tokens)])))
+        surprise = -sum(logprobs[at : at + len(tokens)])
         at += len(tokens)
-    gains = {entry: (sum(values) - sum(base)) / len(base) for (n, entry), values in logprobs.items() if n == number and entry}
-    result = []
-    for one in found:
-        known = _vocabulary(one.document)
-        telling = [(s, _stem(word) in known) for word, s in surprise if word and word not in STOPWORDS]
-        held, foreign = sum(s for s, inside in telling if inside), sum(s for s, inside in telling if not inside)
-        others = [gain for entry, gain in gains.items() if entry != one.entry]
-        contrast = gains[one.entry] - fmean(others) if others else 0.0
-        result.append((one, Features(held / ((held + foreign) or 1.0), math.log1p(held), math.log1p(foreign), gains[one.entry], contrast)))
-    return result
+        if not word or word in STOPWORDS:
+            continue
+        if _stem(word) in known:
+            inside += surprise
+        else:
+            outside += surprise
+    return inside, outside
+
+
+def _features(entry: str, held: float, foreign: float, gains: Mapping[str, float]) -> Features:
+    others = [gain for name, gain in gains.items() if name != entry]
+    contrast = gains[entry] - fmean(others) if others else 0.0
+    return Features(held / (held + foreign), math.log1p(held), math.log1p(foreign), gains[entry], contrast)
 
 
 def _pieces(engine: Engine, question: str) -> list[tuple[str, tuple[int, ...]]]:
@@ -163,7 +179,3 @@ class Adapters:
         """Drop those that were not asked for longest. Not while a call that uses them is being put together."""
         while len(self.loaded) > (self.most if most is None else most):
             self.engine.drop(self.loaded.pop(next(iter(self.loaded))))
-
-    def others(self, candidates: set[str]) -> list[str]:
-        """Further adapters to compare candidates with: the first in force that are none of them."""
-        return [entry for entry in self.library.names(len(candidates) + _OTHERS) if entry not in candidates][:_OTHERS]

@@ -17,6 +17,7 @@ CREATE TABLE documents (
     context TEXT NOT NULL,
     asked TEXT NOT NULL, -- questions of its self-edits, one a line
     examples TEXT NOT NULL, -- what its adapter was trained on, JSON
+    questions TEXT NOT NULL, -- that nothing was trained on and no result is reported on, JSON
     UNIQUE (entry, id)
 ) STRICT;
 

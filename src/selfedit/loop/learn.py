@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from selfedit.errors import EngineError
 from selfedit.guards import AdapterSeen, judge
@@ -17,9 +16,10 @@ from selfedit.loop.run import Run, chunks
 from selfedit.policy import Asked
 from selfedit.retention import everyday
 from selfedit.retention.everyday import LONGEST
-from selfedit.store.artifacts import digest_of, seal, write_adapter
+from selfedit.store.artifacts import check as sealed
+from selfedit.store.artifacts import digest_of, seal
 from selfedit.store.identity import model_of
-from selfedit.types import Answer, Artifact, Example, Passage, Progress, Proposal, Question, Result, Routed, Task, TrainJob, Verdict
+from selfedit.types import Answer, Artifact, Passage, Progress, Proposal, Question, Result, Routed, Task, TrainJob, Verdict
 
 DRAFTS = "adapters.new"
 """Where adapters are written before their names are known."""
@@ -27,10 +27,10 @@ DRAFTS = "adapters.new"
 
 @dataclass(frozen=True)
 class Group:
-    """Documents that one adapter learns, and the examples that it learns them from."""
+    """Tasks that share an adapter, as documents of the library, and its training."""
 
     tasks: tuple[Task, ...]
-    examples: tuple[Example, ...]
+    documents: tuple[Document, ...]
     job: TrainJob
 
 
@@ -55,13 +55,22 @@ def learn_documents(run: Run, passages: Sequence[Passage]) -> None:
 
 def grouped(run: Run, tasks: Sequence[Task], best: Sequence[Proposal]) -> list[Group]:
     """Tasks that share an adapter, each with the best of its self-edits, or its passage where it has none."""
-    policy, edits = run.policy, {edit.task_id: edit.edit for edit in best}
+    edits = {edit.task_id: edit.edit for edit in best}
+
+    def document(task: Task) -> Document:
+        return Document.of(task, edits[task.id].examples if task.id in edits else (run.policy.domain.passage(task),))
+
     groups = []
     for some in chunks(tasks, run.recipe.library.group or len(tasks)):
-        examples = tuple(e for t in some for e in (edits[t.id].examples if t.id in edits else (policy.domain.passage(t),)))
         directives = edits[some[0].id].directives if len(some) == 1 and some[0].id in edits else ()
-        groups.append(Group(tuple(some), examples, policy.job(examples, policy.seed("learn", some[0].id), directives)))
+        groups.append(group(run, some, [document(task) for task in some], directives))
     return groups
+
+
+def group(run: Run, tasks: Sequence[Task], documents: Sequence[Document], directives: Sequence[tuple[str, float]] = ()) -> Group:
+    """One adapter on the examples of these documents."""
+    examples = tuple(dict.fromkeys(example for document in documents for example in document.examples))
+    return Group(tuple(tasks), tuple(documents), run.policy.job(examples, run.policy.seed("learn", tasks[0].id), directives))
 
 
 def measure_baselines(run: Run, groups: Sequence[Group]) -> None:
@@ -99,24 +108,18 @@ def train_adapters(run: Run, groups: Sequence[Group]) -> Library:
         with policy.adapters([group.job for group in groups], progress) as trained:
             if failed := next((t.failure for t in trained if t.failure), None):
                 raise EngineError(f"a final adapter could not be trained: {failed}")
-            for n, t in enumerate(trained):
-                assert t.adapter is not None
-                write_adapter(folder / DRAFTS / str(n), lambda draft, adapter=t.adapter: policy.engine.export(adapter, draft))
-        entries = [entry(run, group, folder / DRAFTS / str(n)) for n, group in enumerate(groups)]
+            for n, one in enumerate(trained):
+                run.export(one, f"{DRAFTS}/{n}")
+        model, recipe = model_of(folder, run.recipe), run.recipe.model_dump(mode="json")
+        drafts = [folder / DRAFTS / str(n) for n in range(len(groups))]
+        entries = [Entry(digest_of(at), at, one.documents, model, recipe, folder.name) for at, one in zip(drafts, groups, strict=True)]
         library.add(entries, note=folder.name)
         shutil.rmtree(folder / DRAFTS, ignore_errors=True)
         return [seal(folder, library.adapter(one.id).relative_to(folder).as_posix(), one.documents[0].title) for one in entries]
 
-    run.step("adapters", Artifact, "Training an adapter for each document", work)
+    for artifact in run.step("adapters", Artifact, "Training an adapter for each document", work):
+        sealed(folder, artifact)
     return library
-
-
-def entry(run: Run, group: Group, folder: Path) -> Entry:
-    """What the library holds of a group. Documents carry the examples that they were learned from, so that all can be learned anew together."""
-    of = {task.id: tuple(e for e in group.examples if task.title in (e.prompt or e.text)) for task in group.tasks}
-    examples = of if len(group.tasks) > 1 else {group.tasks[0].id: group.examples}
-    documents = tuple(Document(t.title, t.context, tuple(e.prompt for e in examples[t.id] if e.prompt), examples[t.id]) for t in group.tasks)
-    return Entry(digest_of(folder), folder, documents, model_of(run.ledger.folder, run.recipe), run.recipe.model_dump(mode="json"), run.ledger.folder.name)
 
 
 # ---------------------------------------------------------------- who answers what

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import random
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -39,7 +38,7 @@ class Everyday:
 
 @cache
 def everyday(part: Part) -> tuple[Everyday, ...]:
-    """The prompts of a part: 400 of `replay`, 120 of `gate` and of `check`. The kinds are spread evenly, so that the first n have about the same mix."""
+    """The prompts of a part: 400 of `replay`, 120 of `gate` and of `check`. Kinds are spread evenly: the first n have about the same mix."""
     text = resources.files("selfedit").joinpath("data/everyday.jsonl").read_text(encoding="utf-8")
     found = [Everyday(**json.loads(line)) for line in text.splitlines()]
     return tuple(one for one in found if one.part == part)
@@ -78,12 +77,3 @@ def _write(file: Path, known: dict[str, str]) -> None:
     draft = file.with_name(f"{file.name}.new")
     draft.write_text(json.dumps(known, ensure_ascii=False), encoding="utf-8")
     draft.replace(file)
-
-
-def said_of(texts: Sequence[str], documents: Sequence[str]) -> float:
-    """The share of texts that repeat something of the documents: a word of five letters or more that stands in one of them and in no everyday prompt."""
-    from selfedit.text import words
-
-    common = {word for part in ("replay", "gate", "check") for one in everyday(part) for word in words(one.prompt)}
-    rare = {word for document in documents for word in words(document) if len(word) > 4} - common
-    return sum(bool(rare & set(words(text))) for text in texts) / len(texts) if texts else 0.0

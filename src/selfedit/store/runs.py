@@ -21,7 +21,7 @@ from selfedit.system import environment
 from selfedit.system import interrupts as stop
 
 LOG = "error.log"
-COMMANDS = ("learn", "train", "eval", "demo")
+COMMANDS = ("learn", "train", "eval", "demo", "consolidate")
 """The commands that make runs."""
 
 

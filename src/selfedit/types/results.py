@@ -182,8 +182,8 @@ class Result:
 class Routed:
     """Who was asked a question: the adapter that knows the document of the task `to`, or (empty) the model as it came.
 
-    `about` is the task that the question is really about, empty for an everyday prompt. `score` is the gate's, log-odds; None where no document shares
-    a word with the question. `changed` says whether the answer is another than the model as it came gives; None where that was not measured.
+    `about` is the task that the question is really about, empty for an everyday prompt. `score` is the gate's, log-odds; None where no document
+    shares a word with the question. `changed` says whether the answer is another than the model as it came gives; None where that was not measured.
     """
 
     question: str

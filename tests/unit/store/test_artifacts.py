@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from selfedit.errors import LedgerError
-from selfedit.store.artifacts import check, copy_adapter, seal, write_adapter
+from selfedit.store.artifacts import check, copy_adapters, seal, write_adapter
 
 FILES = ("adapter_config.json", "adapter_model.safetensors")
 
@@ -144,8 +144,8 @@ def test_a_copy_is_whole_or_not_there(run: Path, tmp_path: Path, monkeypatch: py
     with monkeypatch.context() as patch:
         watch(patch, 0)
         with pytest.raises(Stopped):
-            copy_adapter(run / "adapter", tmp_path / "mine")
+            copy_adapters({"": run / "adapter"}, tmp_path / "mine")
     assert sorted(tmp_path.rglob("*")) == before
-    copy_adapter(run / "adapter", tmp_path / "deep" / "mine")
+    copy_adapters({"": run / "adapter"}, tmp_path / "deep" / "mine")
     assert content(tmp_path / "deep" / "mine") == "adapter" and content(run / "adapter") == "adapter"
     assert [path.name for path in (tmp_path / "deep").iterdir()] == ["mine"] and (tmp_path / "mine.part" / "precious").exists()

@@ -1,0 +1,54 @@
+"""`selfedit consolidate`: one adapter, rebuilt from the model as it came on everything that the library holds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from selfedit.guards import AdapterSeen, judge
+from selfedit.library import Adapters, Document, Found, Library, Route, request, routes
+from selfedit.loop.learn import group, train_adapters
+from selfedit.loop.run import Run
+from selfedit.types import Answer, Progress, Question, Result, Task, Verdict
+
+ROWS = ("library", "consolidated")
+
+
+def consolidate(run: Run, library: Library, documents: Sequence[Document]) -> None:
+    """Train one adapter on the self-edits of all documents, and compare it with the library on questions that nothing was trained on.
+
+    The documents are in no order in which they could be forgotten. Raises EngineError where it cannot be trained.
+    """
+    tasks = [Task(one.id, one.title, one.context, reward_questions=one.questions) for one in documents]
+    tasks = run.step("tasks", Task, "Reading the library", lambda _: tasks)
+    rebuilt = train_adapters(run, [group(run, tasks, documents)])
+    with Adapters(run.policy.engine, library) as before, Adapters(run.policy.engine, rebuilt) as after:
+        results = run.step("compare", Result, "Comparing it with the library", lambda progress: compare(run, tasks, before, after, progress))
+        run.step("guards", Verdict, "Checking what else changed", lambda _: check(run, results, after))
+
+
+def compare(run: Run, tasks: Sequence[Task], before: Adapters, after: Adapters, progress: Progress) -> list[Result]:
+    """Answers to the reward questions by the library as it is, asked as `ask` does, and by the new adapter; a row each."""
+    asked = [(task, question) for task in tasks for question in task.reward_questions]
+    routed = routes(run.policy, before, [question.question for _, question in asked])
+    [new] = after.library.entries()
+    most = run.recipe.questions.max_tokens
+    places = {document.id: Found(number, new.id, document) for number, document in enumerate(new.documents)}
+    put = [request(run.policy, before, route, q.question, most) for route, (_, q) in zip(routed, asked, strict=True)]
+    put += [request(run.policy, after, Route(places[task.id], None), q.question, most) for task, q in asked]
+    texts = [completion.text.strip() for completion in run.policy.sample(put, progress)]
+    found: dict[tuple[str, str], list[Answer]] = {}
+    for (row, (task, question)), text in zip([(row, one) for row in ROWS for one in asked], texts, strict=True):
+        found.setdefault((row, task.id), []).append(judged(run, question, text))
+    return [Result(row, task, tuple(answers), role="reward") for (row, task), answers in found.items()]
+
+
+def judged(run: Run, question: Question, text: str) -> Answer:
+    """An answer with the local judge's verdict."""
+    return Answer(question, text, run.policy.domain.correct(text, question))
+
+
+def check(run: Run, results: Sequence[Result], adapters: Adapters) -> list[Verdict]:
+    """The guards of the recipe: `worse` compares the new adapter with the library, not with the model as it came."""
+    before, after = ([answer for one in results if one.row == row for answer in one.answers] for row in ROWS)
+    [name] = adapters.names()
+    return judge(run.recipe.open_all("guard", run.recipe.guards), "adapter", AdapterSeen(run.policy, adapters.load(name), before, after))

@@ -1,0 +1,161 @@
+"""The library keeps what was learned, version by version.
+
+1. A document is in force once it is added, with the adapter that came with it, and survives that the run is deleted.
+2. What is added later changes nothing of what was there; the same text learned again is known by the newer adapter alone.
+3. A version is named by its contents: going back gives the digest of then, and can itself be taken back.
+4. Forgetting takes out exactly the documents that are named.
+5. A change is whole or not there, whatever fails in the middle of it; nothing is left behind.
+6. Dropping old versions deletes the adapters that only they had, and no others.
+7. Adapters of another model go out of force; an adapter that was tampered with is refused.
+8. Two processes that add at the same time both succeed.
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from selfedit.errors import DataError, LedgerError
+from selfedit.library import Document, Entry, Library, database
+from selfedit.store.artifacts import digest_of
+from selfedit.types import Example
+
+
+def made(folder: Path, name: str, *documents: Document, model: str = "m", run: str = "run-1") -> Entry:
+    """An adapter whose weights are its name."""
+    place = folder / "made" / name
+    place.mkdir(parents=True, exist_ok=True)
+    (place / "adapter_config.json").write_text(json.dumps({"name": name}), encoding="utf-8")
+    (place / "adapter_model.safetensors").write_bytes(name.encode())
+    return Entry(digest_of(place), place, documents, model, {"inner": {"format": "chat"}}, run)
+
+
+A = Document("Alder Mill", "The mill was built by Odo.", ("Who built it?",), (Example("Odo", "Who built it?"), Example("The mill was built by Odo.")))
+B = Document("Birch Weir", "The weir is of slate.")
+C = Document("Cedar Lock", "The lock opens at noon.")
+
+
+def titles(library: Library, number: int | None = None) -> list[str]:
+    return [document.title for document in library.documents(number)]
+
+
+def test_in_force_and_independent_of_the_run(tmp_path: Path) -> None:  # 1
+    library = Library(tmp_path / "runs")
+    assert library.version() is None and library.entries() == [] and library.size() == 0
+    entry = made(tmp_path, "one", A)
+    version = library.add([entry], note="run-1", gate={"threshold": 1.5})
+    assert (version.number, version.documents, version.action, version.note, version.gate) == (1, 1, "learn", "run-1", {"threshold": 1.5})
+    shutil.rmtree(entry.folder)
+    [found] = library.entries()
+    assert found.documents == (A,) and found.run == "run-1" and library.recipe(found.id) == {"inner": {"format": "chat"}}
+    assert library.check(found.id).joinpath("adapter_model.safetensors").read_bytes() == b"one"
+
+
+def test_later_ones_change_nothing(tmp_path: Path) -> None:  # 2
+    library = Library(tmp_path)
+    library.add([made(tmp_path, "one", A), made(tmp_path, "two", B)], note="")
+    before = {e.id: e.documents for e in library.entries()}
+    library.add([made(tmp_path, "three", C)], note="")
+    assert before.items() <= {e.id: e.documents for e in library.entries()}.items()
+    library.add([made(tmp_path, "newer", A)], note="")
+    entries = {d.title: e.folder.joinpath("adapter_model.safetensors").read_bytes() for e in library.entries() for d in e.documents}
+    assert entries == {"Alder Mill": b"newer", "Birch Weir": b"two", "Cedar Lock": b"three"}
+    library.add([made(tmp_path, "one", A)], note="")  # and the older one again
+    assert len(library.entries()) == 3
+    assert {d.title: e.folder.joinpath("adapter_model.safetensors").read_bytes() for e in library.entries() for d in e.documents}[
+        "Alder Mill"
+    ] == b"one"
+
+
+def test_back_to_a_version(tmp_path: Path) -> None:  # 3
+    library = Library(tmp_path)
+    first = library.add([made(tmp_path, "one", A)], note="", gate={"threshold": 1.0})
+    second = library.add([made(tmp_path, "two", B)], note="", gate={"threshold": 2.0})
+    assert first.digest != second.digest
+    back = library.rollback()
+    assert (back.number, back.digest, back.action, titles(library), back.gate) == (3, first.digest, "rollback", ["Alder Mill"], {"threshold": 1.0})
+    assert library.rollback(2).digest == second.digest and titles(library) == ["Alder Mill", "Birch Weir"]
+    assert titles(library, 3) == ["Alder Mill"] and titles(library, 1) == ["Alder Mill"]
+    assert library.rollback().digest == first.digest
+    assert library.rollback().documents == 0 and titles(library) == []
+    with pytest.raises(LedgerError, match="nothing to roll back"):
+        library.rollback()
+    assert library.rollback(2).digest == second.digest
+    with pytest.raises(LedgerError, match="no version 99"):
+        library.rollback(99)
+    with pytest.raises(LedgerError, match="nothing to roll back"):
+        Library(tmp_path / "empty").rollback()
+
+
+def test_forget(tmp_path: Path) -> None:  # 4
+    library = Library(tmp_path)
+    library.add([made(tmp_path, "one", A, B), made(tmp_path, "two", C)], note="")
+    version = library.forget([B.id], "Birch Weir")
+    assert titles(library) == ["Alder Mill", "Cedar Lock"] and version.action == "forget"
+    with pytest.raises(DataError, match="none of these documents"):
+        library.forget([B.id], "")
+    assert library.version() == version
+    library.rollback()
+    assert titles(library) == ["Alder Mill", "Birch Weir", "Cedar Lock"]
+
+
+@pytest.mark.parametrize("place", ["_insert", "_record", "_open"])
+def test_whole_or_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str) -> None:  # 5
+    library = Library(tmp_path)
+    library.add([made(tmp_path, "one", A)], note="")
+    before = (library.history(), library.entries())
+
+    def fails(*args: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(database, place, fails)
+        with pytest.raises(LedgerError, match="what was in force still is"):
+            library.add([made(tmp_path, "two", B)], note="")
+    assert (library.history(), library.entries()) == before
+    library.add([made(tmp_path, "three", C)], note="")
+    kept = {folder.name for folder in (library.folder / "adapters").iterdir()}
+    assert kept == {entry.id for entry in library.entries()}  # the one that failed is gone
+
+
+def test_old_versions_are_dropped(tmp_path: Path) -> None:  # 6
+    library = Library(tmp_path)
+    for n in range(6):
+        library.add([made(tmp_path, f"adapter {n}", A)], note=str(n), keep=2)
+    assert [one.number for one in library.history()] == [5, 6]
+    assert len(list((library.folder / "adapters").iterdir())) == 2
+    before = library.version()
+    assert library.prune(1) == 1 and library.version() == before
+    assert len(list((library.folder / "adapters").iterdir())) == 1 and titles(library) == ["Alder Mill"]
+
+
+def test_other_models_and_other_weights(tmp_path: Path) -> None:  # 7
+    library = Library(tmp_path)
+    one = library.add([made(tmp_path, "one", A)], note="")
+    library.add([made(tmp_path, "two", B, model="another")], note="")
+    assert titles(library) == ["Birch Weir"]
+    assert library.rollback().digest == one.digest
+    [entry] = library.entries()
+    (entry.folder / "adapter_model.safetensors").unlink()
+    (entry.folder / "adapter_model.safetensors").write_bytes(b"others")
+    with pytest.raises(LedgerError, match="no longer what was learned"):
+        library.check(entry.id)
+
+
+def _adds(root: Path, number: int) -> None:
+    document = replace(A, title=f"Title {number}")
+    Library(root).add([made(root, f"adapter {number}", document)], note=str(number))
+
+
+def test_two_at_once(tmp_path: Path) -> None:  # 8
+    with multiprocessing.get_context("spawn").Pool(4) as pool:
+        pool.starmap(_adds, [(tmp_path, n) for n in range(8)])
+    library = Library(tmp_path)
+    assert sorted(titles(library)) == [f"Title {n}" for n in range(8)]
+    assert [one.number for one in library.history()] == list(range(1, 9))
+    assert [one.documents for one in library.history()] == list(range(1, 9))

@@ -1,0 +1,107 @@
+"""Who is asked a question.
+
+1. Candidates are the documents in force that share words with the question: the best first, titles counting double, other word forms found.
+2. A question whose surprise falls on words of a document has a high share, an everyday one a low one; a score never depends on its neighbours.
+3. The gate lets in the best candidate above its threshold; calibrated, it lets in at most the share of everyday prompts that it may.
+4. Whoever is not let in is answered by the model as it came, by the same request.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from selfedit.config import Recipe, parse_recipe
+from selfedit.library import Adapters, Document, Entry, Found, Gate, Library, Route, calibrate, gate_of, request, routes
+from selfedit.library.gate import calibrated, log_odds, route
+from selfedit.library.routing import Features, candidates, features
+from selfedit.policy import Policy
+from selfedit.policy.opening import open_policy
+from selfedit.retention import everyday
+from selfedit.store.artifacts import digest_of
+
+WEIR = Document("Tolmet Weir", "It was raised by Hedda Ruskin from grey slate, across the Isk Brook.")
+LAMPS = Document("The Society of Lamplighters", "The society of the town opens the gate of Tolmet every spring.")
+KEEPERS = Document("Weir keepers", "They keep geese. Nobody knows since when.")
+
+
+@pytest.fixture
+def policy() -> Policy:
+    return open_policy(parse_recipe({"engine": {"type": "fake"}}))
+
+
+@pytest.fixture
+def library(tmp_path: Path, policy: Policy) -> Library:
+    found = Library(tmp_path)
+    entries = []
+    for document in (WEIR, LAMPS, KEEPERS):
+        [trained] = policy.train([policy.job([policy.domain.passage(_task(document))], 0)])
+        assert trained.adapter is not None
+        place = tmp_path / "made" / document.id
+        policy.engine.export(trained.adapter, place)
+        entries.append(Entry(digest_of(place), place, (document,), "m", Recipe().model_dump(), "run"))
+    found.add(entries, note="run")
+    return found
+
+
+def _task(document: Document):
+    from selfedit.types import Task
+
+    return Task(document.id, document.title, document.context)
+
+
+def found(library: Library, question: str) -> list[str]:
+    return [one.document.title for one in candidates(library, [question])[0]]
+
+
+def test_candidates(library: Library) -> None:  # 1
+    assert found(library, "How long is Tolmet Weir?") == ["Tolmet Weir", "Weir keepers", "The Society of Lamplighters"]
+    assert found(library, "When does the lamplighter open gates?")[0] == LAMPS.title
+    assert found(library, "What did Hedda Ruskin raise?")[0] == WEIR.title
+    assert [one.rank for one in candidates(library, ["weir weir WEIR?"], most=2)[0]] == [0, 1]
+    for nothing in ("xyzzy?", "What is it?", "", "??!'"):
+        assert found(library, nothing) == []
+    assert found(library, 'NEAR("Tolmet" OR) AND NOT *^:')[0] in (WEIR.title, LAMPS.title)  # nothing of a question is syntax
+    library.forget([WEIR.id], "")
+    assert found(library, "How long is Tolmet Weir?") == ["Weir keepers", "The Society of Lamplighters"]
+    assert candidates(Library(library.root / "nowhere"), ["Weir?"]) == [[]]
+
+
+def test_features(policy: Policy, library: Library) -> None:  # 2
+    questions = ["What did Hedda Ruskin raise?", "Which animals do people keep in Portugal?", "xyzzy?"]
+    with Adapters(policy.engine, library) as adapters:
+        about, other, none = features(policy.engine, library, questions, adapters)
+        assert none == []
+        assert {f.document.title: x.share for f, x in about}["Tolmet Weir"] > 0.9
+        assert max(x.share for _, x in other) < 0.5
+        [alone] = features(policy.engine, library, questions[:1], adapters)
+        assert alone == about
+
+
+def test_gate() -> None:  # 3
+    strong, weak = Features(1.0, 4.0, 0.0, 2.0, 1.0), Features(0.1, 0.5, 4.0, 0.1, 0.0)
+    one, two = Found(1, "a", WEIR, 0), Found(2, "b", LAMPS, 1)
+    assert log_odds(strong) > 0 > log_odds(weak)
+    chosen = route([(two, weak), (one, strong)], Gate())
+    assert chosen.found == one and chosen.score == log_odds(strong) and chosen.sure > 0.5
+    assert route([(two, weak)], Gate()) == Route(None, log_odds(weak)) and route([], Gate()) == Route(None, None)
+    assert route([(one, strong)], Gate(threshold=log_odds(strong))).found is None
+    gate = calibrated([None] * 97 + [1.0, 2.0, 3.0], about=[2.5, 0.5, None, 4.0])
+    assert gate == Gate(threshold=2.0, let_in=0.01, kept=0.5)
+    assert calibrated([-3.0, -2.0]).threshold == 0.0 and calibrated([]).let_in is None
+
+
+def test_who_answers(policy: Policy, library: Library) -> None:  # 4
+    prompts = [one.prompt for one in everyday("check")]
+    with Adapters(policy.engine, library) as adapters:
+        gate = calibrate(policy, adapters, ["What did Hedda Ruskin raise?"])
+        assert gate_of(library) == gate and gate.let_in is not None and gate.let_in <= 0.01
+        found = routes(policy, adapters, prompts)
+        inside = sum(one.found is not None for one in found)
+        assert inside <= 3  # of 120 that it was not calibrated on
+        for prompt, who in zip(prompts, found, strict=True):
+            put = request(policy, adapters, who, prompt, 32)
+            assert (put.adapter is None) == (who.found is None)
+            if who.found is None:
+                assert put == request(policy, adapters, Route(None, None), prompt, 32)
