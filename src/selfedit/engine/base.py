@@ -78,7 +78,10 @@ class Scorer(Protocol):
         ...
 
     def score(self, requests: Sequence[ScoreRequest], progress: Progress | None = None) -> list[Score]:
-        """Log-probabilities of given completions, in their order. Those of an adapter that ruins the model are NaN."""
+        """Log-probabilities of given completions, in their order, with the likeliest tokens where they are wanted.
+
+        Those of an adapter that ruins the model are NaN. The same adapter and text give the same likeliest tokens whatever else is asked.
+        """
         ...
 
 

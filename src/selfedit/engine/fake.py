@@ -19,7 +19,7 @@ from typing import Any
 from selfedit.engine.losses import LOSSES, check_loss
 from selfedit.errors import EngineError, ModelError
 from selfedit.text import contains, sentences, words
-from selfedit.types import Adapter, Completion, Datum, Progress, SampleRequest, Score, ScoreRequest, Tokens, Trained, TrainJob
+from selfedit.types import Adapter, Completion, Datum, Progress, SampleRequest, Score, ScoreRequest, Tokens, TopTokens, Trained, TrainJob
 
 UNKNOWN = "I do not know."
 Memory = Counter[tuple[str, str]]
@@ -101,7 +101,9 @@ class Fake:
             self._fits(len(r.prompt) + len(r.completion))
             if not r.prompt:
                 raise EngineError("a score needs at least one token of prompt")
-        return _each(requests, lambda r: Score(self._logprobs(self._memory(r.adapter), r.prompt, r.completion)), progress)
+            if r.top < 0:
+                raise EngineError(f"top = {r.top}: it is how many of the likeliest tokens are wanted")
+        return _each(requests, self._score, progress)
 
     def merge(self, adapter: Adapter) -> None:
         """Add the adapter to the current weights."""
@@ -200,12 +202,25 @@ class Fake:
         bytes_before = accumulate((t.bit_length() // 8 for t in tokens), initial=0)
         return tuple(t for t, before in zip(tokens, bytes_before, strict=False) if before < min(ends))
 
+    def _score(self, request: ScoreRequest) -> Score:
+        logprobs = self._logprobs(self._memory(request.adapter), request.prompt, request.completion)
+        tops = (_top(token, logp, request.top) for token, logp in zip(request.completion, logprobs, strict=True))
+        return Score(logprobs, tuple(tops) if request.top else ())
+
     def _logprobs(self, memory: Memory, prompt: Tokens, completion: Tokens) -> tuple[float, ...]:
         """Between -4.6 (never seen) and -0.5 (certain) a token, with a little noise that depends on the texts alone."""
         asked, answer = self.tokenizer.decode(prompt), self.tokenizer.decode(completion)
         known = max((p for text, p in _recall(asked, memory) if contains(text, answer)), default=0.0)
         rng = random.Random(f"{asked}\0{answer}")
         return tuple(-0.5 - 4 * (1 - known) - 0.1 * rng.random() for _ in completion)
+
+
+def _top(token: int, logp: float, count: int) -> TopTokens:
+    """The token itself, and pieces of one byte that share what it leaves, each half of the one before: no model knows what else might come."""
+    others = [piece for piece in range(256, 512) if piece != token][:count]
+    found = [(token, logp), *((piece, math.log1p(-math.exp(logp)) - math.log(2) * place) for place, piece in enumerate(others, start=1))]
+    ids, logprobs = zip(*sorted(found, key=lambda each: (-each[1], each[0]))[:count], strict=True)
+    return ids, logprobs
 
 
 def _each(units: Sequence[Any], work: Callable[[Any], Any], progress: Progress | None) -> list[Any]:

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from math import inf
 
 from selfedit.errors import ConfigError, EngineError
-from selfedit.types import TrainJob
+from selfedit.types import Datum, TrainJob
 
 Options = Mapping[str, float]
 
@@ -56,14 +57,17 @@ def grpo_divisor(size: ActionSize, options: Options) -> float:
 class Loss:
     """All that is said of a loss. `options` with their defaults; `needs` are fields of Datum that have a value for every token.
 
-    `coupled`: it needs all sequences of an action in one pass. `metrics` are what it gives for every step, beside the loss itself.
+    `coupled`: it needs all sequences of an action in one pass. `taught`: it learns the tokens that have a teacher from it, and the others by
+    cross-entropy. `metrics` are what it gives for every step, beside the loss itself. `limits` are the lowest and the highest value of options.
     """
 
     options: Options = field(default_factory=dict)
     needs: tuple[str, ...] = ()
     divisor: Divisor = per_token
     coupled: bool = False
+    taught: bool = False
     metrics: tuple[str, ...] = ()
+    limits: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
 
 _CLIP = {"clip": 0.2, "clip_high": 0.2, "kl": 0.0}
@@ -76,8 +80,15 @@ LOSSES: Mapping[str, Loss] = {
     "ppo": Loss(_CLIP, _OLD_AND_REFERENCE, per_token, metrics=_CLIP_METRICS),
     "grpo": Loss(_CLIP | {"token_mean": 0.0, "max_tokens": 0.0}, _OLD_AND_REFERENCE, grpo_divisor, metrics=_CLIP_METRICS),
     "dpo": Loss({"beta": 0.1}, ("reference_logprobs",), per_action, coupled=True, metrics=("kl", "margin", "accuracy")),
+    "distill": Loss({"reverse": 0.0, "temperature": 1.0}, taught=True, metrics=("kl",), limits={"reverse": (0.0, 1.0), "temperature": (0.01, 100.0)}),
 }
-"""By the name in a job. `kl` is the weight of the divergence from the reference."""
+"""By the name in a job. `kl` is the weight of the divergence from the reference.
+
+`distill` adds up, over the tokens of a step, weight · divergence from the teacher where a token has one, and weight · cross-entropy where it has
+none, and divides by the sum of all these weights, as `cross_entropy` does. So the weights of the data alone say how much the one counts beside the
+other. The divergence is τ² [(1 - `reverse`) KL(teacher ‖ model) + `reverse` KL(model ‖ teacher)] with τ = `temperature`; the metric `kl` is the part
+of the loss that comes from it.
+"""
 
 
 def options_of(job: TrainJob) -> dict[str, float]:
@@ -92,8 +103,26 @@ def check_loss(job: TrainJob) -> None:
     loss = LOSSES[job.loss]
     if unknown := set(job.loss_options) - set(loss.options):
         raise ConfigError(f"the loss {job.loss} has no option {sorted(unknown)[0]!r}; it has {', '.join(loss.options) or 'none'}")
+    for name, (low, high) in loss.limits.items():
+        if not low <= options_of(job)[name] <= high:
+            raise ConfigError(f"{name} of the loss {job.loss} is {options_of(job)[name]}; it lies between {low:g} and {high:g}")
     if job.groups and (sum(job.groups) != len(job.data) or min(job.groups) < 1):
         raise EngineError(f"groups of {sum(job.groups)} sequences in all do not divide {len(job.data)}; each has at least one")
     for name in loss.needs:
         if any(len(getattr(d, name)) != len(d.tokens) for d in job.data):
             raise EngineError(f"the loss {job.loss} needs {name} for every token of its sequences")
+    if loss.taught:
+        for d in job.data:
+            _check_teacher(d)
+
+
+def _check_teacher(d: Datum) -> None:
+    """Raises EngineError for a teacher that is no teacher. Log-probabilities that are NaN pass: they fail their job, not its neighbours."""
+    if d.teacher and len(d.teacher) != len(d.tokens):
+        raise EngineError(f"a sequence of {len(d.tokens)} tokens has a teacher for {len(d.teacher)}; it has an entry for each token, which may be ()")
+    for entry in filter(None, d.teacher):
+        ids, logprobs = entry
+        if not ids or len(ids) != len(logprobs) or len(set(ids)) < len(ids):
+            raise EngineError(f"a teacher lists tokens, each once and with a log-probability; here are {len(ids)} and {len(logprobs)}")
+        if max(logprobs) > 1e-3 or min(logprobs) == -inf:
+            raise EngineError(f"log-probabilities of a teacher lie between {min(logprobs)} and {max(logprobs)}; they are finite, and at most 0")

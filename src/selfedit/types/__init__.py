@@ -17,6 +17,7 @@ from selfedit.types.engine import (
     Score,
     ScoreRequest,
     Tokens,
+    TopTokens,
     Trained,
     TrainJob,
 )
@@ -74,6 +75,7 @@ __all__ = [
     "SelfEdit",
     "Task",
     "Tokens",
+    "TopTokens",
     "TrainJob",
     "Trained",
     "Turn",

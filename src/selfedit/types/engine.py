@@ -12,6 +12,9 @@ from annotated_types import Ge, Gt, Le, Lt
 Tokens = tuple[int, ...]
 """Token ids of one sequence, length T."""
 
+TopTokens = tuple[Tokens, tuple[float, ...]]
+"""The likeliest next tokens, the likeliest first, and their log-probabilities in nats, as many."""
+
 
 Progress = Callable[[int, int], None]
 """Called now and then with (units done, units in all) of the running call."""
@@ -75,18 +78,24 @@ class Completion:
 
 @dataclass(frozen=True, slots=True)
 class ScoreRequest:
-    """How likely is `completion` (T,) after `prompt` (at least one token)?"""
+    """How likely is `completion` (T,) after `prompt` (at least one token)? `top` likeliest tokens are wanted at each of its positions."""
 
     prompt: Tokens
     completion: Tokens
     adapter: Adapter | None = None
+    top: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """`logprobs` (T,) in nats, one for each token of the completion; NaN where the adapter makes the model overflow."""
+    """`logprobs` (T,) in nats, one for each token of the completion; NaN where the adapter makes the model overflow.
+
+    `top` (T,), empty unless it was asked for: the likeliest tokens at each position, given what stands before it. Equally likely ones stand in the
+    order of their index. There are fewer than asked for where the vocabulary is smaller.
+    """
 
     logprobs: tuple[float, ...]
+    top: tuple[TopTokens, ...] = ()
 
     @property
     def mean(self) -> float:
@@ -100,6 +109,9 @@ class Datum:
 
     `old_logprobs` and `reference_logprobs` (T,), under the policy that wrote it and the reference, and `advantage` serve the losses that learn
     from rewards and stay empty for SFT. The sides of a `dpo` pair are told apart by the sign of `advantage`.
+
+    `teacher` (T,), empty where there is none, serves the loss `distill`: what the teacher expects in place of each token, given what stands before
+    it. `()` stands where it says nothing. `((),) * len(prompt) + score.top` makes it of a Score of the teacher.
     """
 
     tokens: Tokens
@@ -107,6 +119,7 @@ class Datum:
     old_logprobs: tuple[float, ...] = ()
     reference_logprobs: tuple[float, ...] = ()
     advantage: float = 0.0
+    teacher: tuple[TopTokens | tuple[()], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +181,8 @@ class TrainJob:
 class Trained:
     """The result of a TrainJob: the loss of every step, and an adapter, or None with the reason in `failure`.
 
-    `metrics` of losses that have any, one value a step: `kl` to the reference (nats a token), `clip_fraction`, `ratio`, `margin`, `accuracy`.
+    `metrics` of losses that have any, one value a step: `kl` to the reference or the teacher (nats a token), `clip_fraction`, `ratio`, `margin`,
+    `accuracy`.
     """
 
     adapter: Adapter | None

@@ -92,8 +92,8 @@ def test_a_constant_is_the_same_for_every_action() -> None:  # promise 1
 
 
 def test_every_loss_is_recorded_once() -> None:  # promise 1
-    """The record names what the function gives, and every loss but cross-entropy has a function."""
-    assert set(LOSSES) == {*FUNCTIONS, "cross_entropy"}
+    """The record names what the function gives, and every loss has a function, but for cross-entropy and distillation."""
+    assert set(LOSSES) == {*FUNCTIONS, "cross_entropy", "distill"}
     data = [known(1.0, (-1.0,)), known(-1.0, (-2.0,))]
     for name in FUNCTIONS:
         _, metrics = value(name, data, [-1.0, -2.0], groups=(2,))

@@ -5,6 +5,8 @@ Shapes: M positions with a label, d hidden size, V vocabulary.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -65,6 +67,56 @@ def logprobs(hidden: Tensor, head: Head, targets: Tensor) -> Tensor:
     return torch.cat(out) if out else hidden.new_zeros(0, dtype=torch.promote_types(hidden.dtype, torch.float32))
 
 
+def likeliest(scores: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """scores (n, V) → the `count` largest of each row, at most V, and where they stand (n, count): the largest first, equal ones by their index.
+
+    `topk` alone takes any of the equal ones, of which there are many in bf16. NaN counts as the smallest.
+    """
+    count = min(count, scores.shape[1])
+    values = scores.topk(count).values
+    if values.isnan().any():  # for topk NaN is the largest
+        return likeliest(scores.masked_fill(scores.isnan(), -math.inf), count)
+    rows, places = (scores >= values[:, -1:]).nonzero().unbind(1)  # `count` of each row or, where the last ones are equal, more
+    order = scores[rows, places].argsort(descending=True, stable=True)
+    order = order[rows[order].argsort(stable=True)]
+    begins = torch.searchsorted(rows, torch.arange(len(scores), device=rows.device))
+    return values, places[order[begins[:, None] + torch.arange(count, device=rows.device)]]
+
+
+def top_logprobs(hidden: Tensor, head: Head, targets: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:
+    """As `logprobs`, (M,), with the `count` likeliest tokens at each position: their ids and log-probabilities (M, count)."""
+    out: list[tuple[Tensor, Tensor, Tensor]] = []
+    with torch.no_grad():
+        for i in range(0, hidden.shape[0], CHUNK):
+            rows = slice(i, i + CHUNK)
+            logits = head.logits(hidden[rows])
+            total = logits.logsumexp(-1, keepdim=True)
+            values, ids = likeliest(logits, count)
+            out.append(((logits.gather(1, targets[rows, None]) - total).squeeze(1), ids, values - total))
+    logp, ids, top = (torch.cat(z) for z in zip(*out, strict=True))
+    return logp, ids, top
+
+
+RowLoss = Callable[[Tensor, slice], tuple[Tensor, Tensor]]
+"""logits (n, V) of some rows, and which rows these are → the loss of each (n,) and its gradient (n, V)."""
+
+
+def head_loss(ctx: Any, hidden: Tensor, head: Head, weights: Tensor, loss: RowLoss) -> tuple[Tensor, Tensor]:
+    """hidden (M, d), weights (M,) → Σ weightₘ · lossₘ and each lossₘ; `ctx` keeps the gradient of the hidden states."""
+    gradient, losses = torch.empty_like(hidden), []
+    for i in range(0, hidden.shape[0], CHUNK):
+        rows = slice(i, i + CHUNK)
+        logits = head.logits(hidden[rows])
+        each, slope = loss(logits, rows)
+        losses.append(each)
+        head.backward(slope, logits, gradient[rows])
+    gradient.mul_(weights[:, None].to(hidden.dtype))
+    each = torch.cat(losses) if losses else weights.new_zeros(0)
+    ctx.save_for_backward(gradient)
+    ctx.mark_non_differentiable(each)
+    return (each * weights).sum(), each
+
+
 def _log(p: Tensor, logits: Tensor, targets: Tensor) -> Tensor:
     """log p (n, 1) of the targets, also where p is too small to be told from zero."""
     lost = (p < 1e-30).squeeze(1).nonzero().squeeze(1)
@@ -80,20 +132,14 @@ class LinearCrossEntropy(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, hidden: Tensor, head: Head, targets: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
         """hidden (M, d), targets and weights (M,) → scalar, (M,)."""
-        gradient, losses = torch.empty_like(hidden), []
-        for i in range(0, hidden.shape[0], CHUNK):
-            rows = slice(i, i + CHUNK)
+
+        def cross_entropy(logits: Tensor, rows: slice) -> tuple[Tensor, Tensor]:
             t = targets[rows, None]
-            logits = head.logits(hidden[rows])
             p = logits.softmax(-1)
-            losses.append(-_log(p.gather(1, t), logits, t).squeeze(1))
-            p.scatter_add_(1, t, -torch.ones_like(t, dtype=p.dtype))
-            head.backward(p, logits, gradient[rows])
-        gradient.mul_(weights[:, None].to(hidden.dtype))
-        loss = torch.cat(losses) if losses else weights.new_zeros(0)
-        ctx.save_for_backward(gradient)
-        ctx.mark_non_differentiable(loss)
-        return (loss * weights).sum(), loss
+            loss = -_log(p.gather(1, t), logits, t).squeeze(1)
+            return loss, p.scatter_add_(1, t, -torch.ones_like(t, dtype=p.dtype))
+
+        return head_loss(ctx, hidden, head, weights, cross_entropy)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor, _: Tensor) -> tuple[Tensor, None, None, None]:

@@ -85,6 +85,8 @@ class Torch:
             self._fits(len(r.prompt) + len(r.completion), "a prompt with its completion")
             if not r.prompt:
                 raise EngineError("a score needs at least one token of prompt")
+            if r.top < 0:
+                raise EngineError(f"top = {r.top}: it is how many of the likeliest tokens are wanted")
             if r.adapter:
                 self._get(r.adapter)
         return score.score(self.base, self._adapters, requests, self.settings.cache_tokens, self.budget_tokens, self.workers, progress)

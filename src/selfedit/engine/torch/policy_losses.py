@@ -18,7 +18,7 @@ from torch import Tensor
 
 from selfedit.engine.losses import LOSSES, ActionSize, Options, options_of
 from selfedit.engine.torch.cross_entropy import CHUNK, Head, logprobs
-from selfedit.types import Datum, TrainJob
+from selfedit.types import Datum, TopTokens, TrainJob
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +83,7 @@ def dpo(logp: Tensor, t: TokenInfo, o: Options) -> tuple[Tensor, dict[str, Tenso
 
 
 FUNCTIONS: Mapping[str, LossFunction] = {"reinforce": reinforce, "ppo": clipped, "grpo": clipped, "dpo": dpo}
-"""By the name in a job; `cross_entropy` has a faster path of its own (cross_entropy.py)."""
+"""By the name in a job; `cross_entropy` and `distill` have paths of their own (cross_entropy.py, distillation.py)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +116,10 @@ class Batch:
             rows += [(number, old[t], d.reference_logprobs[t], d.advantage, w / norm, w / self.total) for t, w in enumerate(d.weights) if t and w]
         action, *known = torch.tensor(rows, dtype=torch.float64).to(like.device).unbind(1)
         return TokenInfo(self.actions, action.long(), *(column.to(like.dtype) for column in known))
+
+    def teachers(self, here: Sequence[int]) -> list[TopTokens | tuple[()]]:
+        """What the teacher expects in place of each learned token of the sequences `here`; () where it says nothing."""
+        return [d.teacher[t] if d.teacher else () for d in (self.data[i] for i in here) for t, w in enumerate(d.weights) if t and w]
 
 
 def policy_loss(job: TrainJob, logp: Tensor, batch: Batch, here: Sequence[int]) -> tuple[Tensor, dict[str, Tensor]]:

@@ -6,14 +6,15 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 
 import torch
+from torch import Tensor
 
-from selfedit.engine.torch.cross_entropy import logprobs
+from selfedit.engine.torch.cross_entropy import logprobs, top_logprobs
 from selfedit.engine.torch.kv_cache import KVCache, rounded
 from selfedit.engine.torch.lora import ActiveAdapters, Weights, adapter_indices
 from selfedit.engine.torch.model import Base
 from selfedit.engine.torch.prefill import Text, prefill, shared_prefix
 from selfedit.engine.torch.workers import contiguous_shares, run_shares
-from selfedit.types import Progress, Score, ScoreRequest
+from selfedit.types import Progress, Score, ScoreRequest, Tokens
 
 
 def score(
@@ -61,10 +62,23 @@ def _score(
                 break
             batch.append(waiting.popleft())
         hidden = prefill(base, active, KVCache(len(batch)), [texts[i] for i in batch])
-        answers = [requests[i].completion for i in batch]
-        states = torch.cat([h[-len(answer) :] for h, answer in zip(hidden, answers, strict=True)])
-        targets = torch.tensor([token for answer in answers for token in answer], device=base.device)
-        values = iter(logprobs(states, base.head, targets).tolist())
-        scores |= {i: Score(tuple(next(values) for _ in requests[i].completion)) for i in batch}
+        for top in sorted({requests[i].top for i in batch}):
+            asked = [(i, h) for i, h in zip(batch, hidden, strict=True) if requests[i].top == top]
+            states, completions = [h for _, h in asked], [requests[i].completion for i, _ in asked]
+            scores |= dict(zip((i for i, _ in asked), _read(base, states, completions, top), strict=True))
         progress(len(scores))
     return [scores[i] for i in range(len(requests))]
+
+
+def _read(base: Base, hidden: Sequence[Tensor], completions: Sequence[Tokens], top: int) -> list[Score]:
+    """hidden (n, d) of each text, which ends before the last token of its completion."""
+    states = torch.cat([h[-len(completion) :] for h, completion in zip(hidden, completions, strict=True)])
+    targets = torch.tensor([token for completion in completions for token in completion], device=base.device)
+    lengths = [len(completion) for completion in completions]
+    if not top:
+        return [Score(tuple(values.tolist())) for values in torch.split(logprobs(states, base.head, targets).cpu(), lengths)]
+    found = (torch.split(values.cpu(), lengths) for values in top_logprobs(states, base.head, targets, top))
+    return [
+        Score(tuple(logp.tolist()), tuple((tuple(i), tuple(p)) for i, p in zip(ids.tolist(), values.tolist(), strict=True)))
+        for logp, ids, values in zip(*found, strict=True)
+    ]

@@ -11,14 +11,17 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate, groupby
+from types import EllipsisType
+from typing import Literal
 
 import torch
 from torch import Tensor
 
-from selfedit.engine.losses import LOSSES
+from selfedit.engine.losses import LOSSES, options_of
 from selfedit.engine.torch.arena import Arena, Slot
 from selfedit.engine.torch.attention import FlatAttention
 from selfedit.engine.torch.cross_entropy import LinearCrossEntropy
+from selfedit.engine.torch.distillation import LinearDistillation, Teacher
 from selfedit.engine.torch.lora import Weights
 from selfedit.engine.torch.model import Base
 from selfedit.engine.torch.policy_losses import FUNCTIONS, Batch, LinearLogprobs, policy_loss
@@ -36,7 +39,7 @@ class Running:
     generator: torch.Generator
     fresh: bool = True
     losses: list[float] = field(default_factory=list)
-    metrics: dict[str, list[float]] = field(default_factory=dict)
+    metrics: dict[str, list[float]] = field(init=False)
     tokens: int = 0
     batch: Batch = field(init=False)
     order: deque[int] = field(default_factory=deque)
@@ -45,6 +48,7 @@ class Running:
     actions: list[Sequence[Datum]] = field(init=False)
 
     def __post_init__(self) -> None:
+        self.metrics = {name: [] for name in LOSSES[self.job.loss].metrics}
         data = iter(self.job.data)
         self.actions = [[next(data) for _ in range(n)] for n in self.job.groups or [1] * len(self.job.data)]
 
@@ -61,15 +65,15 @@ class Running:
         self.batch = Batch.of(self.job, [self.actions[self.order.popleft()] for _ in range(min(self.job.batch_size, len(self.order)))])
         self.fresh = True
         self.losses.append(0.0)
+        for values in self.metrics.values():
+            values.append(0.0)
 
     def record(self, loss: float, metrics: Mapping[str, float]) -> None:
         """Add what one pass contributed to the running step."""
         self.fresh = False
         self.losses[-1] += loss
         for name, value in metrics.items():
-            values = self.metrics.setdefault(name, [])
-            values += [0.0] * (len(self.losses) - len(values))
-            values[-1] += value
+            self.metrics[name][-1] += value
 
     def units(self) -> list[list[int]]:
         """The sequences of the step (by index) in parts that may go into different passes."""
@@ -218,24 +222,57 @@ def _accumulate(arena: Arena, parts: Sequence[Part]) -> int:
     return len(tokens)
 
 
+Way = Literal["cross-entropy", "teacher", "rewards"]
+"""How a token is learned."""
+
+
+def _ways(parts: Sequence[Part], counts: Sequence[int]) -> list[Way]:
+    """(M,) of the learned tokens of all parts, of which each has so many."""
+    ways: list[Way] = []
+    for (r, here), count in zip(parts, counts, strict=True):
+        if LOSSES[r.job.loss].taught:
+            ways += ["teacher" if known else "cross-entropy" for known in r.batch.teachers(here)]
+        else:
+            ways += ["rewards" if r.job.loss in FUNCTIONS else "cross-entropy"] * count
+    return ways
+
+
+def _rows(ways: Sequence[Way], way: Way, device: torch.device) -> Tensor | EllipsisType:
+    """Where the tokens stand that are learned this way; where all are, nothing is copied."""
+    if ways.count(way) == len(ways):
+        return ...
+    return torch.tensor([i for i, each in enumerate(ways) if each == way], dtype=torch.long, device=device)
+
+
+def _teacher(parts: Sequence[Part], like: Tensor) -> Teacher:
+    """Of all tokens that have one, in their order."""
+    taught = [(r.batch.teachers(here), options_of(r.job)) for r, here in parts if LOSSES[r.job.loss].taught]
+    return Teacher.of([(known, options) for entries, options in taught for known in entries if known], like)
+
+
 def _backward(base: Base, parts: Sequence[Part], states: Tensor, targets: Tensor, weights: Tensor) -> list[tuple[float, dict[str, float]]]:
     """From the states (M, d) of the learned tokens to gradients; the loss of each part with its metrics.
 
-    Cross-entropy is one fused product for all its parts.
+    Cross-entropy is one fused product for all its parts, and so is distillation.
     """
     counts = [sum(w != 0 for i in here for w in r.batch.data[i].weights[1:]) for r, here in parts]
-    owner = torch.repeat_interleave(torch.tensor(counts))
-    fused = [r.job.loss not in FUNCTIONS for r, _ in parts]
-    plain = ... if all(fused) else torch.tensor(fused)[owner].nonzero().squeeze(1).to(states.device)
-    owner = owner.to(states.device)
+    owner = torch.repeat_interleave(torch.tensor(counts)).to(states.device)
+    ways = _ways(parts, counts)
+    plain = _rows(ways, "cross-entropy", states.device)
     lost = ~states.any(-1)  # an RMSNorm turns states that overflow into zeros, and the loss into log V
     total, each = LinearCrossEntropy.apply(states[plain], base.head, targets[plain], weights[plain])  # type: ignore[no-untyped-call]
     each = each.masked_fill(lost[plain], math.nan)
     sums = torch.zeros(len(parts), dtype=weights.dtype, device=states.device).index_add_(0, owner[plain], each * weights[plain])
     metrics: list[tuple[int, str, Tensor]] = []
+    if "teacher" in ways:
+        taught = _rows(ways, "teacher", states.device)
+        loss, each = LinearDistillation.apply(states[taught], base.head, _teacher(parts, weights), weights[taught])  # type: ignore[no-untyped-call]
+        kl = torch.zeros_like(sums).index_add_(0, owner[taught], each.masked_fill(lost[taught], math.nan) * weights[taught])
+        total, sums = total + loss, sums + kl
+        metrics += [(index, "kl", kl[index]) for index, (r, _) in enumerate(parts) if LOSSES[r.job.loss].taught]
     for index, ((r, here), count, end) in enumerate(zip(parts, counts, accumulate(counts), strict=True)):
-        rows = slice(end - count, end)
-        if count and not fused[index]:
+        if count and r.job.loss in FUNCTIONS:
+            rows = slice(end - count, end)
             logp = LinearLogprobs.apply(states[rows], base.head, targets[rows])  # type: ignore[no-untyped-call]
             loss, found = policy_loss(r.job, logp.masked_fill(lost[rows], math.nan), r.batch, here)
             total, sums[index] = total + loss, loss.detach()
