@@ -17,6 +17,7 @@ import pytest
 from tests.e2e.house import WORK, result, run_of, steps
 
 from selfedit.cli import main
+from selfedit.library import Library
 
 KILLS = 22
 MANY_STEPS = (*WORK, "--chunk", "1")
@@ -44,8 +45,11 @@ def test_killed_runs_end_as_undisturbed_ones(tmp_path: Path, monkeypatch: pytest
             kills += [finished] if finished < last else []
         found = result(tmp_path, ("learn", "--resume", "latest", "--json", "--quiet", "--runs", str(runs)))
         assert found["content_hash"] == undisturbed["content_hash"]
-        for name in ("adapter_config.json", "adapter_model.safetensors"):
-            assert Path(found["adapter"], name).read_bytes() == Path(undisturbed["adapter"], name).read_bytes()
+        assert found["adapters"].keys() == undisturbed["adapters"].keys()
+        for title, folder in found["adapters"].items():
+            for name in ("adapter_config.json", "adapter_model.safetensors"):
+                assert Path(folder, name).read_bytes() == Path(undisturbed["adapters"][title], name).read_bytes()
+        assert Library(runs).version().digest == Library(tmp_path / "undisturbed").version().digest  # type: ignore[union-attr]
     assert len(set(kills)) >= 4, f"the kills came after these numbers of steps only: {kills}"
 
 

@@ -21,7 +21,7 @@ def test_real_model_learns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caps
     said = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert said["before"]["mean"] == 0 and said["before"]["n"] == said["after"]["n"] == 6
     assert said["after"]["mean"] > 0
-    assert (tmp_path / said["run"] / "adapter" / "adapter_model.safetensors").is_file()
+    assert all((Path(folder) / "adapter_model.safetensors").is_file() for folder in said["adapters"].values())
     assert main(["ask", "How long did Hanneke Druil keep the lamp at Cobnut Point?", "--json"]) == 0
     answer = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert answer["learned"] != answer["before"]

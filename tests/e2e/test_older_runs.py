@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from selfedit.cli import main
-from selfedit.ledger import Heads
+from selfedit.library import Library
 from selfedit.models import tiny
 
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "runs-0.1.0"
@@ -97,7 +97,7 @@ def test_resumed_when_finished(run: str, folder: Path, capsys: pytest.CaptureFix
     before, then = contents(run), results(run)
     assert json.loads(typed(capsys, RUNS[run], "--resume", run, "--json", "--quiet").splitlines()[-1])["run"] == run
     assert shares(results(run)) == shares(then)
-    assert contents(run) == before and len(Heads(folder / "runs").history()) == 2
+    assert contents(run) == before and len(Library(folder / "runs").history()) == (0 if run == TRAINED else 1)
 
 
 @pytest.mark.parametrize("run", RUNS)
@@ -122,7 +122,7 @@ def test_asked_and_exported_with_a_model(folder: Path, capsys: pytest.CaptureFix
     typed(capsys, "export", WITH_A_MODEL, "mine")
     assert Path("mine/adapter_model.safetensors").read_bytes() == Path("runs", WITH_A_MODEL, "adapter/adapter_model.safetensors").read_bytes()
     tiny("llama", folder / "tiny-llama", hidden=32, seed=1)
-    assert f"./tiny-llama is no longer the model that run {WITH_A_MODEL} began with" in refused(capsys, "ask", "Where?", "--quiet")
+    assert "tiny-llama is no longer the model that run" in refused(capsys, "ask", "Where?", "--quiet")
 
 
 def test_measured(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

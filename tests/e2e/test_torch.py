@@ -54,9 +54,11 @@ def test_the_whole_way(learn: tuple[str, ...], tmp_path: Path, tiny_model: Path,
     answers = json.loads(typed(capsys, "ask", "Where was Odwin Marrack born?", "--json", "--quiet"))
     assert answers["topic"] == "Odwin Marrack" and answers["learned"] != answers["before"]
     typed(capsys, "export", "mine")
-    assert {"adapter_config.json", "adapter_model.safetensors"} == {file.name for file in Path("mine").iterdir()}
+    assert [folder.name for folder in sorted(Path("mine").iterdir())] == ["0000-odwin-marrack", "0001-ommelin-drusk"]
+    for folder in Path("mine").iterdir():
+        assert {"adapter_config.json", "adapter_model.safetensors"} == {file.name for file in folder.iterdir()}
+        opened_by_peft(tiny_model, folder)
     assert main(["export", "mine"]) == 2
-    opened_by_peft(tiny_model, Path("mine"))
     assert "the model as it came" in typed(capsys, "rollback")
     assert Path(typed(capsys, "report").strip()).exists()
 
@@ -77,7 +79,7 @@ def opened_by_peft(model: Path, adapter: Path) -> None:
 def test_same_command_same_content(learn: tuple[str, ...], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     first = json.loads(typed(capsys, *learn))
     with monkeypatch.context() as patch:
-        patch.setattr("selfedit.loop.learn.compare", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr("selfedit.loop.learn.answer_routed", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         assert main([*learn, "--runs", "other"]) == 130
     resumed = json.loads(typed(capsys, "learn", "--resume", "latest", "--runs", "other", "--json", "--quiet"))
     assert first["run"] != resumed["run"] and first["content_hash"] == resumed["content_hash"]

@@ -20,7 +20,8 @@ import pytest
 from selfedit.cli import main
 from selfedit.config import Recipe
 from selfedit.errors import ConfigError, Interrupted, LedgerError, ModelError
-from selfedit.ledger import Heads, Ledger, Reader
+from selfedit.ledger import Ledger, Reader
+from selfedit.library import Library
 from selfedit.store import runs
 from selfedit.system import environment
 from selfedit.system import interrupts as stop
@@ -116,8 +117,7 @@ def test_relative_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
     monkeypatch.chdir(home)
     assert main(["learn", "mill.txt", "--engine", "fake", "--propose.candidates", "1", "--quiet"]) == 0
     [folder] = (home / "deep" / "runs").glob("2*")
-    head = Heads(Path("deep/runs")).current()
-    assert head is not None and head.adapter == f"{folder.name}/adapter"
+    assert {entry.run for entry in Library(Path("deep/runs")).entries()} == {folder.name}
     assert main(["ask", "Who built the mill?", "--quiet"]) == 0
     monkeypatch.chdir(elsewhere)
     monkeypatch.setenv("SELFEDIT_RUNS", "../home/deep/runs")
@@ -127,4 +127,4 @@ def test_relative_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
         assert main(["learn", "--resume", name, "--quiet"]) == 0
     assert main(["ask", "Who built the mill?", "--quiet"]) == 0
     assert main(["ask", "Who built the mill?", "--quiet", "--runs", str(home / "deep" / "runs")]) == 0
-    assert len(Heads(home / "deep" / "runs").history()) == 1 and not list(elsewhere.iterdir())
+    assert len(Library(home / "deep" / "runs").history()) == 1 and not list(elsewhere.iterdir())

@@ -18,7 +18,7 @@ from selfedit.cli.work import MakesRuns
 from selfedit.config import Recipe, parse_recipe
 from selfedit.errors import ConfigError
 from selfedit.library import Document, Library, Version
-from selfedit.library.force import in_force, named, opened
+from selfedit.library.force import named, opened
 from selfedit.store import runs
 from selfedit.system.console import Show
 
@@ -193,7 +193,10 @@ class Consolidate(MakesRuns):
     def begins_with(cls, args: Sequence[str] = ()) -> Recipe | None:
         """The recipe of the last thing that was learned."""
         folder = Path(flags.named(args, "runs")[0]) if flags.named(args, "runs") else None
-        newest = in_force(runs.root(folder)).newest()
+        library = opened(runs.root(folder))
+        if not library.size():  # `run` says so
+            return None
+        newest = library.newest()
         return parse_recipe(newest.recipe, source=f"recipe of run {newest.run}")
 
     def run(self, args: Sequence[str]) -> int:

@@ -15,8 +15,9 @@ from tyro.conf import Positional, arg
 from selfedit import parts
 from selfedit.cli.options import Where
 from selfedit.errors import ConfigError, LedgerError
-from selfedit.ledger import Heads, Reader
+from selfedit.ledger import Reader
 from selfedit.ledger import runs as all_runs
+from selfedit.library.force import opened
 from selfedit.store import runs
 from selfedit.system.console import Show as Printer
 from selfedit.system.console import share
@@ -75,16 +76,16 @@ class Runs:
     where: Annotated[Where, arg(name="")] = field(default_factory=Where)
 
     def run(self, args: Sequence[str]) -> int:
-        """A line each; the one whose adapter is in force is marked."""
+        """A line each; those whose adapters are in force are marked."""
         root, printer = self.where.root, Printer()
-        found, head = all_runs(root), Heads(root).current()
+        found, in_force = all_runs(root), {entry.run for entry in opened(root).entries()}
         if not found:
             printer.line(f"no runs in {root} yet; begin with: selfedit demo")
             return 0
         rows = [
             [
                 run.id,
-                run.status + (", in force" if head and head.run_id == run.id else ""),
+                run.status + (", in force" if run.id in in_force else ""),
                 run.model,
                 share(run.before),
                 share(run.after),

@@ -1,21 +1,13 @@
-"""Which adapter is in force: an append-only history, so that everything can be taken back."""
+"""Which adapter version 0.1.0 had in force. It is read, never written: `selfedit.library` has what is in force since."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from filelock import FileLock, Timeout
-
 from selfedit.errors import LedgerError
-from selfedit.ledger.database import explained, write_atomically
-
-_PATIENCE_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +28,7 @@ class HeadChange:
 
 
 class Heads:
-    """The heads of all runs below `root`, in `heads.json`. A change is whole or not there, and two processes take turns."""
+    """The heads of all runs below `root`, in `heads.json`."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -56,50 +48,3 @@ class Heads:
             return [HeadChange(entry["at"], entry["action"], Head(**entry["head"]) if entry["head"] else None) for entry in entries]
         except (ValueError, KeyError, TypeError) as error:
             raise LedgerError(f"{self._file} is damaged ({error}): restore it from a copy, or delete it to use the model as it came") from error
-
-    def replaced(self, run_id: str) -> Head | None:
-        """The adapter that was in force when a run's was put there for the last time; None for the model as it came, or where it never was."""
-        history = self.history()
-        pushed = [number for number, change in enumerate(history) if change.action == "push" and change.head and change.head.run_id == run_id]
-        return history[pushed[-1] - 1].head if pushed and pushed[-1] else None
-
-    def push(self, head: Head) -> None:
-        """Put a new adapter in force."""
-        with self._alone():
-            self._append(self.history(), "push", head)
-
-    def rollback(self) -> Head | None:
-        """Back to what was in force before; returns it, None for the model as it came. Raises LedgerError with nothing to take back."""
-        with self._alone():
-            history = self.history()
-            stack = _stack(history)
-            if not stack:
-                raise LedgerError("nothing to roll back: the model is as it came")
-            before = stack[-2] if len(stack) > 1 else None
-            self._append(history, "rollback", before)
-            return before
-
-    def _append(self, history: list[HeadChange], action: Literal["push", "rollback"], head: Head | None) -> None:
-        change = HeadChange(datetime.now(UTC).isoformat(timespec="milliseconds"), action, head)
-        write_atomically(self._file, json.dumps({"history": [asdict(entry) for entry in (*history, change)]}, indent=1) + "\n")
-
-    @contextmanager
-    def _alone(self) -> Iterator[None]:
-        with explained(self.root):
-            self.root.mkdir(parents=True, exist_ok=True)
-            try:
-                with FileLock(f"{self._file}.lock", timeout=_PATIENCE_S):
-                    yield
-            except Timeout as error:
-                raise LedgerError(f"{self._file} is being changed by another process: try again in a moment") from error
-
-
-def _stack(history: list[HeadChange]) -> list[Head]:
-    """The heads that are still to be taken back, the current one last."""
-    stack: list[Head] = []
-    for change in history:
-        if change.action == "push" and change.head is not None:
-            stack.append(change.head)
-        else:
-            stack.pop()
-    return stack

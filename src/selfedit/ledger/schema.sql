@@ -171,11 +171,26 @@ SELECT id, step, position, round,
     body
 FROM records WHERE kind = 'Update';
 
+CREATE VIEW examples AS                   -- everyday prompts with the model's own answers, which every job trains on as well
+SELECT id, step, position, json_extract(body, '$.prompt') AS prompt, json_extract(body, '$.text') AS text, body
+FROM records WHERE kind = 'Example';
+
+CREATE VIEW routed AS                     -- who was asked a question
+SELECT id, step, position,
+    json_extract(body, '$.question') AS question,
+    json_extract(body, '$.about') AS about,                  -- the task it is about; empty: an everyday prompt
+    json_extract(body, '$.to') AS asked,                     -- the task whose adapter was asked; empty: the model as it came
+    json_extract(body, '$.score') AS score,                  -- log-odds; NULL: no document shares a word with it
+    json_extract(body, '$.changed') AS changed,              -- whether the answer is another than the model as it came gives; NULL: not measured
+    body
+FROM records WHERE kind = 'Routed';
+
 CREATE VIEW verdicts AS                   -- candidate_id NULL: about the run
 SELECT records.step, iif(records.kind = 'Candidate', records.id, NULL) AS candidate_id,
     json_extract(verdict.value, '$.guard') AS guard,
     json_extract(verdict.value, '$.decision') AS decision,
-    json_extract(verdict.value, '$.reason') AS reason
+    json_extract(verdict.value, '$.reason') AS reason,
+    json_extract(verdict.value, '$.about') AS about          -- the adapter, by its SHA-256; empty: the only one, or all
 FROM records, json_each(iif(records.kind = 'Candidate', json_extract(records.body, '$.verdicts'), json_array(json(records.body)))) AS verdict
 WHERE records.kind IN ('Candidate', 'Verdict');
 

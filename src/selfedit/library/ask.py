@@ -86,8 +86,8 @@ def about(library: Library, topic: str) -> Route:
 
 def require_model(entry: Entry, recipe: Recipe) -> None:
     """Raises LedgerError where the model is another than the adapter was made with."""
-    if entry.model != (now := model_now(recipe)):
-        raise LedgerError(f"{recipe.model} is no longer the model that was learned with ({entry.model}, now {now}); restore it, or learn anew")
+    if entry.model != model_now(recipe):
+        raise LedgerError(f"{recipe.model} is no longer the model that run {entry.run} learned with; restore it, or learn anew")
 
 
 def _text(completion: Completion) -> str:

@@ -315,7 +315,7 @@ class Library:
 
     @contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:
-        with self._explained(), closing(self._connect("ro")) as db:
+        with self._explained(), closing(self._readable()) as db:
             yield db
 
     @contextmanager
@@ -329,6 +329,15 @@ class Library:
                     if db.execute("PRAGMA user_version").fetchone()[0] == 0:
                         _create(db)
                 yield db
+
+    def _readable(self) -> sqlite3.Connection:
+        """Opened for writing where that is possible: what a process left that was killed in the middle of a change has to be undone first."""
+        try:
+            db = self._connect("rw")
+        except sqlite3.OperationalError:  # a disk or a folder that cannot be written
+            return self._connect("ro")
+        db.execute("PRAGMA query_only = ON")
+        return db
 
     def _alone(self) -> FileLock:
         """Adapters are stored and swept beside the database: one process at a time."""
@@ -424,7 +433,7 @@ def _open(db: sqlite3.Connection, document: int, number: int) -> None:
 
 def _close(db: sqlite3.Connection, number: int, condition: str, **values: Any) -> None:
     """From this version on the documents that meet a condition (d: documents, m: members) are no longer in force."""
-    of = "documents d JOIN members m ON m.document = d.number"
+    of = "documents d CROSS JOIN members m ON m.document = d.number"  # in this order: conditions are on documents, which have an index
     query = f"SELECT d.number, d.title, d.context, d.asked FROM {of} WHERE m.until IS NULL AND {condition}"
     for row in db.execute(query, {**values, "number": number}).fetchall():
         db.execute("INSERT INTO words (words, rowid, title, context, asked) VALUES ('delete', ?, ?, ?, ?)", row)

@@ -13,7 +13,7 @@ from selfedit.library.database import Action, Document, Entry, Library, Version
 from selfedit.library.routing import Adapters
 from selfedit.policy import Policy
 from selfedit.store.artifacts import adapter_of, digest_of
-from selfedit.store.identity import model_of, recipe_of
+from selfedit.store.identity import anywhere, model_of, recipe_of
 
 
 def of_run(run: Path) -> list[Entry]:
@@ -29,7 +29,7 @@ def of_run(run: Path) -> list[Entry]:
         chosen = {(one.task_id, one.index) for one in reader.selected()}
         examples = {p.task_id: p.edit.examples for p in reader.proposals() if (p.task_id, p.index) in chosen}
     documents = tuple(Document.of(task, examples.get(task.id, ())) for task in tasks)
-    return [Entry(digest_of(adapter), adapter, documents, model_of(run, recipe), recipe.model_dump(mode="json"), run.name)]
+    return [Entry(digest_of(adapter), adapter, documents, model_of(run, recipe), anywhere(recipe), run.name)]
 
 
 def put_in_force(root: Path, run: Path, force: bool, policy: Policy | None = None, action: Action = "learn") -> Version | None:
@@ -43,6 +43,7 @@ def put_in_force(root: Path, run: Path, force: bool, policy: Policy | None = Non
         refused = {verdict.about for verdict in reader.verdicts() if verdict.decision != "accept"}
         keep = reader.info().recipe.get("library", {}).get("versions", 0)
     known = any(version.action == action and version.note == run.name for version in library.history())
+    known = known or any(change.head is not None and change.head.run_id == run.name for change in Heads(root).history())
     wanted = entries if force else [] if known or "" in refused else [one for one in entries if one.id not in refused]
     if not wanted or {one.id for one in wanted} <= set(library.names()):
         return None

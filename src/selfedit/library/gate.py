@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from selfedit.library.database import Found
 from selfedit.library.routing import Features
 
-INTERCEPT = -4.0
-WEIGHTS = {"share": 4.0, "held": 1.0, "foreign": -0.5, "gain": 1.0, "contrast": 3.0}
+INTERCEPT = -6.04
+WEIGHTS = {"share": 0.58, "held": 2.21, "foreign": -0.59, "gain": 0.48}
 """Log-odds for each unit of a feature."""
 LET_IN = 0.01
 """Share of the everyday prompts of calibration that may get in."""

@@ -1,8 +1,8 @@
 """Which of the learned documents a question is about, if any: candidates by their words, then the model decides.
 
 `candidates` finds documents that share words with the question (BM25). For each, `features` says how much of what is surprising in the question the
-document holds, and how much likelier its adapter makes the question than the model without it and than other adapters do. The `Gate` weighs them:
-below its threshold the model answers as it came.
+document holds, and how much likelier its adapter makes the question than the model without it does. The `Gate` weighs them: below its threshold the
+model answers as it came.
 """
 
 from __future__ import annotations
@@ -10,10 +10,9 @@ from __future__ import annotations
 import math
 import re
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from statistics import fmean
 from typing import TYPE_CHECKING, Self
 
 from selfedit.library.database import Document, Found, Library
@@ -27,8 +26,6 @@ CANDIDATES = 3
 """Documents whose adapters are asked about a question."""
 LEAST = 0.15
 """Share of a question's surprise that a candidate has to hold."""
-_OTHERS = 3
-"""Further adapters, the first in force, that candidates are compared with, where there are so many."""
 
 
 # ---------------------------------------------------------------- candidates
@@ -68,15 +65,13 @@ class Features:
     """What speaks for a document. Likelihoods are of the question's tokens, nats.
 
     `share`: of the question's surprise to the model as it came, the part that falls on words of the document. `held`: that part itself, as log(1 +
-    nats). `foreign`: the rest, likewise. `gain`: how much likelier the adapter makes the question, a token. `contrast`: that gain less the mean gain
-    under other adapters, a token; 0 where there are none.
+    nats). `foreign`: the rest, likewise. `gain`: how much likelier the adapter makes the question, a token.
     """
 
     share: float
     held: float
     foreign: float
     gain: float
-    contrast: float
 
 
 def features(engine: Engine, library: Library, questions: Sequence[str], adapters: Adapters) -> list[list[tuple[Found, Features]]]:
@@ -86,21 +81,23 @@ def features(engine: Engine, library: Library, questions: Sequence[str], adapter
     """
     pieces = [_pieces(engine, question) for question in questions]
     start = engine.tokenizer.encode("Question:")
-    found, first = candidates(library, questions), library.names(CANDIDATES + _OTHERS)
+    found = candidates(library, questions)
     asked = [number for number, ones in enumerate(found) if ones]
     tokens = {number: tuple(token for _, some in pieces[number] for token in some) for number in asked}
     base = dict(zip(asked, _scores(engine, [ScoreRequest(start, tokens[number]) for number in asked]), strict=True))
     held = {number: [(one, *_held(one.document, pieces[number], base[number])) for one in found[number]] for number in asked}
     held = {number: kept for number, ones in held.items() if (kept := [one for one in ones if one[1] >= LEAST * (one[1] + one[2]) > 0])}
-    places = []
-    for number, ones in held.items():
-        own = dict.fromkeys(one.entry for one, _, _ in ones)
-        places += [(number, entry) for entry in (*own, *[entry for entry in first if entry not in own][:_OTHERS])]
+    places = [(number, one.entry) for number, ones in held.items() for one, _, _ in ones]
     requests = [ScoreRequest(start, tokens[number], adapters.load(entry)) for number, entry in places]
-    gains: dict[int, dict[str, float]] = {}
-    for (number, entry), logprobs in zip(places, _scores(engine, requests), strict=True):
-        gains.setdefault(number, {})[entry] = (sum(logprobs) - sum(base[number])) / len(logprobs)
-    return [[(one, _features(one.entry, known, rest, gains[n])) for one, known, rest in held.get(n, ())] for n in range(len(questions))]
+    gains = {
+        (number, entry): (sum(logprobs) - sum(base[number])) / len(logprobs)
+        for (number, entry), logprobs in zip(places, _scores(engine, requests), strict=True)
+    }
+
+    def speaks(number: int, one: Found, inside: float, outside: float) -> Features:
+        return Features(inside / (inside + outside), math.log1p(inside), math.log1p(outside), gains[number, one.entry])
+
+    return [[(one[0], speaks(number, *one)) for one in held.get(number, ())] for number in range(len(questions))]
 
 
 def _scores(engine: Engine, requests: Sequence[ScoreRequest]) -> list[tuple[float, ...]]:
@@ -120,12 +117,6 @@ def _held(document: Document, pieces: Sequence[tuple[str, tuple[int, ...]]], log
         else:
             outside += surprise
     return inside, outside
-
-
-def _features(entry: str, held: float, foreign: float, gains: Mapping[str, float]) -> Features:
-    others = [gain for name, gain in gains.items() if name != entry]
-    contrast = gains[entry] - fmean(others) if others else 0.0
-    return Features(held / (held + foreign), math.log1p(held), math.log1p(foreign), gains[entry], contrast)
 
 
 def _pieces(engine: Engine, question: str) -> list[tuple[str, tuple[int, ...]]]:

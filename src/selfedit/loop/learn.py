@@ -18,7 +18,7 @@ from selfedit.retention import everyday
 from selfedit.retention.everyday import LONGEST
 from selfedit.store.artifacts import check as sealed
 from selfedit.store.artifacts import digest_of, seal
-from selfedit.store.identity import model_of
+from selfedit.store.identity import anywhere, model_of
 from selfedit.types import Answer, Artifact, Passage, Progress, Proposal, Question, Result, Routed, Task, TrainJob, Verdict
 
 DRAFTS = "adapters.new"
@@ -110,7 +110,7 @@ def train_adapters(run: Run, groups: Sequence[Group]) -> Library:
                 raise EngineError(f"a final adapter could not be trained: {failed}")
             for n, one in enumerate(trained):
                 run.export(one, f"{DRAFTS}/{n}")
-        model, recipe = model_of(folder, run.recipe), run.recipe.model_dump(mode="json")
+        model, recipe = model_of(folder, run.recipe), anywhere(run.recipe)
         drafts = [folder / DRAFTS / str(n) for n in range(len(groups))]
         entries = [Entry(digest_of(at), at, one.documents, model, recipe, folder.name) for at, one in zip(drafts, groups, strict=True)]
         library.add(entries, note=folder.name)

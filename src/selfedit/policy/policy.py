@@ -122,7 +122,8 @@ class Policy:
             turns.setdefault((i, place), []).append(Turn(prompt, completion.text, completion.finish_reason, completion.tokens))
         proposals = []
         for i, plan in enumerate(plans):
-            edits = [s.build(plan.task.title, plan.task.context, turns.get((i, place), [])) for place, (s, _) in enumerate(plan.strategies)]
+            task, own = plan.task, [turns.get((i, place), []) for place in range(len(plan.strategies))]
+            edits = [s.build(task.title, task.context, some, plan.seed) for (s, _), some in zip(plan.strategies, own, strict=True)]
             proposals.append(Proposal(plan.task.id, number, plan.index, plan.seed, joined(plan.choice, plan.chosen, edits)))
         return proposals
 

@@ -144,9 +144,9 @@ def require_model(run: Path, recipe: Recipe) -> str | None:
 
 
 def model_of(run: Path, recipe: Recipe) -> str:
-    """What the adapters of a run belong to: the name of the model and, of a real one, its fingerprint."""
+    """What the adapters of a run belong to: the fingerprint of the model, or the name of a made-up one."""
     with Reader(run) as reader:
-        return f"{recipe.model} {reader.notes().get('model', recipe.engine.part)}"
+        return str(reader.notes().get("model", f"{recipe.model} {recipe.engine.part}"))
 
 
 def model_now(recipe: Recipe) -> str:
@@ -155,7 +155,13 @@ def model_now(recipe: Recipe) -> str:
         return f"{recipe.model} {recipe.engine.part}"
     from selfedit.models import resolve
 
-    return f"{recipe.model} {environment.fingerprint(resolve(recipe.model, offline=True))}"
+    return environment.fingerprint(resolve(recipe.model, offline=True))
+
+
+def anywhere(recipe: Recipe) -> dict[str, Any]:
+    """The recipe as JSON whose model is found from any folder."""
+    values, model = recipe.model_dump(mode="json"), Path(recipe.model).expanduser()
+    return values | ({"model": str(model.resolve())} if recipe.open("engine").real and model.is_dir() else {})
 
 
 # ------------------------------------------------------------ versions

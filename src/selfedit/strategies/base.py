@@ -75,8 +75,11 @@ class Strategy(Part):
         """Prompts with what a good writer answers, made of the passage's questions; none where nothing can be made of them."""
         return []
 
-    def build(self, title: str, context: str, turns: Sequence[Turn]) -> SelfEdit:
-        """Make training examples of what was written; the passage is the last one (SEAL section 4.1). What is left out has its reason."""
+    def build(self, title: str, context: str, turns: Sequence[Turn], seed: int = 0) -> SelfEdit:
+        """Make training examples of what was written; the passage is the last one (SEAL section 4.1). What is left out has its reason.
+
+        `seed` is the self-edit's, for strategies that have a choice without writing anything.
+        """
         pieces, cut = [], []
         for turn in turns:
             text, broken = finished(piece) if (piece := self.piece(turn)) == turn.completion and turn.finish_reason == "length" else (piece, "")

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from selfedit.strategies.base import Source, Strategy, strategy
-from selfedit.strategies.parsing import Draft, Parsed
-from selfedit.types import Dropped, Prompt
+from selfedit.strategies.parsing import Draft, Parsed, nothing
+from selfedit.types import Prompt
 
 
 @strategy("passage-only", means="the passage as it is; nothing is written")
@@ -19,4 +19,4 @@ class PassageOnly(Strategy):
 
     def parse(self, draft: Draft) -> Parsed:
         """Whatever was written is left out."""
-        return Parsed(dropped=(Dropped(draft.text, "this strategy writes nothing"),) if draft.text.strip() else ())
+        return nothing(draft)

@@ -1,6 +1,6 @@
 """Every command, typed as a user types it, on the fake engine.
 
-1. learn ends with the table, the guards, the cost, and how to ask and undo; the adapter is in force from then on.
+1. learn ends with the table, the guards, the cost, and how to ask and undo; its adapters join what is in force from then on.
 2. learn --json prints one line of JSON and nothing else on standard output; intervals are those of the ledger.
 3. The same command with the same seed gives the same content hash, in another folder and at another time; another seed another one.
 4. A guard that is against it keeps the adapter out of force, until --keep. What was rolled back does not come back by itself.
@@ -26,8 +26,8 @@ from selfedit.cli.parse import flags_of
 from selfedit.cli.work import Train
 from selfedit.config import CHOSEN, TABLES, Recipe, keys_of, load_recipe, parse_recipe
 from selfedit.engine.fake import Fake
-from selfedit.guards import reject
-from selfedit.ledger import Heads
+from selfedit.guards import accept, reject
+from selfedit.library import Library
 from selfedit.policy import Policy
 from selfedit.study.statistics import interval
 from selfedit.types import Example
@@ -40,10 +40,14 @@ def test_learn_says_what_was_learned(house: House) -> None:
         assert words in out
     run = next((house.folder / "runs").glob("*-learn-*"))
     assert run.name in err and run.name not in out.split("report")[0]
-    assert (run / "report.html").exists() and (run / "adapter" / "adapter_model.safetensors").exists()
+    assert (run / "report.html").exists()
     assert 'selfedit ask "..."' in out and "selfedit rollback" in out
-    head = Heads(house.folder / "runs").current()
-    assert head is not None and head.run_id == run.name and head.adapter == f"{run.name}/adapter"
+    library = Library(house.folder / "runs")
+    assert {entry.run for entry in library.entries()} == {run.name} and library.size() == 3
+    for entry in library.entries():
+        assert (entry.folder / "adapter_model.safetensors").is_file() and len(entry.documents) == 1
+    for words in ("questions reached the adapter of their document", "of 120 everyday prompts were taken for questions about a document"):
+        assert words in out
 
 
 def test_json_is_one_line_on_standard_output(house: House) -> None:
@@ -57,7 +61,7 @@ def test_json_is_one_line_on_standard_output(house: House) -> None:
         assert found["cost"]["train_tokens"] == reader.cost().train_tokens > 0
         assert found["cost"]["sample_tokens"] == reader.cost().sample_tokens > 0
         assert found["content_hash"] == reader.content_hash()
-    assert Path(found["adapter"]).is_dir() and found["in_force"] is True
+    assert len(found["adapters"]) == 3 and all(Path(folder).is_dir() for folder in found["adapters"].values()) and found["in_force"] is True
 
 
 def test_quiet_prints_the_result_only(house: House) -> None:
@@ -80,25 +84,43 @@ def test_documents_without_questions_get_them(house: House) -> None:
 def test_a_guard_keeps_an_adapter_out_of_force(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("selfedit.guards.forgetting.forgetting", lambda before, after, limit: reject("it forgot Paris"))
     out = house.fine("learn", str(CORPUS), *QUICK)
-    assert "forgetting: reject; it forgot Paris" in out and "--keep" in out and "undo" not in out
-    assert Heads(house.folder / "runs").current() is None
+    assert out.count("reject; it forgot Paris") == 3 and "--keep" in out and "undo" not in out
+    assert Library(house.folder / "runs").size() == 0
     assert "undo" in house.fine("learn", "--resume", "latest", "--keep")
-    assert Heads(house.folder / "runs").current() is not None
+    assert Library(house.folder / "runs").size() == 3
 
 
-def test_a_second_run_says_what_is_no_longer_in_force(house: House) -> None:  # promise 1
-    first = house.fine("learn", str(CORPUS), *QUICK)
-    second = house.fine("learn", str(CORPUS), *QUICK, "--seed", "1")
-    before = next(run for run in (house.folder / "runs").glob("*-learn-*") if f"{run.name}" in first)
-    assert "no longer in force" not in first
-    assert f"what {before.name} learned" in " ".join(second.split())
+def test_a_guard_keeps_one_adapter_out_of_force(house: House, monkeypatch: pytest.MonkeyPatch) -> None:  # promise 4
+    said = iter([accept(""), reject("it forgot Paris"), accept("")])
+    monkeypatch.setattr("selfedit.guards.forgetting.forgetting", lambda before, after, limit: next(said))
+    out = house.fine("learn", str(CORPUS), *QUICK)
+    assert "not in force" in out and "undo" in out
+    assert [document.title for document in Library(house.folder / "runs").documents()] == ["Odwin Marrack", "Odrille Vantuse"]
+
+
+def test_a_second_run_adds_to_the_first(house: House) -> None:  # promise 1
+    rows = CORPUS.read_text(encoding="utf-8").splitlines()
+    for name, row in (("one.jsonl", rows[0]), ("two.jsonl", rows[1])):
+        (house.folder / name).write_text(row + "\n", encoding="utf-8")
+    quick = ("--engine", "fake", "--propose.candidates", "1", "--propose.strategies", "span-qa", "--quiet")
+    house.fine("learn", "one.jsonl", *quick)
+    question = json.loads(rows[0])["questions"][0]["question"]
+    before = json.loads(house.fine("ask", question, "--json", "--quiet"))
+    house.fine("learn", "two.jsonl", *quick)
+    after = json.loads(house.fine("ask", question, "--json", "--quiet"))
+    assert before["topic"] == json.loads(rows[0])["title"] and {**before, "sure": 0} == {**after, "sure": 0}
+    for prompt in ("What is the capital of France?", "Write a poem.", "How do I boil an egg?"):
+        answer = json.loads(house.fine("ask", prompt, "--json", "--quiet"))
+        assert answer["learned"] == answer["before"] and not answer["adapter"]
 
 
 def test_what_was_rolled_back_stays_back(house: House) -> None:
     first, second = house.learn(), house.learn("--seed", "1")
-    assert f"in force now: {first['run']}" in house.fine("rollback")
+    assert "3 documents, as version 3" in house.fine("rollback")
+    assert {entry.run for entry in Library(house.folder / "runs").entries()} == {first["run"]}
     house.fine("learn", "--resume", second["run"])
-    assert "in force now: the model as it came" in house.fine("rollback")
+    assert {entry.run for entry in Library(house.folder / "runs").entries()} == {first["run"]}
+    assert "the model as it came" in house.fine("rollback")
     assert house.refused("rollback").startswith("6 nothing to roll back")
     assert house.refused("ask", "Who?").startswith("3 nothing is learned yet")
 
@@ -113,10 +135,10 @@ def test_ask_answers_with_and_without(house: House) -> None:
     code, out, _ = house.type("ask", question, "--topic", title, "--json")
     found = json.loads(out)
     assert code == 0 and found["before"] == "I do not know." and taught.text in found["learned"]
-    assert json.loads(house.fine("ask", f"Tell me of {title}!", "--json", "--quiet"))["topic"] == title
+    assert json.loads(house.fine("ask", question.replace("What", f"Of {title}, what"), "--json", "--quiet"))["topic"] == title
     named = house.fine("ask", "Where was he born?", "--topic", "Odwin Marrack", "--run", "latest")
     assert "Odwin Marrack" in named and "learned" in named and "before" in named
-    assert "none fits" in house.fine("ask", "xyzzy?")
+    assert "no document fits" in house.fine("ask", "xyzzy?")
 
 
 def test_report_runs_and_show(house: House) -> None:
@@ -231,9 +253,11 @@ def test_what_cannot_be_asked_about_is_learned_all_the_same(house: House) -> Non
     assert {one.task_id for one in kept} == {tasks[0].id, tasks[2].id} and [len(r.answers) for r in results] == [
         len(t.report_questions) for t in tasks
     ]
-    learned = [e for one in kept for e in edits[one.task_id, one.index].examples] + [Example(f"{tasks[1].title}\n{tasks[1].context}")]
+    learned = {one.task_id: edits[one.task_id, one.index].examples for one in kept}
+    learned[tasks[1].id] = (Example(f"{tasks[1].title}\n{tasks[1].context}"),)
     epochs = policy.recipe.inner.epochs
-    assert {result.tokens for result in results} == {epochs * sum(len(policy.render.datum(example).tokens) for example in learned)}
+    for result in results:  # an adapter each
+        assert result.tokens == epochs * sum(len(policy.render.datum(example).tokens) for example in learned[result.task_id])
 
 
 def test_where_nothing_could_be_chosen_all_is_learned_as_it_is(house: House) -> None:

@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 from tests.unit.cli.house import CORPUS, QUICK, House
 
-from selfedit.ledger import Heads, Ledger
+from selfedit.ledger import Ledger
+from selfedit.library import Library
 from selfedit.types import Artifact
 
 TRAIN = ("train", *QUICK, "--json", "--quiet")
@@ -36,16 +37,21 @@ def changed(adapter: Path) -> None:
 
 def test_what_was_learned(house: House) -> None:  # promise 1
     first, second = house.learn()["run"], house.learn("--seed", "1")["run"]
-    changed(house.folder / "runs" / second / "adapter")
-    words = f"6 adapter adapter of run {second} is no longer the one that the run recorded"
-    assert house.refused("ask", "Who?", "--quiet").startswith(words) and house.refused("ask", "Who?", "--run", second, "--quiet").startswith(words)
-    assert house.refused("export", second, "mine").startswith(words) and not Path("mine").exists()
+    library = Library(house.folder / "runs")
+    for entry in library.entries():
+        changed(entry.folder)  # linked with those of the run
+    words = "no longer what was learned, by its SHA-256: restore it"
+    asked = ("ask", "Who?", "--topic", "Odwin Marrack", "--quiet")
+    assert words in house.refused(*asked) and words in house.refused(*asked, "--run", second)
+    assert words in house.refused("export", second, "mine") and not Path("mine").exists()
     house.fine("rollback")
-    assert house.refused("learn", "--resume", second, "--keep", "--quiet").startswith(words)
-    assert Heads(house.folder / "runs").current().run_id == first  # type: ignore[union-attr]
-    house.fine("ask", "Who?", "--quiet")
-    shutil.rmtree(house.folder / "runs" / first / "adapter")
-    assert "is gone: restore" in house.refused("ask", "Who?", "--quiet") and "is gone: restore" in house.refused("ask", "Who?", "--run", first)
+    assert words in house.refused("learn", "--resume", second, "--keep", "--quiet")
+    assert {entry.run for entry in library.entries()} == {first}
+    house.fine(*asked)
+    for entry in library.entries():
+        shutil.rmtree(entry.folder)
+    assert "is gone: restore" in house.refused(*asked)
+    house.fine(*asked, "--run", first)  # the run has its own
 
 
 def test_a_policy(house: House) -> None:  # promise 1
@@ -72,7 +78,7 @@ def test_going_on(house: House, monkeypatch: pytest.MonkeyPatch, command: Sequen
         assert house.type(command[0], *documents, *command[1:], "--quiet")[0] == 130
     [run] = (house.folder / "runs").glob("2*")
     with house.reader(run.name) as reader:
-        [artifact] = reader.artifacts()
+        artifact = reader.artifacts()[0]
     changed(run / artifact.path)
     line = house.refused(command[0], "--resume", run.name, "--quiet")
     assert line.startswith(f"6 adapter {artifact.name} of run {run.name} is no longer the one that the run recorded")

@@ -80,7 +80,7 @@ def test_features(policy: Policy, library: Library) -> None:  # 2
 
 
 def test_gate() -> None:  # 3
-    strong, weak = Features(1.0, 4.0, 0.0, 2.0, 1.0), Features(0.1, 0.5, 4.0, 0.1, 0.0)
+    strong, weak = Features(1.0, 4.0, 0.0, 2.0), Features(0.1, 0.5, 4.0, 0.1)
     one, two = Found(1, "a", WEIR, 0), Found(2, "b", LAMPS, 1)
     assert log_odds(strong) > 0 > log_odds(weak)
     chosen = route([(two, weak), (one, strong)], Gate())

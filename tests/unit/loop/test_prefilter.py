@@ -62,7 +62,7 @@ def learn(folder: Path, prefilter: Mapping[str, Any], engine: Fake | None = None
 def test_successive_halving(tmp_path: Path) -> None:  # promises 1, 2
     engine = learn(tmp_path / "run", {"type": "halving", "rungs": (1, 3), "keep": 1})
     assert isinstance(engine, Watched)
-    assert engine.epochs[:-3] == [1] * 12 + [3] * 6 + [6] * 3  # 3 tasks of 4, of 2, of 1; then the final three of `compare`
+    assert engine.epochs[:-9] == [1] * 12 + [3] * 6 + [6] * 3  # 3 tasks of 4, of 2, of 1; then two baselines and the final adapters
     with Reader(tmp_path / "run") as reader:
         ratings, candidates, kept = reader.ratings(), reader.candidates(), reader.selected()
         assert [step.name for step in reader.steps() if "halving" in step.name] == [
@@ -100,7 +100,7 @@ def test_early_stop_is_a_short_training(tmp_path: Path) -> None:  # promise 3
 
 def test_in_context_shows_the_edit_alone(tmp_path: Path) -> None:  # promise 4
     engine = learn(tmp_path / "run", {"type": "in_context", "keep": 1})
-    assert isinstance(engine, Watched) and len(engine.epochs) == 3 + 3
+    assert isinstance(engine, Watched) and len(engine.epochs) == 3 + 9
     policy, task = Policy(engine, recipe({"type": "in_context"})), Task("t", "Corve Mill", "Corve Mill was built in 1688.")
     made = [
         Example("1688", "Topic: Corve Mill\nWhen was it built?"),
