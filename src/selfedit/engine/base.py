@@ -38,8 +38,9 @@ class Tokenizer(Protocol):
         """Text that follows other text: no beginning token."""
         ...
 
-    def chat(self, user: str) -> Tokens:
-        """One user turn in the model's chat template, up to where the answer begins; the same on every day, and without thinking."""
+    def chat(self, user: str, before: Sequence[tuple[str, str]] = ()) -> Tokens:
+        """One user turn in the model's chat template, up to where the answer begins, after the exchanges `before` (user, assistant); the same on
+        every day, and without thinking."""
         ...
 
     def reply(self, text: str) -> Tokens:
