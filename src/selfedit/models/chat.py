@@ -74,8 +74,8 @@ class ChatTemplate:
         for mark in marks:
             piece, _, rest = rest.partition(mark)
             template.append(piece)
-        for trims in product((False, True), repeat=2):  # of users' texts, and of the assistant's
-            texts = [text.strip() if trim else text for text, trim in zip(said, cycle(trims), strict=False)]
+        for forms in product((str, str.strip, str.rstrip), repeat=2):  # of users' texts, and of the assistant's
+            texts = [form(text) for text, form in zip(said, cycle(forms), strict=False)]
             pieces = (*(piece for pair in zip(template, texts, strict=True) for piece in pair), rest)
             if "".join(pieces) == written:
                 return pieces
