@@ -5,7 +5,7 @@ Batching is the engine's business; order and neighbours never change a result.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -120,6 +120,10 @@ class Adapters(Protocol):
 
     def reset(self) -> None:
         """Undo every merge: exactly the starting weights."""
+        ...
+
+    def norms(self) -> Mapping[str, float]:
+        """The Frobenius norm of every weight that an adapter may be added to, by the name of its layer; nothing where they are not known."""
         ...
 
 

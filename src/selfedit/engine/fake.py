@@ -142,6 +142,10 @@ class Fake:
         """Undo every merge."""
         self._merged = Memory()
 
+    def norms(self) -> Mapping[str, float]:
+        """There are no weights."""
+        return {}
+
     def _add(self, memory: Memory) -> Adapter:
         self._made += 1
         adapter = Adapter(f"adapter-{self._made}")

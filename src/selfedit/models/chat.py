@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
@@ -22,6 +22,8 @@ TODAY = datetime(2024, 7, 26)
 _SETTINGS = {"enable_thinking": False, "thinking": False, "date_string": TODAY.strftime("%d %b %Y")}
 _MARK = "@@selfedit@@"
 _OPEN_THINKING = re.compile(r"(?:([<\[])([\w:]*think|thought|thinking|reasoning)([>\]])|<\|START_THINKING\|>)\s*$", re.IGNORECASE)
+_FORMS: tuple[Callable[[str], str], ...] = (str, str.strip, str.rstrip)
+"""How templates write what is said."""
 _ADVICE = 'use the plain format (inner.format = "plain")'
 
 
@@ -74,7 +76,7 @@ class ChatTemplate:
         for mark in marks:
             piece, _, rest = rest.partition(mark)
             template.append(piece)
-        for forms in product((str, str.strip, str.rstrip), repeat=2):  # of users' texts, and of the assistant's
+        for forms in product(_FORMS, repeat=2):  # of users' texts, and of the assistant's
             texts = [form(text) for text, form in zip(said, cycle(forms), strict=False)]
             pieces = (*(piece for pair in zip(template, texts, strict=True) for piece in pair), rest)
             if "".join(pieces) == written:
