@@ -72,11 +72,15 @@ class Probe:
 
 @dataclass(frozen=True, slots=True)
 class Put:
-    """A probe as it is put to `adapter` (None: the current weights). `chat`: `prompt` is in the chat template, so that answers are too."""
+    """A probe as it is put to `adapter` (None: the current weights).
+
+    `chat`: `prompt` is in the chat template, so that answers are too. Otherwise an answer ends before one of `stop`.
+    """
 
     prompt: Tokens
     adapter: Adapter | None
     chat: bool
+    stop: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,14 +135,14 @@ def ask_probes(
     policy: Policy,
     to: Adapter | Callable[[Probe], Put] | None = None,
     progress: Progress | None = None,
-    chosen: Sequence[Probe] = (),
+    chosen: Sequence[Probe] | None = None,
     cache_file: Path | None = None,
 ) -> list[Probed]:
     """Put probes (all, unless some are `chosen`) to an adapter, or to the current weights; or each as a function says. Answers are greedy.
 
     What the current weights said is kept in `cache_file`, and found there the next time: give one that belongs to them (`cache_of`).
     """
-    chosen = chosen or probes()
+    chosen = probes() if chosen is None else chosen
     puts = [to(one) if callable(to) else put(policy.engine.tokenizer, one, to) for one in chosen]
     known = kept.read(cache_file)
     keys = [_key(policy, one, how) if how.adapter is None and cache_file else "" for one, how in zip(chosen, puts, strict=True)]
@@ -150,24 +154,31 @@ def ask_probes(
 
 
 def put(tokenizer: Tokenizer, probe: Probe, adapter: Adapter | None = None, question: str | None = None) -> Put:
-    """The conversation in the chat template or, where there is none, as plain text; a text after the token that begins one, or its own first.
+    """The conversation in the chat template or, where there is none, as plain text; a text after the token that begins one, or else ends one.
 
     `question` takes the place of what the user said last.
     """
     if not probe.said:
-        return Put(tokenizer.encode(probe.answers[0])[:1], adapter, False)
+        return Put(text_tokens(tokenizer, probe.answers[0])[0], adapter, False)
     asked = probe.question if question is None else question
     if tokenizer.has_chat_template:
         return Put(tokenizer.chat(asked, probe.before), adapter, True)
     lines = [f"User: {user}\nAssistant: {assistant}\n" for user, assistant in probe.before]
-    return Put(tokenizer.encode("".join(lines) + f"User: {asked}\nAssistant:"), adapter, False)
+    return Put(tokenizer.encode("".join(lines) + f"User: {asked}\nAssistant:"), adapter, False, ("\nUser:",))
 
 
 def answer_tokens(tokenizer: Tokenizer, probe: Probe, text: str, chat: bool) -> Tokens:
     """A text that is scored, without the token that ends a turn."""
     if not probe.said:
-        return tokenizer.encode(text)[1:]
+        return text_tokens(tokenizer, text)[1]
     return answer_in_chat(tokenizer, text) if chat else tokenizer.encode_more(f" {text}")
+
+
+def text_tokens(tokenizer: Tokenizer, text: str) -> tuple[Tokens, Tokens]:
+    """What a text comes after, and the text: the token that begins texts, else the one that ends them, else its own first token."""
+    begin, whole = tokenizer.encode(""), tokenizer.encode(text)
+    after = begin or tokenizer.end or whole[:1]
+    return after, whole[1:] if after == whole[:1] else whole
 
 
 def answer_in_chat(tokenizer: Tokenizer, text: str) -> Tokens:
@@ -176,9 +187,9 @@ def answer_in_chat(tokenizer: Tokenizer, text: str) -> Tokens:
     return reply[:-1] if reply[-1:] == tokenizer.end else reply
 
 
-def sampling(chat: bool) -> Sampling:
-    """How answers are drawn: greedily. As plain text they end where the user would go on."""
-    return Sampling(LONGEST, stop=() if chat else ("\nUser:",))
+def sampling(how: Put) -> Sampling:
+    """How answers are drawn: greedily."""
+    return Sampling(LONGEST, stop=how.stop)
 
 
 Heard = tuple[str, list[float]]
@@ -190,7 +201,7 @@ def _hear(policy: Policy, asked: Sequence[tuple[Probe, Put]], progress: Progress
     tokenizer = policy.engine.tokenizer
     written = [(n, how) for n, (one, how) in enumerate(asked) if not one.scored]
     scored = [(n, how, answer_tokens(tokenizer, one, text, how.chat)) for n, (one, how) in enumerate(asked) for text in one.scored]
-    completions = policy.sample([SampleRequest(how.prompt, sampling(how.chat), how.adapter) for _, how in written], progress) if written else []
+    completions = policy.sample([SampleRequest(how.prompt, sampling(how), how.adapter) for _, how in written], progress) if written else []
     scores = policy.engine.score([ScoreRequest(how.prompt, tokens, how.adapter) for _, how, tokens in scored], progress) if scored else []
     heard: list[Heard] = [("", []) for _ in asked]
     for (n, _), completion in zip(written, completions, strict=True):
@@ -213,7 +224,7 @@ def cache_of(policy: Policy) -> Path | None:
 
 def _key(policy: Policy, probe: Probe, how: Put) -> str:
     """What an answer depends on beside the model: how it was asked and drawn, and with which precision."""
-    asked: Any = (how, probe.scored, sampling(how.chat), policy.recipe.engine.model_dump_json())
+    asked: Any = (how, probe.scored, sampling(how), policy.recipe.engine.model_dump_json())
     return hashlib.sha256(repr(asked).encode()).hexdigest()[:24]
 
 
