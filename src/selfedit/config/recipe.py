@@ -51,7 +51,7 @@ class Recipe(Settings):
     """Passages of a round, so that each round has others until all were used; then they are shuffled anew. 0: all of them in every round."""
     chunk: int = Field(16, ge=1)
     """Candidates trained in one call and committed together, rounded to whole passages; in a comparison, documents."""
-    guards: tuple[str, ...] = ("training", "worse", "forgetting", "collapse")
+    guards: tuple[str, ...] = ("training", "worse", "forgetting", "size", "collapse")
     """What has to accept a candidate, the final adapter, or a round; `selfedit show guards` lists them. `training` always stands."""
     domain: SerializeAsAny[Settings] = chosen("domain", "knowledge")
     """Where tasks come from, how they are asked, and how answers are judged."""

@@ -5,7 +5,7 @@ Batching is the engine's business; order and neighbours never change a result.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -38,8 +38,9 @@ class Tokenizer(Protocol):
         """Text that follows other text: no beginning token."""
         ...
 
-    def chat(self, user: str) -> Tokens:
-        """One user turn in the model's chat template, up to where the answer begins; the same on every day, and without thinking."""
+    def chat(self, user: str, before: Sequence[tuple[str, str]] = ()) -> Tokens:
+        """One user turn in the model's chat template, up to where the answer begins, after the exchanges `before` (user, assistant); the same on
+        every day, and without thinking."""
         ...
 
     def reply(self, text: str) -> Tokens:
@@ -119,6 +120,10 @@ class Adapters(Protocol):
 
     def reset(self) -> None:
         """Undo every merge: exactly the starting weights."""
+        ...
+
+    def norms(self) -> Mapping[str, float]:
+        """The Frobenius norm of every weight that an adapter may be added to, by the name of its layer; nothing where they are not known."""
         ...
 
 

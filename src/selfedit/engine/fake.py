@@ -55,9 +55,10 @@ class FakeTokenizer:
         pieces = (word[i : i + 7] for word in map(str.encode, _WORD.findall(text)) for i in range(0, len(word), 7))
         return tuple(int.from_bytes(b"\1" + piece) for piece in pieces)
 
-    def chat(self, user: str) -> Tokens:
-        """One user turn, up to where the answer begins."""
-        return (_USER, *self.encode_more(user), _ASSISTANT)
+    def chat(self, user: str, before: Sequence[tuple[str, str]] = ()) -> Tokens:
+        """One user turn, up to where the answer begins, after the exchanges `before`."""
+        earlier = [(_USER, *self.encode_more(asked), _ASSISTANT, *self.reply(answered)) for asked, answered in before]
+        return (*(token for exchange in earlier for token in exchange), _USER, *self.encode_more(user), _ASSISTANT)
 
     def reply(self, text: str) -> Tokens:
         """An answer after `chat`, with the token that ends it."""
@@ -140,6 +141,10 @@ class Fake:
     def reset(self) -> None:
         """Undo every merge."""
         self._merged = Memory()
+
+    def norms(self) -> Mapping[str, float]:
+        """There are no weights."""
+        return {}
 
     def _add(self, memory: Memory) -> Adapter:
         self._made += 1

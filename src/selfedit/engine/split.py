@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -73,6 +73,10 @@ class SplitEngine:
         """Undo every merge on both sides."""
         self.trainer.reset()
         self.sampler.reset()
+
+    def norms(self) -> Mapping[str, float]:
+        """Of the trainer's weights."""
+        return self.trainer.norms()
 
     def _sampled_with(self, adapter: Adapter) -> Adapter:
         """The sampler's copy of an adapter of the trainer."""

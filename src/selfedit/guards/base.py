@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from selfedit.errors import ConfigError, SelfeditError
 from selfedit.parts import Part, Registry
-from selfedit.types import Adapter, Answer, Result, Round, Trained, Verdict
+from selfedit.types import Adapter, Answer, Result, Round, SelfEdit, Trained, Verdict
 
 if TYPE_CHECKING:
     from selfedit.policy import Policy
@@ -19,9 +19,11 @@ Stage = Literal["candidate", "adapter", "round"]
 
 @dataclass(frozen=True, slots=True)
 class CandidateSeen:
-    """The trainings of one candidate, one for each of its S inner seeds."""
+    """The trainings of one candidate, one for each of its S inner seeds; its self-edit, and those of its task that came before it in the round."""
 
     trained: Sequence[Trained]
+    edit: SelfEdit | None = None
+    earlier: Sequence[SelfEdit] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from selfedit.loop.run import Run, by_task, chunks
 from selfedit.policy import Asked, Policy
 from selfedit.prefilters import Base
 from selfedit.rewards import Measured, Memory
-from selfedit.types import Adapter, Answer, Candidate, Progress, Proposal, Result, Reward, Round, Selected, Task, Trained, Update, Verdict
+from selfedit.types import Adapter, Answer, Candidate, Progress, Proposal, Result, Reward, Round, Selected, SelfEdit, Task, Trained, Update, Verdict
 
 T = TypeVar("T")
 
@@ -180,11 +180,22 @@ def score(
 ) -> list[Candidate]:
     """Candidates with their rewards, in the order of the self-edits; unscored where a guard refused the training."""
     guards = policy.recipe.open_all("guard", tuple(dict.fromkeys(("training", *policy.recipe.guards))))
-    verdicts = [tuple(judge(guards, "candidate", CandidateSeen(one.trained))) for one in adapted_PK]
+    verdicts = [tuple(judge(guards, "candidate", seen)) for seen in _seen(adapted_PK)]
     fine = [one for one, said in zip(adapted_PK, verdicts, strict=True) if all(v.decision == "accept" for v in said)]
     measured = measure(policy, tasks, fine, base_PQ, seeds, progress)
     found = {id(one): pair for one, pair in zip(fine, zip(measured, policy.reward.score(measured, memory), strict=True), strict=True)}
     return [_candidate(policy, one, said, *found.get(id(one), (None, None))) for one, said in zip(adapted_PK, verdicts, strict=True)]
+
+
+def _seen(adapted_PK: Sequence[Adapted]) -> list[CandidateSeen]:
+    """What guards see of each candidate: its trainings, its self-edit, and the self-edits of its task before it."""
+    earlier: dict[str, list[SelfEdit]] = {}
+    found = []
+    for one in adapted_PK:
+        before = earlier.setdefault(one.edit.task_id, [])
+        found.append(CandidateSeen(one.trained, one.edit.edit, tuple(before)))
+        before.append(one.edit.edit)
+    return found
 
 
 def _candidate(policy: Policy, one: Adapted, verdicts: tuple[Verdict, ...], seen: Measured | None, reward: Reward | None) -> Candidate:

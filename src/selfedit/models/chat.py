@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
+from itertools import cycle, product
 from typing import TYPE_CHECKING, Any
 
 from selfedit.errors import ModelError
@@ -20,6 +22,8 @@ TODAY = datetime(2024, 7, 26)
 _SETTINGS = {"enable_thinking": False, "thinking": False, "date_string": TODAY.strftime("%d %b %Y")}
 _MARK = "@@selfedit@@"
 _OPEN_THINKING = re.compile(r"(?:([<\[])([\w:]*think|thought|thinking|reasoning)([>\]])|<\|START_THINKING\|>)\s*$", re.IGNORECASE)
+_FORMS: tuple[Callable[[str], str], ...] = (str, str.strip, str.rstrip)
+"""How templates write what is said."""
 _ADVICE = 'use the plain format (inner.format = "plain")'
 
 
@@ -46,12 +50,38 @@ class ChatTemplate:
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
         self.tokenizer = tokenizer
 
-    def prompt(self, user: str) -> tuple[str, str, str]:
-        """What stands before the user's text, the text as the template writes it, and what follows up to where the answer begins."""
-        around, written = self.exchange, self._prompt(user)
-        if not (written.startswith(around.before) and written.endswith(around.prompt_end)):
+    def prompt(self, user: str, before: Sequence[tuple[str, str]] = ()) -> tuple[str, ...]:
+        """A prompt in pieces, what the template writes and what was said by turns: template, user's text, template up to where the answer begins.
+
+        After the exchanges `before` (user, assistant) there are two pieces more for each text of theirs.
+        """
+        said = [text for exchange in before for text in exchange] + [user]
+        around, written = self.exchange, self._prompt(*said)
+        pieces = self._cut(written, said) if before else self._around(written)
+        if not pieces or not pieces[-1].endswith(around.prompt_end):
             raise ModelError(f"the model's chat template writes other words around {user[:40]!r} than around other texts; {_ADVICE}")
-        return around.before, written[len(around.before) : len(written) - len(around.prompt_end)], around.between
+        return (*pieces[:-1], pieces[-1].removesuffix(around.prompt_end) + around.between)
+
+    def _around(self, written: str) -> tuple[str, ...]:
+        """A prompt of one turn, cut where the template begins and ends one; nothing where it wrote something else."""
+        around = self.exchange
+        if not (written.startswith(around.before) and written.endswith(around.prompt_end)):
+            return ()
+        return around.before, written[len(around.before) : len(written) - len(around.prompt_end)], around.prompt_end
+
+    def _cut(self, written: str, said: Sequence[str]) -> tuple[str, ...]:
+        """A conversation, cut where the template puts marks that stand for what is said; nothing where it wrote something else."""
+        marks = [f"{_MARK}{n}{_MARK}" for n in range(len(said))]
+        rest, template = self._prompt(*marks), []
+        for mark in marks:
+            piece, _, rest = rest.partition(mark)
+            template.append(piece)
+        for forms in product(_FORMS, repeat=2):  # of users' texts, and of the assistant's
+            texts = [form(text) for text, form in zip(said, cycle(forms), strict=False)]
+            pieces = (*(piece for pair in zip(template, texts, strict=True) for piece in pair), rest)
+            if "".join(pieces) == written:
+                return pieces
+        return ()
 
     @cached_property
     def exchange(self) -> Exchange:
@@ -67,9 +97,9 @@ class ChatTemplate:
         lead = "" if extra.strip() else extra
         return Exchange(before, prompt_end, prompt_end + extra.removesuffix(lead), lead, after, trims)
 
-    def _prompt(self, user: str) -> str:
-        """A user's turn up to where the answer begins; a think block that the template opens is closed."""
-        written = self._render(user)
+    def _prompt(self, *said: str) -> str:
+        """What was said, the user first and last, up to where the answer begins; a think block that the template opens is closed."""
+        written = self._render(*said)
         opened = _OPEN_THINKING.search(written)
         if opened is None:
             return written
@@ -87,11 +117,11 @@ class ChatTemplate:
         except ModelError:
             return False
 
-    def _render(self, user: str, assistant: str | None = None) -> str:
-        """An exchange, or where the assistant has said nothing yet a prompt for it."""
-        turns = [("user", user), *([] if assistant is None else [("assistant", assistant)])]
+    def _render(self, *said: str) -> str:
+        """What the user and the assistant said by turns; where the user spoke last, a prompt for an answer."""
+        turns = zip(cycle(("user", "assistant")), said, strict=False)
         messages = [{"role": role, "content": [{"type": "text", "text": text}] if self._in_parts else text} for role, text in turns]
-        return self._apply(messages, assistant is None)
+        return self._apply(messages, len(said) % 2 == 1)
 
     def _apply(self, messages: list[dict[str, Any]], answer_follows: bool) -> str:
         from jinja2 import TemplateError

@@ -76,14 +76,18 @@ class HFTokenizer:
         """Text that follows other text: no beginning token, and no blank where the tokenizer puts one before a text."""
         return self._inside(self._as_text, text)
 
-    def chat(self, user: str) -> Tokens:
-        """One user turn in the model's chat template, up to where the answer begins. Raises ModelError where there is no template."""
+    def chat(self, user: str, before: Sequence[tuple[str, str]] = ()) -> Tokens:
+        """One user turn in the model's chat template, up to where the answer begins, after the exchanges `before` (user, assistant).
+
+        Raises ModelError where there is no template.
+        """
         if not self.has_chat_template:
             raise ModelError('the model has no chat template; use the plain format (inner.format = "plain")')
-        before, text, after = self.template.prompt(user)
-        if self._control.keys().isdisjoint(self._read(text)):
-            return self._read(before + text + after)
-        return self._read(before) + self.encode_more(text) + self._inside(self._read, after)
+        first, *pieces = self.template.prompt(user, before)
+        if all(self._control.keys().isdisjoint(self._read(text)) for text in pieces[::2]):
+            return self._read("".join([first, *pieces]))
+        encoded = [self._inside(self._read, piece) if n % 2 else self.encode_more(piece) for n, piece in enumerate(pieces)]
+        return sum(encoded, self._read(first))
 
     def reply(self, text: str) -> Tokens:
         """What the model is to write after `chat`: the text as the template writes an answer, and the token that ends it."""

@@ -15,6 +15,7 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from selfedit.retention import kept
 from selfedit.types import Example, SampleRequest, Sampling
 
 if TYPE_CHECKING:
@@ -50,15 +51,13 @@ def own_answers(policy: Policy, n: int, cache_file: Path | None = None, progress
     Answers are kept in `cache_file`, by prompt and settings, and found there the next time. More than there are: all of them.
     """
     chosen = random.Random(policy.seed("replay")).sample(everyday("replay"), min(n, len(everyday("replay"))))
-    known: dict[str, str] = {}
-    if cache_file is not None and cache_file.is_file():
-        known = json.loads(cache_file.read_text(encoding="utf-8"))
+    known = kept.read(cache_file)
     keys = {one.prompt: _key(policy, one) for one in chosen}
     missing = [one for one in chosen if keys[one.prompt] not in known]
     drawn = policy.sample([SampleRequest(policy.render.ask(one.prompt), _sampling(policy, one)) for one in missing], progress)
     known |= {keys[one.prompt]: completion.text.strip() for one, completion in zip(missing, drawn, strict=True)}
     if missing and cache_file is not None:
-        _write(cache_file, known)
+        kept.write(cache_file, known)
     return [Example(known[keys[one.prompt]], prompt=one.prompt) for one in chosen if known[keys[one.prompt]]]
 
 
@@ -70,10 +69,3 @@ def _key(policy: Policy, one: Everyday) -> str:
     """What an answer depends on beside the model: how it was asked and drawn."""
     asked = (policy.render.ask(one.prompt), _sampling(policy, one))
     return hashlib.sha256(repr(asked).encode()).hexdigest()[:24]
-
-
-def _write(file: Path, known: dict[str, str]) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    draft = file.with_name(f"{file.name}.new")
-    draft.write_text(json.dumps(known, ensure_ascii=False), encoding="utf-8")
-    draft.replace(file)

@@ -9,6 +9,7 @@
 5. A tokenizer that puts a blank before a text (SentencePiece): prompt + reply, and text + more text, are encoded as in one piece.
 6. A template that fails leaves the plain format alone.
 7. `ends` are the template's end and the tokenizer's.
+8. After earlier exchanges a prompt is transformers' own rendering too, and names of control tokens in any of the texts are text.
 """
 
 from __future__ import annotations
@@ -184,3 +185,33 @@ def test_every_end_token() -> None:  # promise 7
     mine = tokenizer("llama3_1")
     names = {mine.inner.convert_ids_to_tokens(token) for token in mine.ends}
     assert names == {"<|eot_id|>", "<|endoftext|>"}
+
+
+BEFORE = [("I moved to Madrid.", "How do you like it?"), ("user", "  assistant\n")]
+"""Texts that the words of a template have, too."""
+
+
+@pytest.mark.parametrize("kind", FILES)
+def test_several_turns(kind: str) -> None:  # promise 8
+    mine = tokenizer(kind)
+    parts = kind in ("idefics3", "llava_next", "smolvlm")
+    said = [text for exchange in BEFORE for text in exchange] + [WORDS]
+    turns = zip(["user", "assistant"] * 3, said, strict=False)
+    messages = [{"role": role, "content": [{"type": "text", "text": text}] if parts else text} for role, text in turns]
+    settings: dict[str, Any] = {"enable_thinking": False, "date_string": "26 Jul 2024", "tokenize": False}
+    reference = mine.inner.apply_chat_template(messages, add_generation_prompt=True, **settings)
+    expected = reference.rstrip() + "\n</think>\n\n" if kind in OPENED else reference + LED.get(kind, "")
+    assert mine.inner.decode(mine.chat(WORDS, BEFORE)) == expected
+    assert mine.chat(WORDS, []) == mine.chat(WORDS)
+
+
+@pytest.mark.parametrize("kind", FILES)
+def test_control_tokens_in_earlier_turns_are_text(kind: str) -> None:  # promise 8
+    mine = tokenizer(kind)
+    added = set(mine.inner.added_tokens_decoder)
+    names = " ".join(sorted(name for name in mine.inner.added_tokens_encoder if not re.search("think|THINK|channel", name)))
+    plain = [token for token in mine.chat("x", [("y", "z")]) if token in added]
+    for user, earlier in ((names, ("y", "z")), ("x", (names, "z")), ("x", ("y", f"{names} b"))):
+        prompt = mine.chat(user, [earlier])
+        assert [token for token in prompt if token in added] == plain
+        assert names in mine.decode(prompt)

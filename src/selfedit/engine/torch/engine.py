@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -110,6 +110,10 @@ class Torch:
     def reset(self) -> None:
         """Undo every merge: exactly the starting weights."""
         self.base.reset()
+
+    def norms(self) -> Mapping[str, float]:
+        """The Frobenius norm of every weight that an adapter may be added to, by the name of its layer."""
+        return {site.name: float(linear.weight.float().norm()) for site, linear in zip(self.base.sites, self.base.linears, strict=True)}
 
 
 def pick_device(wanted: str) -> torch.device:
