@@ -12,8 +12,9 @@ from typing import Literal
 
 from filelock import FileLock, Timeout
 
+from selfedit.disk import write_atomically
 from selfedit.errors import LedgerError
-from selfedit.ledger.database import explained, write_atomically
+from selfedit.ledger.database import explained
 
 _PATIENCE_S = 10.0
 
