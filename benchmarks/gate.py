@@ -1,8 +1,9 @@
-"""Fits the weights of the gate, and says how well it tells questions about learned documents from everyday prompts: `python -m benchmarks.gate`.
+"""Fits the weights of the gate, and says how well it tells questions about learned documents from others: `python -m benchmarks.gate`.
 
-Passages of the bundled corpus' training part are learned, an adapter each, with the settings of `selfedit learn`. Their questions ought to get in, with
-their own document; everyday prompts of the part `gate`, and questions about passages that were not learned, ought not. The weights are those of a
-logistic regression with an L2 penalty; half of the documents, and the everyday prompts of the part `check`, are left out of it and say how well it does.
+Passages of the bundled corpus' training part are learned, an adapter each, with the settings of `selfedit learn`. Their questions ought to get in,
+with their own document; everyday prompts of the part `gate`, and questions about passages that were not learned, ought not. The weights are those of a
+logistic regression with an L2 penalty. Half of the documents, and the everyday prompts of the part `check`, are left out of it and say how well it
+does.
 """
 
 from __future__ import annotations
@@ -126,7 +127,7 @@ def report(policy: Policy, library: Library, known: Sequence[Task], unknown: Seq
         json.dumps({"held out": measured(w, rest, calibration, check), "unknown documents": measured(w, rest, calibration, strange[1::2])}, indent=1)
     )
     both = fitted(labelled([*about, *[("", ones) for _, ones in strange], *calibration]))
-    print(json.dumps({"intercept": round(float(both[0]), 2), "weights": dict(zip(NAMES, map(lambda v: round(float(v), 2), both[1:]), strict=True))}))
+    print(json.dumps({"intercept": round(float(both[0]), 2), "weights": dict(zip(NAMES, both[1:].round(2).tolist(), strict=True))}))
     print(json.dumps({"all": measured(both, about, calibration, check), "unknown": measured(both, about, calibration, strange)}, indent=1))
 
 

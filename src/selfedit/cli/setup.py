@@ -19,6 +19,7 @@ class Pull:
 
     Examples:
       selfedit pull                            the default model
+      selfedit pull qwen2.5-coder-0.5b         a larger one, which reads and writes better
       selfedit pull gemma-3-270m --accept-licence
     """
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
-import os
 import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
@@ -14,6 +13,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from selfedit.disk import sync_folder
 from selfedit.errors import LedgerError
 from selfedit.ledger import older, records
 
@@ -194,25 +194,3 @@ def _settings(db: sqlite3.Connection) -> dict[str, Any]:
             table = table.get(key, {})
         table.pop(last, None)
     return recipe
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Replace a file by `text`: a reader, or whoever comes after a power cut, finds the old file or the new one, never a part."""
-    draft = path.with_name(f"{path.name}.new")
-    with draft.open("w", encoding="utf-8", newline="\n") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(path)
-    sync_folder(path.parent)
-
-
-def sync_folder(folder: Path) -> None:
-    """Make a rename in this folder survive a power cut (where folders can be synced: not on Windows)."""
-    if os.name == "nt":
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -17,6 +17,7 @@ from typing import Any, Literal, Self, TypeVar
 from filelock import BaseFileLock
 
 from selfedit.config import Recipe, parse_recipe
+from selfedit.disk import write_atomically
 from selfedit.errors import Interrupted, LedgerError
 from selfedit.ledger import database, lock, records
 from selfedit.ledger.older import upgraded
@@ -58,7 +59,7 @@ class Ledger:
                 if (folder / database.FILE).exists():
                     raise LedgerError(f"{folder} already holds a run: resume it, or choose another folder")
                 recipe_json = recipe.model_dump_json(indent=2)
-                database.write_atomically(folder / "recipe.json", f"{recipe_json}\n")
+                write_atomically(folder / "recipe.json", f"{recipe_json}\n")
                 run = {"run_id": folder.name, "command": command, "recipe": recipe_json, "environment": json.dumps(dict(environment))}
                 database.create(folder, run | {"version": version("selfedit"), "status": "running", "created_at": _now()})
                 return cls(folder, database.open_writable(folder), held)

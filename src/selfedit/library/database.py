@@ -21,8 +21,9 @@ from typing import Any, Literal
 from filelock import FileLock, Timeout
 from pydantic import TypeAdapter
 
+from selfedit.disk import sync_folder, sync_whole
 from selfedit.errors import DataError, LedgerError
-from selfedit.ledger.database import sync_folder, transaction
+from selfedit.ledger.database import transaction
 from selfedit.store.artifacts import digest_of
 from selfedit.types import Example, Question, Task
 
@@ -294,7 +295,7 @@ class Library:
         shutil.rmtree(draft, ignore_errors=True)
         draft.parent.mkdir(parents=True, exist_ok=True)
         shutil.copytree(entry.folder, draft, copy_function=_link)
-        sync_folder(draft)
+        sync_whole(draft)
         draft.rename(target)
         sync_folder(target.parent)
 

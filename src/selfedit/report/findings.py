@@ -9,8 +9,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from selfedit.disk import write_atomically
 from selfedit.ledger import Reader
-from selfedit.ledger.database import write_atomically
 from selfedit.report.analysis import SHARES, Analysis, Column, Tested, View, review
 from selfedit.report.words import DASH, MINUS, percent, plural, signed
 from selfedit.types import Interval, Routed

@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from selfedit.disk import write_atomically
 from selfedit.ledger import Reader
-from selfedit.ledger.database import write_atomically
 from selfedit.report.comparison import Comparison, Row, compare
 from selfedit.types import Interval
 

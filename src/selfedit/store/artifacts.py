@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from selfedit.config import parse_recipe
+from selfedit.disk import sync_folder, sync_whole
 from selfedit.errors import DataError, LedgerError
 from selfedit.ledger import Reader
-from selfedit.ledger.database import sync_folder
 from selfedit.types import Artifact
 
 _SUFFIXES = (".json", ".safetensors")
@@ -28,9 +27,7 @@ def write_adapter(folder: Path, export: Callable[[Path], None]) -> None:
     for left in (draft, old):
         shutil.rmtree(left, ignore_errors=True)
     export(draft)
-    for file in draft.iterdir():
-        _sync(file)
-    sync_folder(draft)
+    sync_whole(draft)
     if folder.exists():
         folder.rename(old)
     draft.rename(folder)
@@ -104,8 +101,3 @@ def digest_of(folder: Path) -> str:
             while block := stream.read(_BLOCK):
                 digest.update(block)
     return digest.hexdigest()
-
-
-def _sync(file: Path) -> None:
-    with file.open("rb+") as stream:
-        os.fsync(stream.fileno())

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from selfedit.algorithms.dpo import pairs as preference_pairs
+from selfedit.disk import write_atomically
 from selfedit.errors import ConfigError, DataError
 from selfedit.ledger import Reader
-from selfedit.ledger.database import write_atomically
 from selfedit.text import cue
 from selfedit.types import Candidate, Proposal, Selected, Turn
 

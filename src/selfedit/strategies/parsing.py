@@ -24,7 +24,7 @@ _CLOSING = re.compile(
 )
 _NEXT_PASSAGE = re.compile(r"^(?:passage|text)\s*:|^let's read the following passage", re.IGNORECASE)
 _NO_ANSWER = re.compile(
-    r"^(?:n/?a|none|unknown|unclear|\W*|(?:it is |this is )?not (?:mentioned|specified|stated|given|known|provided|applicable)\b.*"
+    r"^(?:n/?a|none|unknown|unclear|unspecified|\W*|(?:it is |this is )?not (?:mentioned|specified|stated|given|known|provided|applicable)\b.*"
     r"|the (?:passage|text) (?:does not|doesn't|did not)\b.*)\.?$",
     re.IGNORECASE,
 )

@@ -162,7 +162,7 @@ def test_report_runs_and_show(house: House) -> None:
 def test_show_lists_what_can_be_chosen(house: House) -> None:
     assert "span-qa" in house.fine("show", "strategies")
     assert all(name in house.fine("show", "algorithms") for name in ("rest_em", "reinforce", "ppo", "grpo", "dpo", "evolve", "archive", "bandit"))
-    assert "gemma-3-270m" in house.fine("show", "models")
+    assert all(name in house.fine("show", "models") for name in ("smollm2-135m", "gemma-3-270m", "qwen2.5-coder-0.5b"))
     text = house.fine("show", "recipe")
     assert parse_recipe(tomllib.loads(text)) == Recipe() and "# Self-edits a task (K)." in text
 
@@ -297,6 +297,7 @@ def test_doctor_and_pull_of_what_is_there(house: House, monkeypatch: pytest.Monk
     assert house.fine("pull").strip().endswith("smollm2-135m")
     assert "to accept them run: selfedit pull gemma-3-270m --accept-licence" in house.refused("pull", "gemma-3-270m")
     out = house.fine("doctor")
+    assert "qwen2.5-coder-0.5b" in out and "not fetched yet (478 MB)" in out
     assert "torch" in out and "model cache" in out and "selfedit can work here." in out
     monkeypatch.setattr("selfedit.system.environment.version", lambda name: "missing")
     monkeypatch.setitem(__import__("sys").modules, "transformers", None)

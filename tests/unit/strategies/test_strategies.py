@@ -200,6 +200,11 @@ def test_questions_of_a_weak_model() -> None:
     )
 
 
+@pytest.mark.parametrize("answer", ["N/A", "Unspecified", "unspecified.", "Not specified in the text.", "Unknown"])
+def test_an_answer_that_says_nothing(answer: str) -> None:
+    assert pairs(f" Who owns it?\nAnswer: {answer}") == ([], ["the answer says nothing"])
+
+
 def test_a_broken_answer_is_left_out() -> None:
     kept, dropped = pairs(" Who built it?\nAnswer: Edda\nQuestion: When was it built?\nAnswer: 16", "length")
     assert kept == [("Who built it?", "Edda")] and sorted(dropped) == ["cut off at the token limit", "question without an answer"]
