@@ -1,7 +1,7 @@
 """Fits the weights of the gate, and says how well it tells questions about learned documents from others: `python -m benchmarks.gate`.
 
 Passages of the bundled corpus' training part are learned, an adapter each, with the settings of `selfedit learn`. Their questions ought to get in,
-with their own document; everyday prompts of the part `gate`, and questions about passages that were not learned, ought not. The weights are those of a
+with their own document; everyday prompts of the part `gate`, and questions about passages that were not learned, ought not. The weights are of a
 logistic regression with an L2 penalty. Half of the documents, and the everyday prompts of the part `check`, are left out of it and say how well it
 does.
 """

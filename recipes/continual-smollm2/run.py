@@ -2,11 +2,11 @@
 
 python run.py passages.jsonl --out out --sequences 4 --length 8
 
-Every stage writes a file and is not done again. Ways, each from the same self-edits: nothing learned; the authors' way, which merges an adapter after each
-document, without and with replay; the library with its gate (the default of `selfedit learn`), its adapters chosen by an oracle and by chance; one adapter
-on everything together; and the passage in the prompt, as BM25 finds it and as it ought to be found, without and with the library.
+Every stage writes a file and is not done again. Ways, each from the same self-edits: nothing learned; the authors' way, which merges an adapter after
+each document, without and with replay; the library with its gate (the default of `selfedit learn`), its adapters chosen by an oracle and by chance;
+one adapter on everything together; and the passage in the prompt, as BM25 finds it and as it ought to be found, without and with the library.
 
-Average, backward transfer, forgetting and retained gain as in docs/comparisons.md; intervals are 95 %, over documents.
+Average, backward transfer and retained gain as the README defines them; intervals are 95 %, over documents.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from statistics import fmean
 from typing import Any
 
 from selfedit.config import load_recipe
-from selfedit.library import Adapters, Document, Entry, Library, Route, calibrate, request, routes
+from selfedit.library import Adapters, Document, Entry, Library, calibrate, request, routes
 from selfedit.library.routing import candidates
 from selfedit.policy import Asked, Policy
 from selfedit.policy.opening import open_policy
@@ -54,7 +54,7 @@ class Found:
 
 
 @dataclass(frozen=True)
-class Sequence_:
+class Stream:
     """A sequence of documents with what all ways share."""
 
     policy: Policy
@@ -121,16 +121,16 @@ def abilities(policy: Policy, adapter: Adapter | None) -> list[float]:
 # ---------------------------------------------------------------- ways
 
 
-def untouched(s: Sequence_) -> Found:
+def untouched(s: Stream) -> Found:
     """Nothing is learned."""
     scores = direct(s.policy, s.tasks)
     return Found(scores, scores, 1.0, abilities(s.policy, None), 0, 0.0)
 
 
-def merging(replay: bool) -> Callable[[Sequence_], Found]:
+def merging(replay: bool) -> Callable[[Stream], Found]:
     """The authors' way: an adapter is trained on each document on top of the last, and merged."""
 
-    def way(s: Sequence_) -> Found:
+    def way(s: Stream) -> Found:
         before, immediate, tokens = everyday_answers(s.policy, None), [], 0
         for number, (task, edit) in enumerate(zip(s.tasks, s.edits, strict=True)):
             with s.policy.adapters([s.job(edit, number, replay)]) as [trained]:
@@ -147,7 +147,7 @@ def merging(replay: bool) -> Callable[[Sequence_], Found]:
     return way
 
 
-def consolidated(s: Sequence_) -> Found:
+def consolidated(s: Stream) -> Found:
     """One adapter on the self-edits of all documents together, always on."""
     before = everyday_answers(s.policy, None)
     with s.policy.adapters([s.job([example for edit in s.edits for example in edit], 0)]) as [trained]:
@@ -157,7 +157,7 @@ def consolidated(s: Sequence_) -> Found:
         return Found(scores, scores, same, abilities(s.policy, trained.adapter), trained.tokens, 0.0)
 
 
-def train_library(s: Sequence_) -> int:
+def train_library(s: Stream) -> int:
     """An adapter for each document, in folders of the sequence; returns the tokens they were trained on."""
     made = s.folder / "made"
     if (made / "tokens").is_file():
@@ -172,7 +172,7 @@ def train_library(s: Sequence_) -> int:
     return tokens
 
 
-def library(s: Sequence_) -> Found:
+def library(s: Stream) -> Found:
     """The default: each document joins the library, and the gate decides who answers. Questions do not say which document they are about."""
     tokens, immediate = train_library(s), []
     shutil.rmtree(s.folder / "library", ignore_errors=True)
@@ -196,7 +196,7 @@ def library(s: Sequence_) -> Found:
     return Found(immediate, final, 1 - fmean(inside), values, tokens, 0.0)
 
 
-def routed(s: Sequence_, adapters: Adapters, tasks: Sequence[Task]) -> list[Scores]:
+def routed(s: Stream, adapters: Adapters, tasks: Sequence[Task]) -> list[Scores]:
     """Questions asked as `selfedit ask` asks them."""
     flat = [(n, q) for n, task in enumerate(tasks) for q in task.report_questions]
     chosen = routes(s.policy, adapters, [q.question for _, q in flat])
@@ -208,10 +208,10 @@ def routed(s: Sequence_, adapters: Adapters, tasks: Sequence[Task]) -> list[Scor
     return found
 
 
-def chosen_by(pick: Callable[[int, int], int]) -> Callable[[Sequence_], Found]:
+def chosen_by(pick: Callable[[int, int], int]) -> Callable[[Stream], Found]:
     """The library's adapters, the title given, and the adapter picked by number of document and of documents."""
 
-    def way(s: Sequence_) -> Found:
+    def way(s: Stream) -> Found:
         tokens = train_library(s)
         handles = [s.policy.engine.load(s.folder / "made" / str(n)) for n in range(len(s.tasks))]
         scores = asked(s.policy, [Asked(handles[pick(n, len(handles))], task, task.report_questions) for n, task in enumerate(s.tasks)])
@@ -222,10 +222,10 @@ def chosen_by(pick: Callable[[int, int], int]) -> Callable[[Sequence_], Found]:
     return way
 
 
-def retrieving(right: bool, adapted: bool) -> Callable[[Sequence_], Found]:
+def retrieving(right: bool, adapted: bool) -> Callable[[Stream], Found]:
     """The passage in the prompt: the right one, or the one that BM25 finds; asked of the model as it came, or of the passage's adapter."""
 
-    def way(s: Sequence_) -> Found:
+    def way(s: Stream) -> Found:
         tokens = train_library(s)
         known = Library(s.folder)
         texts = {task.title + task.context: task for task in s.tasks}
@@ -246,7 +246,7 @@ def retrieving(right: bool, adapted: bool) -> Callable[[Sequence_], Found]:
 
 
 RANDOM = random.Random(0)
-WAYS: dict[str, Callable[[Sequence_], Found]] = {
+WAYS: dict[str, Callable[[Stream], Found]] = {
     "untouched": untouched,
     "library": library,
     "right_adapter": chosen_by(lambda n, of: n),
@@ -324,7 +324,7 @@ def main() -> None:
         folder.mkdir(parents=True, exist_ok=True)
         tasks = policy.domain.tasks(policy, mine, "learn", lambda done, of: None)
         edits = [one.edit.examples for one in policy.propose(tasks, number, policy.recipe.propose)]
-        sequence = Sequence_(policy, tasks, edits, replay, folder)
+        sequence = Stream(policy, tasks, edits, replay, folder)
         for name in args.ways:
             file, begun = folder / f"{name}.json", time.monotonic()
             if not file.is_file():

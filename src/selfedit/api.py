@@ -12,7 +12,7 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from selfedit.config import CHOSEN, Recipe, check_learning, load_recipe, parse_recipe
+from selfedit.config import CHOSEN, Recipe, check_learning, load_recipe, packaged, parse_recipe
 from selfedit.errors import ConfigError, DataError, LedgerError
 from selfedit.ledger import Ledger, Reader
 from selfedit.store import identity, runs
@@ -44,7 +44,7 @@ def learn(
     `settings` are keys of the recipe: `model="smollm2-135m"`, `engine="fake"`, `propose={"candidates": 2}`. `keep` puts adapters in force whatever
     guards say, `resume` goes on with a run, `folder` is where runs live. Raises SelfeditError, whose message says what to do.
     """
-    chosen = None if resume else _learning(_rewarded(made(recipe, settings, docs=_paths(docs))))
+    chosen = None if resume else _learning(_rewarded(made(recipe or packaged("learn"), settings, docs=_paths(docs))))
     return _learned("learn", chosen, keep, resume, folder, watch)
 
 
@@ -52,7 +52,7 @@ def demo(
     recipe: Recipe | None = None, *, resume: str | None = None, folder: Path | str | None = None, watch: Watch | None = None, **settings: Any
 ) -> Run:
     """As `learn`, on the held-out part of the bundled documents about invented things."""
-    return _learned("demo", None if resume else _rewarded(made(recipe, settings)), False, resume, folder, watch)
+    return _learned("demo", None if resume else _rewarded(made(recipe or packaged("demo"), settings)), False, resume, folder, watch)
 
 
 def _learned(command: str, recipe: Recipe | None, keep: bool, resume: str | None, folder: Path | str | None, watch: Watch | None) -> Run:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
@@ -13,7 +12,7 @@ from tyro.conf import Positional, arg
 from selfedit import api
 from selfedit.cli.flags import as_recipe, named
 from selfedit.cli.options import Output
-from selfedit.config import Recipe, load_recipe
+from selfedit.config import Recipe, load_recipe, packaged
 from selfedit.errors import ConfigError
 from selfedit.store import runs
 
@@ -75,13 +74,18 @@ class Learn(MakesRuns):
     docs: Positional[Annotated[tuple[Path, ...], arg(metavar="[DOCS ...]", help_behavior_hint="")]] = ()
     """Files and folders: .txt, .md, .jsonl."""
     recipe: File = None
-    """Settings from a TOML file (`selfedit show recipe` prints one); flags override it."""
+    """Settings from a TOML file (`selfedit show recipe` prints one); flags override it. Without one: inner.replay is 8."""
     keep: bool = False
     """Put adapters in force even if a guard was against them."""
     output: Options = field(default_factory=Output)
 
+    @classmethod
+    def begins_with(cls, args: Sequence[str] = ()) -> Recipe | None:
+        """The recipe that is given, or the packaged one."""
+        return super().begins_with(args) or packaged("learn")
+
     def run(self, args: Sequence[str]) -> int:
-        """From documents to an adapter in force."""
+        """From documents to adapters in force."""
         output = self.output
         if output.resume:
             _nothing_else(self, "learn", self.docs, self.recipe)
@@ -108,7 +112,7 @@ class Demo(MakesRuns):
     @classmethod
     def begins_with(cls, args: Sequence[str] = ()) -> Recipe | None:
         """The packaged recipe."""
-        return _packaged("demo")
+        return packaged("demo")
 
     def run(self, args: Sequence[str]) -> int:
         """As learn, on the held-out part of the bundled corpus."""
@@ -207,11 +211,6 @@ def _nothing_else(command: Any, name: str, *others: object) -> None:
     """A resumed run keeps the settings it began with. Raises ConfigError where others were given."""
     if as_recipe(command.settings) != (command.begins_with() or Recipe()) or any(others):
         raise ConfigError(f"a resumed run keeps what it began with: leave out all but `selfedit {name} --resume {command.output.resume}`")
-
-
-def _packaged(name: str) -> Recipe:
-    with resources.as_file(resources.files("selfedit").joinpath(f"data/{name}.toml")) as file:
-        return load_recipe(file)
 
 
 # ---------------------------------------------------------------- what is said at the end

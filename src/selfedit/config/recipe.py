@@ -6,6 +6,7 @@ import difflib
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -181,6 +182,12 @@ def check_learning(recipe: Recipe) -> None:
 def load_recipe(path: Path) -> Recipe:
     """Read a TOML recipe. Raises ConfigError naming the key, and the nearest valid one where it is misspelt."""
     return parse_recipe(read_toml(path), source=str(path))
+
+
+def packaged(name: str) -> Recipe:
+    """A recipe that comes with the package: `learn` and `demo`, which these commands begin with."""
+    with resources.as_file(resources.files("selfedit").joinpath(f"data/{name}.toml")) as file:
+        return load_recipe(file)
 
 
 def read_toml(path: Path) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from selfedit.guards import AdapterSeen, judge
 from selfedit.library import Adapters, Document, Found, Library, Route, request, routes
 from selfedit.loop.learn import group, train_adapters
 from selfedit.loop.run import Run
+from selfedit.policy.shelf import Shelf
 from selfedit.types import Answer, Progress, Question, Result, Task, Verdict
 
 ROWS = ("library", "consolidated")
@@ -20,7 +21,7 @@ def consolidate(run: Run, library: Library, documents: Sequence[Document]) -> No
     """
     tasks = [Task(one.id, one.title, one.context, reward_questions=one.questions) for one in documents]
     tasks = run.step("tasks", Task, "Reading the library", lambda _: tasks)
-    rebuilt = train_adapters(run, [group(run, tasks, documents)])
+    rebuilt = train_adapters(run, [group(run, tasks, documents)], Shelf(run.ledger.folder / "candidates"))
     with Adapters(run.policy.engine, library) as before, Adapters(run.policy.engine, rebuilt) as after:
         results = run.step("compare", Result, "Comparing it with the library", lambda progress: compare(run, tasks, before, after, progress))
         run.step("guards", Verdict, "Checking what else changed", lambda _: check(run, results, after))

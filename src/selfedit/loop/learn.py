@@ -14,6 +14,7 @@ from selfedit.loop.evaluate import gold
 from selfedit.loop.round import all_failed, answer_base, answers_before, one_round
 from selfedit.loop.run import Run, chunks
 from selfedit.policy import Asked
+from selfedit.policy.shelf import Shelf
 from selfedit.retention import everyday
 from selfedit.retention.everyday import LONGEST
 from selfedit.store.artifacts import check as sealed
@@ -41,12 +42,15 @@ def learn_documents(run: Run, passages: Sequence[Passage]) -> None:
     tasks = run.step("tasks", Task, "Preparing questions", lambda progress: policy.domain.tasks(policy, passages, "learn", progress, gold=gold(run)))
     answer_base(run, "base", tasks)
     able = [task for task in tasks if task.reward_questions or policy.reward.needs().texts]
+    policy.shelf = Shelf(run.ledger.folder / "candidates")
     round_ = one_round(run, able, 0, run.recipe.open("algorithm"))
+    kept, policy.shelf = policy.shelf, None
     if all_failed(round_.candidates):
         raise EngineError("no self-edit could be kept: every training failed; `selfedit report` shows why (lower inner.optimizer.lr?)")
     groups = grouped(run, tasks, round_.chosen)
     measure_baselines(run, groups)
-    library = train_adapters(run, groups)
+    library = train_adapters(run, groups, kept)
+    kept.clear()
     with Adapters(policy.engine, library) as adapters:
         routed = run.step("routes", Routed, "Calibrating the gate", lambda progress: route_questions(run, adapters, tasks, progress))
         run.step("compare", Result, "Asking what was learned", lambda progress: answer_routed(run, groups, adapters, routed, progress))
@@ -55,22 +59,21 @@ def learn_documents(run: Run, passages: Sequence[Passage]) -> None:
 
 def grouped(run: Run, tasks: Sequence[Task], best: Sequence[Proposal]) -> list[Group]:
     """Tasks that share an adapter, each with the best of its self-edits, or its passage where it has none."""
-    edits = {edit.task_id: edit.edit for edit in best}
+    edits = {edit.task_id: edit for edit in best}
 
     def document(task: Task) -> Document:
-        return Document.of(task, edits[task.id].examples if task.id in edits else (run.policy.domain.passage(task),))
+        return Document.of(task, edits[task.id].edit.examples if task.id in edits else (run.policy.domain.passage(task),))
 
-    groups = []
-    for some in chunks(tasks, run.recipe.library.group or len(tasks)):
-        directives = edits[some[0].id].directives if len(some) == 1 and some[0].id in edits else ()
-        groups.append(group(run, some, [document(task) for task in some], directives))
-    return groups
+    groups = chunks(tasks, run.recipe.library.group or len(tasks))
+    return [group(run, some, [document(task) for task in some], edits.get(some[0].id)) for some in groups]
 
 
-def group(run: Run, tasks: Sequence[Task], documents: Sequence[Document], directives: Sequence[tuple[str, float]] = ()) -> Group:
-    """One adapter on the examples of these documents."""
-    examples = tuple(dict.fromkeys(example for document in documents for example in document.examples))
-    return Group(tuple(tasks), tuple(documents), run.policy.job(examples, run.policy.seed("learn", tasks[0].id), directives))
+def group(run: Run, tasks: Sequence[Task], documents: Sequence[Document], edit: Proposal | None = None) -> Group:
+    """One adapter on the examples of these documents. Of a single one it is trained as the candidate was, so that it need not be trained again."""
+    policy, examples = run.policy, tuple(dict.fromkeys(example for document in documents for example in document.examples))
+    if len(tasks) == 1 and edit is not None:
+        return Group(tuple(tasks), tuple(documents), policy.job(edit.edit.examples, policy.inner_seed(edit, 0), edit.edit.directives))
+    return Group(tuple(tasks), tuple(documents), policy.job(examples, policy.seed("learn", tasks[0].id)))
 
 
 def measure_baselines(run: Run, groups: Sequence[Group]) -> None:
@@ -98,21 +101,28 @@ def measure_baselines(run: Run, groups: Sequence[Group]) -> None:
 # ---------------------------------------------------------------- adapters
 
 
-def train_adapters(run: Run, groups: Sequence[Group]) -> Library:
-    """An adapter for each group, in the run's own library. One that cannot be trained ends the run: raises EngineError."""
+def train_adapters(run: Run, groups: Sequence[Group], kept: Shelf) -> Library:
+    """An adapter for each group, in the run's own library; those that are `kept` are taken as they are.
+
+    Raises EngineError where one cannot be trained.
+    """
     policy, folder = run.policy, run.ledger.folder
-    library = Library(folder)
+    library, drafts = Library(folder), [folder / DRAFTS / str(n) for n in range(len(groups))]
 
     def work(progress: Progress) -> list[Artifact]:
         shutil.rmtree(library.folder, ignore_errors=True)
-        with policy.adapters([group.job for group in groups], progress) as trained:
+        shutil.rmtree(folder / DRAFTS, ignore_errors=True)
+        found = [kept.find(one.job) for one in groups]
+        missing = [n for n, place in enumerate(found) if place is None]
+        with policy.adapters([groups[n].job for n in missing], progress) as trained:
             if failed := next((t.failure for t in trained if t.failure), None):
                 raise EngineError(f"a final adapter could not be trained: {failed}")
-            for n, one in enumerate(trained):
+            for n, one in zip(missing, trained, strict=True):
                 run.export(one, f"{DRAFTS}/{n}")
-        model, recipe = model_of(folder, run.recipe), anywhere(run.recipe)
-        drafts = [folder / DRAFTS / str(n) for n in range(len(groups))]
-        entries = [Entry(digest_of(at), at, one.documents, model, recipe, folder.name) for at, one in zip(drafts, groups, strict=True)]
+        entries = [
+            Entry(digest_of(at), at, one.documents, model_of(folder, run.recipe), anywhere(run.recipe), folder.name)
+            for at, one in zip([place or draft for place, draft in zip(found, drafts, strict=True)], groups, strict=True)
+        ]
         library.add(entries, note=folder.name)
         shutil.rmtree(folder / DRAFTS, ignore_errors=True)
         return [seal(folder, library.adapter(one.id).relative_to(folder).as_posix(), one.documents[0].title) for one in entries]

@@ -15,6 +15,7 @@ from typing import TypeVar
 from selfedit.config import Propose, Recipe
 from selfedit.engine.base import Engine
 from selfedit.policy.render import Renderer
+from selfedit.policy.shelf import Shelf
 from selfedit.rewards import Expectation
 from selfedit.strategies import Source, Strategy, chances, choosing, drawn, find, joined, parts
 from selfedit.strategies.written import Written
@@ -73,7 +74,8 @@ class Plan:
 
 
 class Policy:
-    """A model's current weights with everything the loop asks of them. Tokens are counted by `count`; `replay` is trained on in every job.
+    """A model's current weights with everything the loop asks of them. Tokens are counted by `count`; `replay` is trained on in every job,
+    and what is trained is kept on the `shelf`, where there is one.
 
     `variant` is a strategy of a search that is written with in place of the recipe's. `merged` is what was added to the model as it came, `start`
     those of it that were there when learning from rewards began.
@@ -88,6 +90,7 @@ class Policy:
         self.merged: list[Path] = []
         self.start: tuple[Path, ...] = ()
         self.replay: tuple[Example, ...] = ()
+        self.shelf: Shelf | None = None
 
     def writing_as(self, variant: Variant) -> Policy:
         """The same weights, writing as a variant of a search does."""
@@ -195,6 +198,8 @@ class Policy:
     def train(self, jobs: Sequence[TrainJob], progress: Progress | None = None) -> list[Trained]:
         """Train many adapters in one call."""
         trained = self.engine.train(jobs, progress)
+        if self.shelf:
+            self.shelf.put(self.engine, jobs, trained)
         self.count(sum(t.tokens for t in trained), 0)
         return trained
 
