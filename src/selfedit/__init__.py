@@ -3,7 +3,7 @@
     import selfedit
 
     run = selfedit.learn("notes.md", model="smollm2-135m")
-    run.table, run.candidates, run.adapter
+    run.table, run.candidates, run.adapters
     run.ask("Who repaired the boiler?")
 
 Everything here is loaded when it is first used: importing selfedit loads no torch.

@@ -20,13 +20,13 @@ import inspect
 import pkgutil
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, is_dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ClassVar, Generic, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, create_model, model_validator
+from pydantic import BaseModel, ConfigDict, create_model
 
 from selfedit.errors import ConfigError
 
@@ -44,17 +44,6 @@ class Settings(BaseModel):
 
     part: ClassVar[str] = ""
     """The name of the part whose settings these are; empty for a section that is no part."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _completed(cls, given: Any) -> Any:
-        """A record given by some of its keys has the others from the default of its field, which need not be that of its type."""
-        if not isinstance(given, Mapping):
-            return given
-        defaults = {
-            key: asdict(one.default) for key, one in cls.model_fields.items() if is_dataclass(one.default) and not isinstance(one.default, type)
-        }
-        return {key: defaults[key] | value if key in defaults and isinstance(value, dict) else value for key, value in given.items()}
 
 
 P = TypeVar("P")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from itertools import combinations
 from pathlib import Path
 from typing import Any, Literal
@@ -82,9 +83,12 @@ class Propose(Settings):
 
     @field_validator("sampling", mode="before")
     @classmethod
-    def _of_older_runs(cls, sampling: Any) -> Any:
-        """Their recipes name a seed here, which decided nothing."""
-        return {key: value for key, value in sampling.items() if (key, value) != ("seed", 0)} if isinstance(sampling, dict) else sampling
+    def _completed(cls, sampling: Any) -> Any:
+        """Keys that a recipe leaves out are as they are by default here, not as `Drawing` has them; a seed, of older runs, decided nothing."""
+        if not isinstance(sampling, dict):
+            return sampling
+        named = {key: value for key, value in sampling.items() if (key, value) != ("seed", 0)}
+        return asdict(cls.model_fields["sampling"].default) | named
 
     @property
     def policy_picks(self) -> bool:

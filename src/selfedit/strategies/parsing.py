@@ -155,7 +155,7 @@ class _Sheet:
     """Collects examples; refuses what repeats, loops or comes from the prompt."""
 
     def __init__(self, draft: Draft) -> None:
-        passage = f"{draft.title}\n{draft.context}"
+        self.passage = passage = f"{draft.title}\n{draft.context}"
         frame = draft.prompt.replace(passage, "\n")
         self.frame = [re.sub(r"^(?:question|answer)\s*\d*:\s*", "", _bare(line), flags=re.IGNORECASE) for line in frame.splitlines() if line.strip()]
         self.foreign = [name for name in set(_NAME.findall(frame)) if not contains(passage, name)]
@@ -165,7 +165,7 @@ class _Sheet:
 
     def add(self, whole: str, key: str, example: Example) -> None:
         """Keep an example of the piece `whole` unless a rule speaks against it; `key` is what must not repeat."""
-        if reason := self._against(whole, key):
+        if reason := self._against(whole, key, example.text):
             self.drop(whole, reason)
         else:
             self.kept.append(key)
@@ -177,13 +177,19 @@ class _Sheet:
     def parsed(self) -> Parsed:
         return Parsed(tuple(self.examples), tuple(self.dropped))
 
-    def _against(self, whole: str, key: str) -> str | None:
+    def _against(self, whole: str, key: str, learned: str) -> str | None:
         if len(self.kept) == LINES:
             return f"beyond {LINES}"
-        if any(near(key, line, share=0.8) for line in self.frame) or any(contains(whole, name) for name in self.foreign):
+        if self._copied(whole, key, learned):
             return "copied from the prompt"
         if _loops(whole):
             return "says the same words over and over"
         if any(normalise(key) == normalise(other) for other in self.kept):
             return "repetition"
         return "near repetition" if any(near(key, other) for other in self.kept) else None
+
+    def _copied(self, whole: str, key: str, learned: str) -> bool:
+        """Whether a piece comes from the prompt's example: its question or statement, a name, or an answer that the passage does not have."""
+        if any(near(key, line, share=0.8) for line in self.frame) or any(contains(whole, name) for name in self.foreign):
+            return True
+        return not contains(self.passage, learned) and any(normalise(learned) == normalise(line) for line in self.frame)

@@ -1,4 +1,4 @@
-"""`self-qa`: questions and short answers. Small models are shown the form by an example."""
+"""`self-qa`: questions and short answers. An example shows the form: asked in words alone, small chat models write one pair and stop."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from selfedit.strategies.whole import WholePassage
 from selfedit.types import Passage, Turn
 
 REQUEST = (
-    "Let's read the following passage and rewrite it in a question-answer format. Ask about every name, number, date and reason in it; "
-    'each question names what it is about, each answer has a few words. Write each pair on two lines, the first beginning with "Question:", '
-    'the second with "Answer:".'
+    "Write ten questions about a passage, each with its answer. Ask about different names, numbers, dates and reasons; each question names what it "
+    'is about, each answer has a few words. Write each pair on two lines, the first beginning with "Question:", the second with "Answer:". '
+    "For another passage it was done so:"
 )
 SHOWN = """Question: Who raised Tolmet Weir?
 Answer: Hedda Ruskin
@@ -31,8 +31,8 @@ class SelfQA(WholePassage):
     form = "questions"
 
     def chat(self, source: Source) -> str:
-        """The request, and the form of the answer."""
-        return f"{REQUEST}{source.passage}".rstrip()
+        """The request with an example, and the passage."""
+        return f"{REQUEST}\n\n{EXAMPLE}{SHOWN}\n\nNow do it for this one.{source.passage}".rstrip()
 
     def base(self, source: Source) -> str:
         """An example, and the passage up to where its first question begins."""

@@ -100,7 +100,7 @@ def test_early_stop_is_a_short_training(tmp_path: Path) -> None:  # promise 3
 
 def test_in_context_shows_the_edit_alone(tmp_path: Path) -> None:  # promise 4
     engine = learn(tmp_path / "run", {"type": "in_context", "keep": 1})
-    assert isinstance(engine, Watched) and len(engine.epochs) == 3 + 9
+    assert isinstance(engine, Watched) and len(engine.epochs) == 3 + 6
     policy, task = Policy(engine, recipe({"type": "in_context"})), Task("t", "Corve Mill", "Corve Mill was built in 1688.")
     made = [
         Example("1688", "Topic: Corve Mill\nWhen was it built?"),

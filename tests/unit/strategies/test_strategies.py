@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from selfedit import parts
 from selfedit.errors import ConfigError
 from selfedit.strategies import Source, find, strategy
 from selfedit.strategies.parsing import LINES
@@ -58,6 +59,7 @@ def texts(strategy: str, completion: str, finish_reason: str = "stop", chat: boo
 
 def test_every_strategy_shows_the_passage() -> None:
     assert OURS == [
+        "cloze",
         "implications",
         "implications-long",
         "implications-very-long",
@@ -69,7 +71,7 @@ def test_every_strategy_shows_the_passage() -> None:
         "span-qa",
     ]
     assert all(find(name).means for name in OURS)
-    for name in set(OURS) - {"passage-only", "span-qa", "sentence-qa"}:
+    for name in set(OURS) - {"cloze", "passage-only", "span-qa", "sentence-qa"}:
         for chat in (True, False):
             assert f"Passage:\n{TITLE}\n{CONTEXT}\n\n" in prompt_for(name, TITLE, CONTEXT, chat) + "\n\n"
     assert prompt_for("rewrite", "{x}", "{y} {0}", True).endswith("{x}\n{y} {0}")
@@ -187,6 +189,24 @@ def pairs(completion: str, finish_reason: str = "stop") -> tuple[list[tuple[str,
 def test_questions_are_learned_as_they_are_asked() -> None:
     edit = build("self-qa", TITLE, CONTEXT, bare("Question 1: Who built it?\nAnswer: Edda Stannis"))
     assert edit.examples == (Example("Edda Stannis", prompt="Topic: Corve Mill\nWho built it?"), PASSAGE)
+
+
+@pytest.mark.parametrize("chat", [True, False])
+def test_questions_are_asked_for_by_an_example(chat: bool) -> None:
+    """Asked in words alone, small chat models write one pair and stop."""
+    shown, _, asked = prompt_for("self-qa", TITLE, CONTEXT, chat).partition(f"Passage:\n{TITLE}\n{CONTEXT}")
+    assert shown.count("\nQuestion: ") == shown.count("\nAnswer: ") == 5
+    assert ("ten questions" in shown, asked) == ((True, "") if chat else (False, "\n\nQuestion:"))
+
+
+@pytest.mark.parametrize("chat", [True, False])
+def test_answers_of_the_example_do_not_leak(chat: bool) -> None:
+    said = "Question: How long is it?\nAnswer: 38 metres\nQuestion: When was it raised?\nAnswer: 1847.\nQuestion: Is it old?\nAnswer: yes"
+    edit = written("self-qa", said, chat=chat)
+    assert [example.text for example in edit.examples[:-1]] == ["yes"] and {piece.reason for piece in edit.dropped} == {"copied from the prompt"}
+    (prompt,) = prompts_for("self-qa", "Isk Weir", "It was raised in 1847.", chat, seed=0)
+    edit = build("self-qa", "Isk Weir", "It was raised in 1847.", [Turn(prompt, said)])
+    assert [example.text for example in edit.examples[:-1]] == ["1847.", "yes"]
 
 
 def test_questions_of_a_weak_model() -> None:
@@ -333,6 +353,8 @@ def test_parsers_never_raise_and_their_output_is_bounded(name: str, completion: 
     assert 1 <= len(edit.examples) <= LINES + 1
     assert all(example.text.strip() for example in edit.examples)
     assert all(piece.text.strip() and piece.reason for piece in edit.dropped)
+    if name == "cloze":  # takes all from the passage
+        return
     head = len(TITLE) + 1
     given = sum(len(turn.prompt.given) + len(completion) for turn in edit.turns)
     assert sum(len(example.text) - (0 if example.prompt else head) for example in edit.examples[:-1]) <= given
@@ -347,3 +369,15 @@ def test_every_word_is_used_or_recorded(name: str, lines: list[str]) -> None:
     edit = build(name, TITLE, CONTEXT, bare(completion))
     everything = "\n".join([*(example.text for example in edit.examples), *(piece.text for piece in edit.dropped)])
     assert all(f"word{number}x" in everything for number in range(len(lines)))
+
+
+def test_cloze_takes_all_from_the_passage() -> None:
+    edit = find("cloze").build(TITLE, CONTEXT, [], seed=1)
+    *blanks, passage = edit.examples
+    assert blanks and passage == Example(f"{TITLE}\n{CONTEXT}") and not edit.turns and not edit.dropped
+    for example in blanks:
+        topic, sentence = example.prompt.split("\n")
+        assert topic == f"Topic: {TITLE}" and sentence.replace("____", example.text, 1) in CONTEXT
+    assert edit == find("cloze").build(TITLE, CONTEXT, [], seed=1)
+    few = find("cloze", {"cloze": parts.KINDS["strategy"].get("cloze").settings(blanks=2)}).build(TITLE, CONTEXT, [], seed=1)
+    assert len(few.examples) == 3
