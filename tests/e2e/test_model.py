@@ -17,7 +17,7 @@ from selfedit.cli import main
 @pytest.mark.model
 def test_real_model_learns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setenv("SELFEDIT_RUNS", str(tmp_path))
-    assert main(["demo", "--limit", "1", "--propose.candidates", "1", "--guard.forgetting.max-nats", "9", "--json"]) == 0
+    assert main(["demo", "--limit", "1", "--propose.candidates", "1", "--inner.epochs", "4", "--guard.forgetting.max-nats", "9", "--json"]) == 0
     said = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert said["before"]["mean"] == 0 and said["before"]["n"] == said["after"]["n"] == 6
     assert said["after"]["mean"] > 0
