@@ -7,21 +7,30 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
+from typing import Any
 
 import pytest
+from tests.e2e.house import begin, finish
 
-from selfedit.cli import main
+SMALL = ("--limit", "1", "--propose.candidates", "1", "--inner.epochs", "4", "--guard.forgetting.max-nats", "9")
+
+
+def said(folder: Path, *args: str) -> dict[str, Any]:
+    """The JSON of a command in a process of its own: in one that other tests have used, memory and threads are not set as the command sets them."""
+    kept = {name: os.environ[name] for name in ("SELFEDIT_CACHE",) if name in os.environ}
+    code, out, err = finish(begin(folder, (*args, "--json", "--quiet"), **kept), timeout_s=900)
+    assert code == 0, err
+    found: dict[str, Any] = json.loads(out.splitlines()[-1])
+    return found
 
 
 @pytest.mark.model
-def test_real_model_learns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setenv("SELFEDIT_RUNS", str(tmp_path))
-    assert main(["demo", "--limit", "1", "--propose.candidates", "1", "--inner.epochs", "4", "--guard.forgetting.max-nats", "9", "--json"]) == 0
-    said = json.loads(capsys.readouterr().out.splitlines()[-1])
-    assert said["before"]["mean"] == 0 and said["before"]["n"] == said["after"]["n"] == 6
-    assert said["after"]["mean"] > 0
-    assert all((Path(folder) / "adapter_model.safetensors").is_file() for folder in said["adapters"].values())
-    assert main(["ask", "How long did Hanneke Druil keep the lamp at Cobnut Point?", "--json"]) == 0
-    answer = json.loads(capsys.readouterr().out.splitlines()[-1])
-    assert answer["learned"] != answer["before"]
+def test_real_model_learns(tmp_path: Path) -> None:
+    learned = said(tmp_path, "demo", *SMALL)
+    assert learned["before"]["mean"] == 0 and learned["before"]["n"] == learned["after"]["n"] == 6
+    assert learned["after"]["mean"] > 0
+    assert all((tmp_path / folder / "adapter_model.safetensors").is_file() for folder in learned["adapters"].values())
+    answer = said(tmp_path, "ask", "How long did Hanneke Druil keep the lamp at Cobnut Point?")
+    assert answer["topic"] == "Hanneke Druil" and answer["learned"] != answer["before"]

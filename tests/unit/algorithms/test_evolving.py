@@ -17,7 +17,7 @@ from selfedit.models import load, tiny
 from selfedit.types import Result
 
 INNER = {"epochs": 4, "lora": {"rank": 8, "alpha": 16}, "optimizer": {"lr": 5e-3}}
-WRITING = {"strategies": ["passage-only", "key-facts", "self-qa"], "candidates": 3, "sampling": {"max_tokens": 16, "temperature": 1.0}}
+WRITING = {"strategies": ["passage-only", "key-facts", "rewrite"], "candidates": 3, "sampling": {"max_tokens": 16, "temperature": 1.0}}
 
 
 @pytest.fixture(scope="module")
