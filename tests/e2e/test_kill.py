@@ -31,6 +31,7 @@ def begin(*args: str) -> BaseProcess:
     return process
 
 
+@pytest.mark.slow
 def test_killed_runs_end_as_undisturbed_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     undisturbed = result(tmp_path, (*MANY_STEPS, "--runs", "undisturbed"))

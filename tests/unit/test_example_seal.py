@@ -135,6 +135,7 @@ def test_a_dropped_lora_leaves_no_trace_and_a_merged_one_does(seal: ModuleType, 
         assert all(torch.equal(after[name], before[name]) for name in before) is not merge
 
 
+@pytest.mark.slow
 def test_a_whole_round_runs_and_repeats(seal: ModuleType, folder: Path, corpus: Path, capsys: pytest.CaptureFixture[str]) -> None:
     few = ["--train", "1", "--heldout", "1", "--epochs", "1", "--dtype", "float32"]
     args = seal.parser().parse_args(["--model", str(folder), "--corpus", str(corpus), *few])
