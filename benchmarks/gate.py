@@ -46,7 +46,7 @@ def rows(policy: Policy, library: Library, tasks: Sequence[Task], prompts: Seque
     with Adapters(policy.engine, library) as adapters:
         for i in range(0, len(asked), 32):
             some = asked[i : i + 32]
-            each = features(policy.engine, library, [question for _, question in some], adapters)
+            each = features(adapters, [question for _, question in some])
             found += [(title, ones) for (title, _), ones in zip(some, each, strict=True)]
     return found
 
@@ -94,14 +94,14 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--model", default="smollm2-135m")
     args = parser.parse_args()
-    from selfedit.config import parse_recipe
+    from selfedit.config import packaged
     from selfedit.policy.opening import open_policy
     from selfedit.retention import own_answers
     from selfedit.system.process import tune
     from selfedit.tasks.knowledge.split import bundled_corpus
 
     tune()
-    policy = open_policy(parse_recipe({"model": args.model, "seed": args.seed}))
+    policy = open_policy(packaged("learn").model_copy(update={"model": args.model, "seed": args.seed}))
     policy.replay = tuple(own_answers(policy, policy.inner.settings.replay))
     tasks = policy.domain.tasks(policy, bundled_corpus("train")[: 2 * args.documents], "heldout", lambda done, of: None)
     known, unknown = tasks[: args.documents], tasks[args.documents :]

@@ -22,6 +22,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from selfedit.baselines.base import matched, tokens_of
 from selfedit.config import load_recipe
 from selfedit.library import Adapters, Document, Entry, Library, calibrate, request, routes
 from selfedit.library.routing import candidates
@@ -70,9 +71,7 @@ class Stream:
         if replay:
             return full
         self.policy.replay = ()
-        plain = self.policy.job(examples, number)
-        tokens = full.epochs * sum(len(d.tokens) for d in full.data)
-        return replace(plain, epochs=max(1, round(tokens / sum(len(d.tokens) for d in plain.data))))
+        return matched(self.policy.job(examples, number), tokens_of(full))
 
 
 # ---------------------------------------------------------------- asking
@@ -182,15 +181,15 @@ def library(s: Stream) -> Found:
             at = s.folder / "made" / str(number)
             recipe = s.policy.recipe.model_dump(mode="json")
             known.add([Entry(digest_of(at), at, (Document.of(task, edit),), "model", recipe, "run")], note=task.title)
-            calibrate(s.policy, adapters)
+            calibrate(adapters)
             immediate += routed(s, adapters, [task])
         final = routed(s, adapters, s.tasks)
         prompts = [one.prompt for one in everyday("check")]
-        inside = [route.found is not None for route in routes(s.policy, adapters, prompts)]
+        inside = [route.found is not None for route in routes(adapters, prompts)]
         probes = some(limit=PROBES)
         before = ask_probes(s.policy, None, chosen=probes)
         values = []
-        for probe, one, route in zip(probes, before, routes(s.policy, adapters, [probe.question for probe in probes]), strict=True):
+        for probe, one, route in zip(probes, before, routes(adapters, [probe.question for probe in probes]), strict=True):
             to = adapters.load(route.found.entry) if route.found else None
             values.append((ask_probes(s.policy, to, chosen=[probe])[0] if to else one).value or 0.0)
     return Found(immediate, final, 1 - fmean(inside), values, tokens, 0.0)
@@ -199,7 +198,7 @@ def library(s: Stream) -> Found:
 def routed(s: Stream, adapters: Adapters, tasks: Sequence[Task]) -> list[Scores]:
     """Questions asked as `selfedit ask` asks them."""
     flat = [(n, q) for n, task in enumerate(tasks) for q in task.report_questions]
-    chosen = routes(s.policy, adapters, [q.question for _, q in flat])
+    chosen = routes(adapters, [q.question for _, q in flat])
     most = s.policy.recipe.questions.max_tokens
     said = s.policy.sample([request(s.policy, adapters, who, q.question, most) for who, (_, q) in zip(chosen, flat, strict=True)])
     found: list[Scores] = [[] for _ in tasks]

@@ -15,7 +15,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from selfedit.api import Run, ask, evaluate, learn, load_run, train
+    from selfedit.api import Run, ask, consolidate, evaluate, learn, load_run, train
     from selfedit.config import Recipe
     from selfedit.errors import SelfeditError
     from selfedit.types import Example, Question, SelfEdit, Task
@@ -23,14 +23,28 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOME = {
-    "api": ("Run", "ask", "evaluate", "learn", "load_run", "train"),
+    "api": ("Run", "ask", "consolidate", "evaluate", "learn", "load_run", "train"),
     "config": ("Recipe",),
     "errors": ("SelfeditError",),
     "types": ("Example", "Question", "SelfEdit", "Task"),
 }
 """The module of each public name."""
 
-__all__ = ["Example", "Question", "Recipe", "Run", "SelfEdit", "SelfeditError", "Task", "ask", "evaluate", "learn", "load_run", "train"]
+__all__ = [
+    "Example",
+    "Question",
+    "Recipe",
+    "Run",
+    "SelfEdit",
+    "SelfeditError",
+    "Task",
+    "ask",
+    "consolidate",
+    "evaluate",
+    "learn",
+    "load_run",
+    "train",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -187,15 +187,16 @@ def ask(
     DataError where nothing is learned.
     """
     from selfedit.library.ask import ask as put
-    from selfedit.library.ask import ask_run
     from selfedit.library.force import in_force
+    from selfedit.library.opening import library_of
 
     if not question.strip():
         raise ConfigError("there is no question")
     root, watch = runs.root(Path(folder) if folder else None), watch or _watch()
     if run is None:
         return put(in_force(root), question, topic, watch)
-    return ask_run(run.folder if isinstance(run, Run) else runs.find(root, run, ("learn", "demo")), question, topic, watch)
+    with library_of(run.folder if isinstance(run, Run) else runs.find(root, run, runs.LEARNING)) as library:
+        return put(library, question, topic, watch)
 
 
 def load_run(name: str = "latest", *, folder: Path | str | None = None) -> Run:

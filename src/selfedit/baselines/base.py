@@ -121,7 +121,7 @@ class Baseline(Part):
         return None
 
     def together(self, policy: Policy, tasks: Sequence[Task], seed: int, after: TrainJob) -> TrainJob | None:
-        """For `learn`: one adapter on all documents together, beside the final one (`after`); None where the row makes no sense there."""
+        """For `learn`: one adapter for the documents of a final one (`after`), to stand beside it; None where the row makes no sense there."""
         return None
 
 

@@ -44,10 +44,10 @@ is measured, and keeps what helped (SEAL, arXiv 2506.10943).
 Begin here:
   selfedit doctor                    is everything there that is needed?
   selfedit demo                      learn a few bundled documents and see what came of it
-  selfedit learn notes.md docs/      learn your own
+  selfedit learn notes.md docs/      learn your own; what was learned before stays as it was
   selfedit ask "Who built the mill?" ask it, with and without what it learned
   selfedit report                    the whole story of the last run, as one HTML file
-  selfedit rollback                  take the last thing it learned back
+  selfedit log                       what it has learned; `rollback` takes the last thing back
 
 Commands:
   learn      learn documents: proof that it did, proof that nothing else broke, and a way back
@@ -57,7 +57,8 @@ Commands:
   show       look into a run, or list strategies, models and the settings of a recipe
   log        what was learned, by version   diff       what two versions have and have not
   rollback   back to an earlier version     forget     take single documents out
-  consolidate  one adapter in place of many  export   copy adapters, in PEFT's format
+  consolidate: one adapter in place of the many that know a document each
+  export     copy adapters, in PEFT's format
   dataset    write a run's self-edits for other trainers
   train      reinforcement learning: the model learns to write better self-edits
   eval       measure strategies, or a trained policy, on documents nobody trained on

@@ -201,6 +201,8 @@ class Consolidate(MakesRuns):
 
     def run(self, args: Sequence[str]) -> int:
         """From many adapters to one."""
+        from selfedit.loop.consolidate import ROWS
+
         output = self.output
         settings = {} if output.resume else as_recipe(self.settings).model_dump()
         run = api.consolidate(resume=output.resume, keep=self.keep, folder=output.root, watch=output.show, **settings)
@@ -208,7 +210,7 @@ class Consolidate(MakesRuns):
             results, verdicts = reader.results(role="reward"), reader.verdicts()
         show = output.show
         counts = {}
-        for row in ("library", "consolidated"):
+        for row in ROWS:
             answers = [answer for result in results if result.row == row for answer in result.answers if answer.correct is not None]
             counts[row] = {"right": sum(bool(answer.correct) for answer in answers), "of": len(answers)}
             show.fact(row, f"{counts[row]['right']} of {counts[row]['of']} questions that nothing was trained on are answered rightly")
@@ -230,4 +232,6 @@ def _entries_of(library: Library, number: int, documents: Sequence[Document]) ->
 
 
 def _counted(version: Version) -> str:
-    return f"{version.documents} document{'' if version.documents == 1 else 's'}"
+    from selfedit.report.words import plural
+
+    return plural(version.documents, "document")

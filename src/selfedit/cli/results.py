@@ -11,7 +11,7 @@ from typing import Any
 from selfedit.ledger import Reader
 from selfedit.report import write, write_analysis, write_results
 from selfedit.report.comparison import Comparison, compare
-from selfedit.report.findings import sentences
+from selfedit.report.findings import sentences, titles
 from selfedit.system.console import Show, comparison
 from selfedit.text import duration
 from selfedit.types import Cost, Verdict
@@ -32,7 +32,7 @@ def print_results(show: Show, folder: Path) -> Path:
         found = compared(folder)
     with Reader(folder) as reader:
         verdicts, cost, notes = reader.verdicts(), reader.cost(), reader.notes()
-        titles = {Path(artifact.path).name: artifact.name for artifact in reader.artifacts()}
+        names = titles(reader.artifacts())
     comparison(show, found)
     if analysis and analysis.changing:
         show.line()
@@ -40,16 +40,16 @@ def print_results(show: Show, folder: Path) -> Path:
             show.line(sentence)
     show.line()
     show.fact("judge", notes.get("judge", "unknown"))
-    for line in judged(verdicts, titles):
+    for line in judged(verdicts, names):
         show.fact("guard", line)
     show.fact("cost", in_words(cost))
     return report
 
 
-def judged(verdicts: Sequence[Verdict], titles: Mapping[str, str]) -> list[str]:
+def judged(verdicts: Sequence[Verdict], names: Mapping[str, str]) -> list[str]:
     """Verdicts in words: those that accept several adapters together, every other alone, with the adapter's document."""
     alone = [one for one in verdicts if one.decision != "accept" or not one.about]
-    lines = [f"{one.guard}: {titles.get(one.about, one.about)}: {one.decision}; {one.reason}" if one.about else _line(one) for one in alone]
+    lines = [f"{one.guard}: {names.get(one.about, one.about)}: {one.decision}; {one.reason}" if one.about else _line(one) for one in alone]
     accepted: dict[str, list[Verdict]] = {}
     for one in verdicts:
         if one not in alone:

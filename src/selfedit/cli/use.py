@@ -77,7 +77,7 @@ class Export:
         """Whole copies or none."""
         if len(self.names) not in (1, 2):
             raise ConfigError("export takes a run and a folder, or a folder alone: selfedit export [RUN] OUT")
-        folder = runs.find(self.where.root, self.names[0] if len(self.names) == 2 else "latest", ("learn", "demo"))
+        folder = runs.find(self.where.root, self.names[0] if len(self.names) == 2 else "latest", runs.LEARNING)
         entries, out = of_run(folder), Path(self.names[-1]).expanduser()
         config = json.loads((entries[0].folder / "adapter_config.json").read_text(encoding="utf-8"))
         if config.get("peft_type") != "LORA":

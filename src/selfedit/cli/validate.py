@@ -8,6 +8,7 @@ import math
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from tyro.conf import Positional, arg
@@ -19,7 +20,8 @@ from selfedit.system.console import Show
 
 if TYPE_CHECKING:
     from selfedit.integrations.lm_eval import Figure
-    from selfedit.loop.validate import InForce, Validated
+    from selfedit.library.opening import InForce
+    from selfedit.loop.validate import Validated
     from selfedit.retention import Probe
 
 LABELS = {
@@ -61,7 +63,7 @@ class Validate:
     def run(self, args: Sequence[str]) -> int:
         """A table, before beside after."""
         from selfedit.library.force import in_force
-        from selfedit.loop.validate import library_of, opened_library
+        from selfedit.library.opening import library_of, opened
         from selfedit.retention.probes import KINDS, some
 
         if self.tasks and self.harness == "own":
@@ -73,10 +75,10 @@ class Validate:
         show, probes = Show(quiet=self.quiet, json=self.json), some(KINDS, self.limit)
         with ExitStack() as stack:
             if self.run_:
-                library = stack.enter_context(library_of(runs.find(self.where.root, self.run_, ("learn", "demo"))))
+                library = stack.enter_context(library_of(runs.find(self.where.root, self.run_, runs.LEARNING)))
             else:
                 library = in_force(self.where.root)
-            found = stack.enter_context(opened_library(library, show))
+            found = stack.enter_context(opened(library, show))
             if self.tasks:
                 return self._tasks(found, show)
             return self._print(show, self._probed(found, probes, show))
@@ -87,22 +89,23 @@ class Validate:
 
             return validate(found, probes, show)
         from selfedit.integrations.lm_eval import EngineLM, probed
-        from selfedit.loop.validate import Validated
+        from selfedit.loop.validate import Validated, puts
 
         known: dict[Any, Any] = {}
         with show.stage("Asking the model as it came"), _explained():
             before = probed(EngineLM(found.policy, known=known), probes)
         with show.stage("Asking what was learned"), _explained():
-            after = probed(EngineLM(found.policy, found.put, known), probes)
-        inside = tuple(one.id for one, how in zip(probes, found.put(probes), strict=True) if how.adapter)
+            after = probed(EngineLM(found.policy, partial(puts, found), known), probes)
+        inside = tuple(one.id for one, how in zip(probes, puts(found, probes), strict=True) if how.adapter)
         return Validated(found.policy.recipe.model, found.documents, inside, tuple(before), tuple(after))
 
     def _tasks(self, found: InForce, show: Show) -> int:
         from selfedit.integrations.lm_eval import EngineLM, figures
+        from selfedit.loop.validate import puts
 
         known: dict[Any, Any] = {}
         with show.stage(f"Asking {', '.join(self.tasks)}"), _explained():
-            models = EngineLM(found.policy, known=known), EngineLM(found.policy, found.put, known)
+            models = EngineLM(found.policy, known=known), EngineLM(found.policy, partial(puts, found), known)
             rows = figures(*models, self.tasks, self.limit)
         if self.json:
             print(json.dumps({"model": found.policy.recipe.model, "documents": found.documents, "results": [asdict(one) for one in rows]}))
@@ -124,8 +127,10 @@ class Validate:
 
 def _sentence(found: Validated) -> str:
     """How many were let in."""
+    from selfedit.report.words import plural
+
     count, of = len(found.let_in), len(found.before)
-    documents = f"{found.documents} document{'' if found.documents == 1 else 's'}"
+    documents = plural(found.documents, "document")
     if not count:
         return (
             f"{found.model} with {documents} learned: the gate let none of {of} probes in, so that every answer is the one the model gave as it came."

@@ -47,13 +47,13 @@ class Drift(Guard):
         policy = seen.policy
         weights = (id(policy.engine), *policy.merged)
         if weights not in self._answered:
-            self._answered[weights] = own_answers(policy, self.settings.prompts)
+            self._answered[weights] = spoken(policy, self.settings.prompts)
         requests, before = self._answered[weights]
         after = policy.engine.score([ScoreRequest(r.prompt, r.completion, seen.adapter) for r in requests])
         return drift(before, after, self.settings.max_nats)
 
 
-def own_answers(policy: Policy, prompts: int) -> Answered:
+def spoken(policy: Policy, prompts: int) -> Answered:
     """What the current weights say to the first everyday prompts of `check`, drawn at temperature 1."""
     asked = [
         SampleRequest(policy.render.ask(one.prompt), Sampling(LONGEST, 1.0, stop=policy.render.answer_stop, seed=n))

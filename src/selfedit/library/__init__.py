@@ -1,9 +1,10 @@
 """What a model has learned: adapters by document, version by version, and who is asked what."""
 
+from selfedit.library.adapters import Adapters
 from selfedit.library.answering import calibrate, gate_of, request, routes
-from selfedit.library.database import Action, Document, Entry, Found, Library, Version
+from selfedit.library.database import Library
 from selfedit.library.gate import Gate, Route
-from selfedit.library.routing import Adapters
+from selfedit.library.records import Action, Document, Entry, Found, Version
 
 __all__ = [
     "Action",

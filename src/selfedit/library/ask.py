@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import tempfile
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from selfedit.config import Recipe, parse_recipe
-from selfedit.errors import LedgerError
 from selfedit.library.answering import request, routes
-from selfedit.library.database import Entry, Found, Library
-from selfedit.library.force import of_run
+from selfedit.library.database import Library
+from selfedit.library.force import named
 from selfedit.library.gate import Route
-from selfedit.library.routing import Adapters
-from selfedit.policy.opening import open_policy
-from selfedit.policy.opening import title as opened
-from selfedit.store.identity import model_now
+from selfedit.library.opening import opened
+from selfedit.library.records import Found
 from selfedit.types import Completion
 
 if TYPE_CHECKING:
@@ -42,52 +36,29 @@ class Answers:
     sure: float = 1.0
 
 
-def ask_run(run: Path, question: str, topic: str | None, watch: Watch) -> Answers:
-    """Ask the adapters that a run made, whatever is in force."""
-    entries = of_run(run)
-    if Library(run).exists():
-        return ask(Library(run), question, topic, watch)
-    with tempfile.TemporaryDirectory() as scratch:  # a run of version 0.1.0 has no library of its own
-        library = Library(Path(scratch))
-        library.add(entries, note=run.name)
-        return ask(library, question, topic, watch)
-
-
 def ask(library: Library, question: str, topic: str | None, watch: Watch) -> Answers:
-    """Greedy answers, without the documents. `topic` is the title that is asked about; without one the gate chooses.
+    """Greedy answers, without the documents. `topic` names the document that is asked about; without one the gate chooses.
 
-    Raises SelfeditError where model or adapter cannot be opened, LedgerError where the model is no longer the one that was learned with.
+    Raises DataError where no document has that name, and what `opened` raises.
     """
-    newest = library.newest()
-    recipe = parse_recipe(newest.recipe, source=f"recipe of run {newest.run}")
-    with watch.stage(opened(recipe)):
-        policy = open_policy(recipe, say=watch.say)
-        require_model(newest, recipe)
-    most = max(SHORTEST, recipe.questions.max_tokens)
-    with Adapters(policy.engine, library) as adapters, watch.stage("Answering") as progress:
-        [route] = routes(policy, adapters, [question]) if topic is None else [about(library, topic)]
-        before = request(policy, adapters, Route(None, None), question, most)
-        put = [before, request(policy, adapters, route, question, most)] if route.found else [before]
+    chosen = about(library, topic) if topic is not None else None
+    with opened(library, watch) as found, watch.stage("Answering") as progress:
+        policy, adapters = found.policy, found.adapters
+        [route] = [chosen] if chosen else routes(adapters, [question])
+        most = max(SHORTEST, policy.recipe.questions.max_tokens)
+        put = [request(policy, adapters, who, question, most) for who in ((Route(None, None), route) if route.found else (route,))]
         answers = [_text(completion) for completion in policy.sample(put, progress)]
-    found = route.found
-    run = library.run_of(found.entry) if found else ""
-    return Answers(found.document.title if found else "", answers[-1], answers[0], run, found.entry if found else "", route.sure)
+    if route.found is None:
+        return Answers("", answers[0], answers[0], sure=route.sure)
+    name = route.found.entry
+    return Answers(route.found.document.title, answers[1], answers[0], library.entry(name).run, name, route.sure)
 
 
 def about(library: Library, topic: str) -> Route:
-    """The document with this title, or the newest one, asked under the title as it is given."""
-    documents = [(one, entry) for entry in library.entries() for one in entry.documents]
-    wanted = topic.casefold().strip()
-    fitting = [pair for pair in documents if pair[0].title.casefold() == wanted] or documents
-    document, entry = fitting[-1]
-    named = document if document.title.casefold() == wanted else type(document)(topic, document.context)
-    return Route(Found(0, entry.id, named), None)
-
-
-def require_model(entry: Entry, recipe: Recipe) -> None:
-    """Raises LedgerError where the model is another than the adapter was made with."""
-    if entry.model != model_now(recipe):
-        raise LedgerError(f"{recipe.model} is no longer the model that run {entry.run} learned with; restore it, or learn anew")
+    """The document of this title, and its adapter. Raises DataError where there is none, or several."""
+    [document] = named(library, [topic])
+    entry = next(entry for entry in library.entries() if document in entry.documents)
+    return Route(Found(entry.id, document), None)
 
 
 def _text(completion: Completion) -> str:

@@ -6,94 +6,27 @@ transaction: killed at any moment, the library has the old version or the new on
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from filelock import FileLock, Timeout
-from pydantic import TypeAdapter
 
 from selfedit.disk import sync_folder, sync_whole
 from selfedit.errors import DataError, LedgerError
 from selfedit.ledger.database import transaction
+from selfedit.library import tables
+from selfedit.library.records import Action, Document, Entry, Version
 from selfedit.store.artifacts import digest_of
-from selfedit.types import Example, Question, Task
 
 FILE = "library.db"
 FOLDER = "library"
-APPLICATION_ID = 0x5EA111B5
-SCHEMA_VERSION = 1
 _PATIENCE_S = 20.0
-Action = Literal["learn", "forget", "rollback", "consolidate"]
-
-
-@dataclass(frozen=True, slots=True)
-class Document:
-    """A text that was learned.
-
-    `asked` are the questions of its self-edits, `examples` what its adapter was trained on, without replay. `questions` are its reward questions:
-    nothing is trained on them, so that they can say later whether it is still known.
-    """
-
-    title: str
-    context: str
-    asked: tuple[str, ...] = ()
-    examples: tuple[Example, ...] = ()
-    questions: tuple[Question, ...] = ()
-
-    @property
-    def id(self) -> str:
-        """Named by what it says: the first 16 digits of a SHA-256."""
-        return hashlib.sha256(f"{self.title}\n{self.context}".encode()).hexdigest()[:16]
-
-    @classmethod
-    def of(cls, task: Task, examples: Sequence[Example] = ()) -> Document:
-        """A task's text with what was learned of it."""
-        asked = tuple(example.prompt for example in examples if example.prompt)
-        return cls(task.title, task.context, asked, tuple(examples), task.reward_questions)
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """An adapter with the documents that it knows. `id` is the SHA-256 of its configuration and weights, `folder` where it lies."""
-
-    id: str
-    folder: Path
-    documents: tuple[Document, ...]
-    model: str
-    recipe: Mapping[str, Any]
-    run: str
-
-
-@dataclass(frozen=True, slots=True)
-class Version:
-    """A state of the library: `number` counts from 1, `digest` names what is in force (equal sets have equal digests), `note` says what was done."""
-
-    number: int
-    digest: str
-    at: str
-    action: Action
-    note: str
-    documents: int
-    gate: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """A document in force with the adapter that knows it; `rank` is its place among those that were found for a question, from 0."""
-
-    number: int
-    entry: str
-    document: Document
-    rank: int = 0
 
 
 class Library:
@@ -123,26 +56,28 @@ class Library:
     def _versions(self, which: str = "", **values: Any) -> list[Version]:
         if not self.exists():
             return []
-        with self._reading() as db:
-            rows = db.execute(f"SELECT number, digest, at, action, note, ({_COUNT}), gate FROM versions v {which} ORDER BY number", values).fetchall()
+        with self.reading() as db:
+            rows = db.execute(
+                f"SELECT number, digest, at, action, note, ({tables.COUNT}), gate FROM versions v {which} ORDER BY number", values
+            ).fetchall()
         return [Version(number, digest, at, action, note, n, json.loads(gate)) for number, digest, at, action, note, n, gate in rows]
 
     def entries(self, number: int | None = None) -> list[Entry]:
         """The adapters in force, or those of a version, with the documents of each that are in it; in the order in which they came."""
         if not self.exists():
             return []
-        with self._reading() as db:
-            at = _last(db) if number is None else number
+        with self.reading() as db:
+            at = tables.last(db) if number is None else number
             rows = db.execute(
                 f"SELECT e.id, e.model, e.recipe, e.run, d.title, d.context, d.asked, d.examples, d.questions FROM documents d "
-                f"JOIN entries e ON e.id = d.entry JOIN members m ON m.document = d.number WHERE {_IN} ORDER BY d.number",
+                f"JOIN entries e ON e.id = d.entry JOIN members m ON m.document = d.number WHERE {tables.IN} ORDER BY d.number",
                 {"at": at},
             ).fetchall()
         found: dict[str, list[Any]] = {}
         for row in rows:
             found.setdefault(row[0], []).append(row)
         return [
-            Entry(one, self.adapter(one), tuple(_document(*r[4:]) for r in group), group[0][1], json.loads(group[0][2]), group[0][3])
+            Entry(one, self.adapter(one), tuple(tables.document_of(*r[4:]) for r in group), group[0][1], json.loads(group[0][2]), group[0][3])
             for one, group in found.items()
         ]
 
@@ -150,43 +85,29 @@ class Library:
         """The documents in force, or those of a version."""
         return [document for entry in self.entries(number) for document in entry.documents]
 
-    def recipe(self, entry: str) -> dict[str, Any]:
-        """The settings that an adapter was made with."""
-        with self._reading() as db:
-            row = db.execute("SELECT recipe FROM entries WHERE id = ?", (entry,)).fetchone()
-        found: dict[str, Any] = json.loads(row[0])
-        return found
+    def entry(self, name: str) -> Entry:
+        """An adapter by its name, without its documents. Raises DataError where there is none."""
+        with self.reading() as db:
+            row = db.execute("SELECT id, model, recipe, run FROM entries WHERE id = ?", (name,)).fetchone()
+        if row is None:
+            raise DataError(f"there is no adapter {name} in {self.folder}")
+        return Entry(row[0], self.adapter(row[0]), (), row[1], json.loads(row[2]), row[3])
 
-    def names(self, most: int = -1) -> list[str]:
-        """The adapters in force by name, in the order in which they came; the first ones where `most` is given."""
+    def names(self) -> list[str]:
+        """The adapters in force by name, in the order in which they came."""
         query = (
-            "SELECT d.entry FROM documents d JOIN members m ON m.document = d.number WHERE m.until IS NULL "
-            "GROUP BY d.entry ORDER BY min(d.number) LIMIT ?"
+            "SELECT d.entry FROM documents d JOIN members m ON m.document = d.number WHERE m.until IS NULL GROUP BY d.entry ORDER BY min(d.number)"
         )
         if not self.exists():
             return []
-        with self._reading() as db:
-            return [row[0] for row in db.execute(query, (most,))]
+        with self.reading() as db:
+            return [row[0] for row in db.execute(query)]
 
     def newest(self) -> Entry:
         """The adapter in force that came last. Raises DataError where none is."""
-        query = (
-            "SELECT e.id, e.model, e.recipe, e.run FROM entries e JOIN documents d ON d.entry = e.id JOIN members m ON m.document = d.number "
-            "WHERE m.until IS NULL ORDER BY d.number DESC LIMIT 1"
-        )
-        row = None
-        if self.exists():
-            with self._reading() as db:
-                row = db.execute(query).fetchone()
-        if row is None:
+        if not (names := self.names()):
             raise DataError(f"nothing is in force in {self.folder}")
-        return Entry(row[0], self.adapter(row[0]), (), row[1], json.loads(row[2]), row[3])
-
-    def run_of(self, entry: str) -> str:
-        """The run that made an adapter."""
-        with self._reading() as db:
-            found: str = db.execute("SELECT run FROM entries WHERE id = ?", (entry,)).fetchone()[0]
-        return found
+        return self.entry(names[-1])
 
     def size(self) -> int:
         """How many documents are in force."""
@@ -218,38 +139,34 @@ class Library:
             for entry in entries:
                 self._store(entry)
             with transaction(db):
-                number = _last(db) + 1
+                number = tables.last(db) + 1
                 for entry in entries:
-                    _insert(db, entry, number)
+                    tables.insert(db, entry, number)
                 model = entries[-1].model if entries else None
-                _close(db, number, "d.entry IN (SELECT id FROM entries WHERE model != :model)", model=model)
+                tables.take_out(db, number, "d.entry IN (SELECT id FROM entries WHERE model != :model)", model=model)
                 if action == "consolidate":
-                    _close(db, number, "m.since < :number")
-                _record(db, number, action, note, gate)
+                    tables.take_out(db, number, "m.since < :number")
+                tables.record_version(db, number, action, note, gate)
                 if keep:
-                    _drop_before(db, number - keep + 1)
+                    tables.drop_before(db, number - keep + 1)
             self._sweep(db)
-        version = self.version()
-        assert version is not None
-        return version
+        return self._now()
 
     def set_gate(self, gate: Mapping[str, Any]) -> None:
         """Give the version in force its gate."""
         with self._writing() as db, transaction(db):
-            db.execute("UPDATE versions SET gate = ? WHERE number = ?", (json.dumps(gate), _last(db)))
+            db.execute("UPDATE versions SET gate = ? WHERE number = ?", (json.dumps(gate), tables.last(db)))
 
     def forget(self, documents: Sequence[str], note: str) -> Version:
         """Take documents out of force, by their ids. Raises DataError where none of them is in force."""
         with self._writing() as db, transaction(db):
-            number = _last(db) + 1
+            number = tables.last(db) + 1
             before = db.execute("SELECT count(*) FROM members WHERE until IS NULL").fetchone()[0]
-            _close(db, number, "d.id IN (SELECT value FROM json_each(:ids))", ids=json.dumps(list(documents)))
+            tables.take_out(db, number, "d.id IN (SELECT value FROM json_each(:ids))", ids=json.dumps(list(documents)))
             if db.execute("SELECT count(*) FROM members WHERE until IS NULL").fetchone()[0] == before:
                 raise DataError("none of these documents is in force; `selfedit log --documents` lists those that are")
-            _record(db, number, "forget", note, None)
-        version = self.version()
-        assert version is not None
-        return version
+            tables.record_version(db, number, "forget", note)
+        return self._now()
 
     def rollback(self, to: int | None = None) -> Version:
         """Exactly what was in force before, or in a version, 0: nothing. That is a new version itself, so that it can be taken back as well.
@@ -259,30 +176,24 @@ class Library:
         if not self.exists():
             raise LedgerError("nothing to roll back: the model is as it came")
         with self._writing() as db, transaction(db):
-            last = _last(db)
-            target = _before(db) if to is None else to
+            last = tables.last(db)
+            target = tables.version_before(db) if to is None else to
             if target and not db.execute("SELECT 1 FROM versions WHERE number = ?", (target,)).fetchone():
                 raise LedgerError(f"there is no version {target}; `selfedit log` lists those that are kept")
-            wanted = {row[0] for row in db.execute(f"SELECT document FROM members m WHERE {_IN}", {"at": target})}
+            wanted = {row[0] for row in db.execute(f"SELECT document FROM members m WHERE {tables.IN}", {"at": target})}
             now = {row[0] for row in db.execute("SELECT document FROM members WHERE until IS NULL")}
             for document in now - wanted:
-                _close(db, last + 1, "d.number = :document", document=document)
+                tables.take_out(db, last + 1, "d.number = :document", document=document)
             for document in sorted(wanted - now):
-                _open(db, document, last + 1)
+                tables.put_in(db, document, last + 1)
             gate = db.execute("SELECT gate FROM versions WHERE number = ?", (target,)).fetchone()
-            _record(db, last + 1, "rollback", f"to version {target}", json.loads(gate[0]) if gate else {})
-        version = self.version()
-        assert version is not None
-        return version
+            tables.record_version(db, last + 1, "rollback", f"to version {target}", json.loads(gate[0]) if gate else {}, target)
+        return self._now()
 
-    def prune(self, keep: int) -> int:
-        """Drop all but the last `keep` versions, with the adapters that only they had. Returns how many versions were dropped."""
-        before = len(self.history())
-        with self._writing() as db:
-            with transaction(db):
-                _drop_before(db, _last(db) - keep + 1)
-            self._sweep(db)
-        return before - len(self.history())
+    def _now(self) -> Version:
+        version = self.version()
+        assert version is not None  # one was just made
+        return version
 
     # ------------------------------------------------------------ files
 
@@ -310,12 +221,7 @@ class Library:
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
-        """A connection that cannot change anything, for searches."""
-        with self._reading() as db:
-            yield db
-
-    @contextmanager
-    def _reading(self) -> Iterator[sqlite3.Connection]:
+        """A connection that cannot change anything."""
         with self._explained(), closing(self._readable()) as db:
             yield db
 
@@ -328,7 +234,7 @@ class Library:
                 db.execute("PRAGMA foreign_keys = ON")
                 with transaction(db):
                     if db.execute("PRAGMA user_version").fetchone()[0] == 0:
-                        _create(db)
+                        tables.create(db)
                 yield db
 
     def _readable(self) -> sqlite3.Connection:
@@ -347,10 +253,16 @@ class Library:
     def _connect(self, mode: str) -> sqlite3.Connection:
         address = f"{(self.folder / FILE).absolute().as_uri()}?mode={mode}"
         db = sqlite3.connect(address, uri=True, isolation_level=None, timeout=_PATIENCE_S)
-        version = db.execute("PRAGMA user_version").fetchone()[0]
-        if version > SCHEMA_VERSION:
+        try:
+            application, version = (db.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version"))
+        except sqlite3.Error:
             db.close()
-            raise LedgerError(f"{self.folder / FILE} was written by a newer selfedit: upgrade it (pip install -U selfedit)")
+            raise
+        if application not in (0, tables.APPLICATION_ID) or version > tables.SCHEMA_VERSION:
+            db.close()
+            newer = "was written by a newer selfedit: upgrade it (pip install -U selfedit)"
+            other = "is no library: move it away, or restore the library from a copy"
+            raise LedgerError(f"{self.folder / FILE} {newer if application == tables.APPLICATION_ID else other}")
         return db
 
     @contextmanager
@@ -372,97 +284,6 @@ class Library:
             raise LedgerError(f"{file}: {error}") from error
         except OSError as error:
             raise LedgerError(f"{self.folder}: {error.strerror or error}; what was in force still is") from error
-
-
-_IN = "m.since <= :at AND (m.until IS NULL OR m.until > :at)"
-_COUNT = "SELECT count(*) FROM members m WHERE m.since <= v.number AND (m.until IS NULL OR m.until > v.number)"
-
-
-def _create(db: sqlite3.Connection) -> None:
-    """The tables, in the transaction that is open."""
-    script = Path(__file__).with_name("schema.sql").read_text(encoding="utf-8")
-    for statement in script.split(";\n"):
-        if statement.strip():
-            db.execute(statement)
-    db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-    db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-
-
-def _last(db: sqlite3.Connection) -> int:
-    """The number of the version in force, 0 where there is none."""
-    return int(db.execute("SELECT coalesce(max(number), 0) FROM versions").fetchone()[0])
-
-
-def _before(db: sqlite3.Connection) -> int:
-    """The version that a rollback goes back to: the one that the last change was made on, 0 for none.
-
-    Raises LedgerError where there is nothing to take back.
-    """
-    stands_for, made_on, now = {0: 0}, {0: 0}, 0
-    for number, action, note in db.execute("SELECT number, action, note FROM versions ORDER BY number").fetchall():
-        if action == "rollback":
-            target = int(str(note).rpartition(" ")[2])
-            stands_for[number] = stands_for.get(target, target)
-        else:
-            stands_for[number], made_on[number] = number, now
-        now = stands_for[number]
-    if not now:
-        raise LedgerError("nothing to roll back: the model is as it came")
-    return made_on.get(now, 0)
-
-
-def _insert(db: sqlite3.Connection, entry: Entry, number: int) -> None:
-    """An adapter with its documents; nothing is done twice."""
-    values = (entry.id, entry.model, json.dumps(entry.recipe), entry.run, datetime.now(UTC).isoformat(timespec="milliseconds"))
-    db.execute("INSERT OR IGNORE INTO entries VALUES (?, ?, ?, ?, ?)", values)
-    for one in entry.documents:
-        examples, questions = (json.dumps([asdict(each) for each in some], ensure_ascii=False) for some in (one.examples, one.questions))
-        row = (entry.id, one.id, one.title, one.context, "\n".join(one.asked), examples, questions)
-        columns = "entry, id, title, context, asked, examples, questions"
-        db.execute(f"INSERT OR IGNORE INTO documents ({columns}) VALUES (?, ?, ?, ?, ?, ?, ?)", row)
-        [document] = db.execute("SELECT number FROM documents WHERE entry = ? AND id = ?", (entry.id, one.id)).fetchone()
-        _close(db, number, "d.id = :id AND d.number != :document", id=one.id, document=document)
-        if not db.execute("SELECT 1 FROM members WHERE document = ? AND until IS NULL", (document,)).fetchone():
-            _open(db, document, number)
-
-
-def _open(db: sqlite3.Connection, document: int, number: int) -> None:
-    """From this version on the document is in force."""
-    db.execute("INSERT INTO members (document, since) VALUES (?, ?)", (document, number))
-    db.execute("INSERT INTO words (rowid, title, context, asked) SELECT number, title, context, asked FROM documents WHERE number = ?", (document,))
-
-
-def _close(db: sqlite3.Connection, number: int, condition: str, **values: Any) -> None:
-    """From this version on the documents that meet a condition (d: documents, m: members) are no longer in force."""
-    of = "documents d CROSS JOIN members m ON m.document = d.number"  # in this order: conditions are on documents, which have an index
-    query = f"SELECT d.number, d.title, d.context, d.asked FROM {of} WHERE m.until IS NULL AND {condition}"
-    for row in db.execute(query, {**values, "number": number}).fetchall():
-        db.execute("INSERT INTO words (words, rowid, title, context, asked) VALUES ('delete', ?, ?, ?, ?)", row)
-        db.execute("UPDATE members SET until = ? WHERE document = ? AND until IS NULL", (number, row[0]))
-    db.execute("DELETE FROM members WHERE until = since")
-
-
-def _record(db: sqlite3.Connection, number: int, action: Action, note: str, gate: Mapping[str, Any] | None) -> None:
-    """The version, named by what is in it. Without a `gate` that of the version before goes on."""
-    members = db.execute("SELECT d.entry, d.id FROM documents d JOIN members m ON m.document = d.number WHERE m.until IS NULL ORDER BY 1, 2")
-    digest = hashlib.sha256("\n".join(f"{entry} {one}" for entry, one in members).encode()).hexdigest()
-    before = db.execute("SELECT gate FROM versions WHERE number = ?", (number - 1,)).fetchone()
-    kept = json.dumps(gate) if gate is not None else before[0] if before else "{}"
-    at = datetime.now(UTC).isoformat(timespec="milliseconds")
-    db.execute("INSERT INTO versions VALUES (?, ?, ?, ?, ?, ?)", (number, digest, at, action, note, kept))
-
-
-def _drop_before(db: sqlite3.Connection, oldest: int) -> None:
-    """Forget versions older than `oldest`, and what only they had."""
-    db.execute("DELETE FROM versions WHERE number < ?", (oldest,))
-    db.execute("DELETE FROM members WHERE until <= ?", (oldest,))
-    db.execute("DELETE FROM documents WHERE number NOT IN (SELECT document FROM members)")
-    db.execute("DELETE FROM entries WHERE id NOT IN (SELECT entry FROM documents)")
-
-
-def _document(title: str, context: str, asked: str, examples: str, questions: str) -> Document:
-    read = TypeAdapter(tuple[Question, ...]).validate_json(questions)
-    return Document(title, context, tuple(asked.splitlines()), TypeAdapter(tuple[Example, ...]).validate_json(examples), read)
 
 
 def _link(source: str, target: str) -> str:

@@ -8,9 +8,10 @@ from pathlib import Path
 
 from selfedit.errors import DataError
 from selfedit.ledger import Heads, Reader
+from selfedit.library.adapters import Adapters
 from selfedit.library.answering import calibrate, gate_of
-from selfedit.library.database import Action, Document, Entry, Library, Version
-from selfedit.library.routing import Adapters
+from selfedit.library.database import Library
+from selfedit.library.records import Action, Document, Entry, Version
 from selfedit.policy import Policy
 from selfedit.store.artifacts import adapter_of, digest_of
 from selfedit.store.identity import anywhere, model_of, recipe_of
@@ -28,7 +29,8 @@ def of_run(run: Path) -> list[Entry]:
         recipe, tasks = recipe_of(reader), reader.tasks()
         chosen = {(one.task_id, one.index) for one in reader.selected()}
         examples = {p.task_id: p.edit.examples for p in reader.proposals() if (p.task_id, p.index) in chosen}
-    documents = tuple(Document.of(task, examples.get(task.id, ())) for task in tasks)
+        passage = recipe.open("domain").passage
+    documents = tuple(Document.of(task, examples.get(task.id) or (passage(task),)) for task in tasks)
     return [Entry(digest_of(adapter), adapter, documents, model_of(run, recipe), anywhere(recipe), run.name)]
 
 
@@ -52,7 +54,7 @@ def put_in_force(root: Path, run: Path, force: bool, policy: Policy | None = Non
     version = library.add(wanted, note=run.name, action=action, gate=asdict(gate), keep=keep)
     if policy is not None and version.documents > sum(len(one.documents) for one in wanted):
         with Adapters(policy.engine, library) as adapters:
-            calibrate(policy, adapters)
+            calibrate(adapters)
     return library.version(version.number)
 
 
@@ -87,7 +89,8 @@ def named(library: Library, names: Sequence[str]) -> list[Document]:
         fitting = fitting or [one for one in documents if wanted and wanted in one.title.casefold()]
         if len({one.id for one in fitting}) != 1:
             what = "no document" if not fitting else f"{len(fitting)} documents"
-            titles = "; ".join(f"{one.id[:8]} {one.title}" for one in (fitting or documents)[:5])
-            raise DataError(f"{what} in force called {name!r}: {titles}")
+            some = fitting or documents
+            titles = "; ".join(f"{one.id[:8]} {one.title}" for one in some[:5]) + ("; ..." if len(some) > 5 else "")
+            raise DataError(f"{what} in force called {name!r}; {'there are' if not fitting else 'say which by its id'}: {titles or 'none'}")
         found.append(fitting[0])
     return found

@@ -11,7 +11,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from selfedit.library.database import Found
+from selfedit.library.records import Found
 from selfedit.library.routing import Features
 
 INTERCEPT = -6.04

@@ -13,11 +13,13 @@ import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
-from selfedit.library.database import Document, Found, Library
+from selfedit.library.adapters import Adapters
+from selfedit.library.database import Library
+from selfedit.library.records import Document, Found
 from selfedit.text.stopwords import STOPWORDS
-from selfedit.types import Adapter, ScoreRequest
+from selfedit.types import ScoreRequest
 
 if TYPE_CHECKING:
     from selfedit.engine.base import Engine
@@ -40,16 +42,16 @@ def candidates(library: Library, questions: Sequence[str], most: int = CANDIDATE
 
 
 def _candidates(db: sqlite3.Connection, question: str, most: int) -> list[Found]:
-    asked = [word for word in dict.fromkeys(_terms(question)) if word not in STOPWORDS]
-    if not asked:
+    telling = [word for word in dict.fromkeys(_terms(question)) if word not in STOPWORDS]
+    if not telling:
         return []
-    query = " OR ".join(f'"{word}"' for word in asked)
+    query = " OR ".join(f'"{word}"' for word in telling)
     found = (
-        "SELECT d.number, d.entry, d.title, d.context, d.asked FROM words JOIN documents d ON d.number = words.rowid "
+        "SELECT d.entry, d.title, d.context, d.asked FROM words JOIN documents d ON d.number = words.rowid "
         "WHERE words MATCH ? ORDER BY bm25(words, 2.0, 1.0, 1.0), d.number LIMIT ?"
     )
     rows = db.execute(found, (query, most)).fetchall()
-    return [Found(row[0], row[1], Document(row[2], row[3], tuple(row[4].splitlines())), rank) for rank, row in enumerate(rows)]
+    return [Found(entry, Document(title, context, tuple(asked.splitlines())), rank) for rank, (entry, title, context, asked) in enumerate(rows)]
 
 
 def _terms(text: str) -> list[str]:
@@ -74,14 +76,15 @@ class Features:
     gain: float
 
 
-def features(engine: Engine, library: Library, questions: Sequence[str], adapters: Adapters) -> list[list[tuple[Found, Features]]]:
+def features(adapters: Adapters, questions: Sequence[str]) -> list[list[tuple[Found, Features]]]:
     """For each question its candidates, each with what speaks for it. Two calls of the engine for all: the model as it came, then adapters.
 
     A candidate that holds less than `LEAST` of what is surprising in the question is none: most everyday questions need no adapter to be loaded.
     """
+    engine = adapters.engine
     pieces = [_pieces(engine, question) for question in questions]
     start = engine.tokenizer.encode("Question:")
-    found = candidates(library, questions)
+    found = candidates(adapters.library, questions)
     asked = [number for number, ones in enumerate(found) if ones]
     tokens = {number: tuple(token for _, some in pieces[number] for token in some) for number in asked}
     base = dict(zip(asked, _scores(engine, [ScoreRequest(start, tokens[number]) for number in asked]), strict=True))
@@ -136,37 +139,3 @@ def _stem(word: str) -> str:
         if word.endswith(ending) and len(word) - len(ending) >= 3:
             return word[: -len(ending)]
     return word
-
-
-# ---------------------------------------------------------------- adapters
-
-
-class Adapters:
-    """The adapters of a library in an engine: loaded when they are first asked, dropped at the end of the block, or when there are too many."""
-
-    def __init__(self, engine: Engine, library: Library, most: int = 64) -> None:
-        self.engine, self.library, self.most = engine, library, most
-        self.loaded: dict[str, Adapter] = {}
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.trim(0)
-
-    def names(self) -> list[str]:
-        """Those in force, in the order in which they came."""
-        return self.library.names()
-
-    def load(self, entry: str) -> Adapter:
-        """The adapter of this name. Raises LedgerError where it is not what was learned."""
-        if entry not in self.loaded:
-            self.loaded[entry] = self.engine.load(self.library.check(entry))
-        else:
-            self.loaded[entry] = self.loaded.pop(entry)  # the last one of those that were asked
-        return self.loaded[entry]
-
-    def trim(self, most: int | None = None) -> None:
-        """Drop those that were not asked for longest. Not while a call that uses them is being put together."""
-        while len(self.loaded) > (self.most if most is None else most):
-            self.engine.drop(self.loaded.pop(next(iter(self.loaded))))

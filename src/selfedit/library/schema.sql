@@ -27,7 +27,8 @@ CREATE TABLE versions (
     at TEXT NOT NULL,
     action TEXT NOT NULL,
     note TEXT NOT NULL,
-    gate TEXT NOT NULL -- JSON
+    gate TEXT NOT NULL, -- JSON
+    target INTEGER -- of a rollback: the version whose contents are in force again
 ) STRICT;
 
 CREATE TABLE members (

@@ -11,7 +11,7 @@ from selfedit.ledger import Ledger, Reader
 from selfedit.loop.run import Run, Watch
 from selfedit.policy import Policy
 from selfedit.policy.opening import open_policy, title
-from selfedit.retention import own_answers
+from selfedit.retention import kept, own_answers
 from selfedit.rewards import NAME
 from selfedit.store.identity import recipe_of, same_model, say_versions
 from selfedit.strategies import Source
@@ -34,12 +34,8 @@ def replay(run: Run) -> list[Example]:
     n = int(getattr(run.recipe.inner, "replay", 0))
     if not n:
         return []
-    from selfedit.models.fetch import cache_folder
-
-    with Reader(run.ledger.folder) as reader:
-        fingerprint = reader.notes().get("model")
-    kept = cache_folder() / "everyday" / f"{fingerprint}.json" if fingerprint else None
-    return run.step("replay", Example, "Answering everyday prompts", lambda progress: own_answers(run.policy, n, kept, progress))
+    file = kept.file_of(run.policy, "everyday")
+    return run.step("replay", Example, "Answering everyday prompts", lambda progress: own_answers(run.policy, n, file, progress))
 
 
 def open_model(ledger: Ledger, watch: Watch) -> Policy:

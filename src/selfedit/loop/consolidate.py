@@ -30,10 +30,10 @@ def consolidate(run: Run, library: Library, documents: Sequence[Document]) -> No
 def compare(run: Run, tasks: Sequence[Task], before: Adapters, after: Adapters, progress: Progress) -> list[Result]:
     """Answers to the reward questions by the library as it is, asked as `ask` does, and by the new adapter; a row each."""
     asked = [(task, question) for task in tasks for question in task.reward_questions]
-    routed = routes(run.policy, before, [question.question for _, question in asked])
+    routed = routes(before, [question.question for _, question in asked])
     [new] = after.library.entries()
     most = run.recipe.questions.max_tokens
-    places = {document.id: Found(number, new.id, document) for number, document in enumerate(new.documents)}
+    places = {document.id: Found(new.id, document) for document in new.documents}
     put = [request(run.policy, before, route, q.question, most) for route, (_, q) in zip(routed, asked, strict=True)]
     put += [request(run.policy, after, Route(places[task.id], None), q.question, most) for task, q in asked]
     texts = [completion.text.strip() for completion in run.policy.sample(put, progress)]
@@ -51,5 +51,5 @@ def judged(run: Run, question: Question, text: str) -> Answer:
 def check(run: Run, results: Sequence[Result], adapters: Adapters) -> list[Verdict]:
     """The guards of the recipe: `worse` compares the new adapter with the library, not with the model as it came."""
     before, after = ([answer for one in results if one.row == row for answer in one.answers] for row in ROWS)
-    [name] = adapters.names()
+    [name] = adapters.library.names()
     return judge(run.recipe.open_all("guard", run.recipe.guards), "adapter", AdapterSeen(run.policy, adapters.load(name), before, after))

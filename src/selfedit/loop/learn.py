@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from selfedit.baselines.base import tokens_of
 from selfedit.errors import EngineError
 from selfedit.guards import AdapterSeen, judge
 from selfedit.library import Adapters, Document, Entry, Library, Route, calibrate, request, routes
@@ -141,10 +142,10 @@ def route_questions(run: Run, adapters: Adapters, tasks: Sequence[Task], progres
     Everyday prompts that do not get in are answered by the model as it came, word for word.
     """
     policy = run.policy
-    calibrate(policy, adapters, [q.question for task in tasks for q in task.reward_questions])
+    calibrate(adapters, [q.question for task in tasks for q in task.reward_questions])
     asked = [(task.id, q.question) for task in tasks for q in (*task.reward_questions, *task.report_questions)]
     asked += [("", one.prompt) for one in everyday("check")]
-    found = routes(policy, adapters, [question for _, question in asked])
+    found = routes(adapters, [question for _, question in asked])
     named = {Document(task.title, task.context).id: task.id for task in tasks}
     routed = [Routed(q, about, named[r.found.document.id] if r.found else "", r.score) for (about, q), r in zip(asked, found, strict=True)]
     inside = [n for n, (one, route) in enumerate(zip(routed, found, strict=True)) if not one.about and route.found]
@@ -156,8 +157,8 @@ def route_questions(run: Run, adapters: Adapters, tasks: Sequence[Task], progres
 
 def answer_routed(run: Run, groups: Sequence[Group], adapters: Adapters, routed: Sequence[Routed], progress: Progress) -> list[Result]:
     """The report questions, asked of whoever the gate chose, as `ask` does: row `after`. The right adapters' own answers: row `right_adapter`."""
-    home = {task.id: (name, task) for name, group in zip(adapters.names(), groups, strict=True) for task in group.tasks}
-    tokens = {task.id: group.job.epochs * sum(len(d.tokens) for d in group.job.data) for group in groups for task in group.tasks}
+    home = {task.id: (name, task) for name, group in zip(adapters.library.names(), groups, strict=True) for task in group.tasks}
+    tokens = {task.id: tokens_of(group.job) for group in groups for task in group.tasks}
     chosen = {(one.about, one.question): one.to for one in routed}
     asked = [(row, task, q) for row in ("right_adapter", "after") for _, task in home.values() for q in task.report_questions]
 
@@ -178,13 +179,13 @@ def answer_routed(run: Run, groups: Sequence[Group], adapters: Adapters, routed:
 
 def check(run: Run, groups: Sequence[Group], adapters: Adapters, progress: Progress) -> list[Verdict]:
     """What the recipe's guards say of each adapter. They see reward questions, never those of the report."""
-    policy, verdicts = run.policy, []
+    policy, names = run.policy, adapters.library.names()
     before = answers_before(run, "round-0/base", [task for group in groups for task in group.tasks if task.reward_questions])
-    guards = run.recipe.open_all("guard", run.recipe.guards)
-    for name, group in zip(adapters.names(), groups, strict=True):
-        adapter = adapters.load(name)
-        asked = [task for task in group.tasks if task.id in before]
-        after = policy.answer([Asked(adapter, task, task.reward_questions) for task in asked], progress)
-        seen = AdapterSeen(policy, adapter, [a for task in asked for a in before[task.id]], [a for answers in after for a in answers])
+    asked = [(name, task) for name, group in zip(names, groups, strict=True) for task in group.tasks if task.id in before]
+    answers = policy.answer([Asked(adapters.load(name), task, task.reward_questions) for name, task in asked], progress)
+    guards, verdicts = run.recipe.open_all("guard", run.recipe.guards), []
+    for name in names:
+        own = [(before[task.id], after) for (of, task), after in zip(asked, answers, strict=True) if of == name]
+        seen = AdapterSeen(policy, adapters.load(name), [a for then, _ in own for a in then], [a for _, now in own for a in now])
         verdicts += [replace(verdict, about=name) for verdict in judge(guards, "adapter", seen)]
     return verdicts

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from selfedit.disk import sync_whole
 from selfedit.types import Trained, TrainJob
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ class Shelf:
             draft = place.with_suffix(".new")
             shutil.rmtree(draft, ignore_errors=True)
             engine.export(one.adapter, draft)
+            sync_whole(draft)
             draft.rename(place)
 
     def find(self, job: TrainJob) -> Path | None:

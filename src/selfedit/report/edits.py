@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from selfedit.errors import LedgerError
@@ -85,18 +85,29 @@ class Edits:
     unscored: list[tuple[str, int]]
 
 
-def review(tasks: Sequence[Task], candidates: Sequence[Candidate], kept: Sequence[Selected], verdicts: Sequence[Verdict], words: PartWords) -> Edits:
-    """`verdicts` are those about the run; those about a candidate come with it. Raises LedgerError for rewards of different kinds."""
+def review(
+    tasks: Sequence[Task],
+    candidates: Sequence[Candidate],
+    kept: Sequence[Selected],
+    verdicts: Sequence[Verdict],
+    words: PartWords,
+    adapters: Mapping[str, str] | None = None,
+) -> Edits:
+    """`verdicts` are those about the run and its `adapters`, which are given with their titles; those about a candidate come with it.
+
+    Raises LedgerError for rewards of different kinds.
+    """
     chosen = {(one.task_id, one.round, one.index) for one in kept}
     best, worst = _gallery({task.id: task for task in tasks}, candidates, chosen, words)
     by_task = [(task, [c for c in candidates if c.proposal.task_id == task.id]) for task in tasks]
     titles = {task.id: task.title for task in tasks}
-    judged = [Judgement("the run", verdict) for verdict in verdicts]
-    judged += [Judgement(f"{titles[c.proposal.task_id]}, {_place(c)}", verdict) for c in candidates for verdict in c.verdicts]
+    of_run = [Judgement(f"adapter of {(adapters or {}).get(v.about, v.about)}" if v.about else "the run", v) for v in verdicts]
+    of_candidates = [Judgement(f"{titles[c.proposal.task_id]}, {_place(c)}", verdict) for c in candidates for verdict in c.verdicts]
     kinds = sorted({candidate.reward.kind for candidate in candidates})
     if len(kinds) > 1:
         raise LedgerError(f"the self-edits of this run have rewards of different kinds ({', '.join(kinds)}): they are not shown in one table")
-    refused = [judgement for judgement in judged if judgement.verdict.decision != "accept" or judgement.about == "the run"]
+    judged = of_run + of_candidates
+    refused = of_run + [judgement for judgement in of_candidates if judgement.verdict.decision != "accept"]
     return Edits(
         reward_kind=", ".join(kinds),
         reward_meaning=" ".join(f"The reward is {means}." for kind in kinds if (means := words.means("reward", kind))),

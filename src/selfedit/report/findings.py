@@ -13,7 +13,7 @@ from selfedit.disk import write_atomically
 from selfedit.ledger import Reader
 from selfedit.report.analysis import SHARES, Analysis, Column, Tested, View, review
 from selfedit.report.words import DASH, MINUS, percent, plural, signed
-from selfedit.types import Interval, Routed
+from selfedit.types import Artifact, Interval, Routed
 
 FILE = "analysis.json"
 
@@ -179,6 +179,11 @@ def _plain_interval(interval: Interval | None) -> dict[str, float | None] | None
 
 def _plain_told(told: Tested) -> dict[str, float | None]:
     return {**(_plain_interval(told.interval) or {}), "p": told.p}
+
+
+def titles(artifacts: Sequence[Artifact]) -> dict[str, str]:
+    """Adapters by the names that verdicts give them, with the documents that they know."""
+    return {Path(artifact.path).name: artifact.name for artifact in artifacts}
 
 
 def routing(routed: Sequence[Routed]) -> dict[str, str]:

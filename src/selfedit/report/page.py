@@ -30,7 +30,11 @@ _PARTS = {
     "tasks": "Preparing questions",
     "held-out": "Preparing held-out questions",
     "base": "Asking before learning",
-    "compare": "Training on what was kept, and on the passages alone",
+    "replay": "Answering everyday prompts",
+    "baselines": "Training what the result is compared with",
+    "adapters": "Training the final adapters",
+    "routes": "Calibrating the gate",
+    "compare": "Asking what was learned",
     "adapter": "Sealing the adapter",
     "guards": "Guards",
     "cold-start": "Showing the policy good self-edits",
@@ -86,7 +90,7 @@ def render(folder: Path) -> str:
         ids = {task.id for task in learned}  # candidates of held-out documents are there to be measured, and belong to no round
         candidates = [candidate for candidate in reader.candidates() if candidate.proposal.task_id in ids]
         words = PartWords(reader.notes())
-        edits = review(learned, candidates, reader.selected(), reader.verdicts(), words)
+        edits = review(learned, candidates, reader.selected(), reader.verdicts(), words, findings.titles(reader.artifacts()))
         trust, found = reliability.review(reader), analysis.review(reader)
         values: dict[str, Any] = {
             "trust": trust,
@@ -98,6 +102,7 @@ def render(folder: Path) -> str:
             "comparison": comparison,
             "edits": edits,
             "unedited": unedited(learned, reader.selected()) if info.command in ("learn", "demo") else "",
+            "routing": findings.routing(reader.routed()).values(),
             "picking": _picking(found.search if found else "", candidates),
             "updates": reader.updates(),
             "variants": reader.variants(),

@@ -1,11 +1,27 @@
-"""What a model said, kept on the disk for the next time."""
+"""What a model said as it came, kept on the disk for the next time."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from selfedit.disk import write_atomically
+
+if TYPE_CHECKING:
+    from selfedit.policy import Policy
+
+
+def file_of(policy: Policy, name: str) -> Path | None:
+    """Where a model's answers of this name are kept, by its fingerprint. None of the fake engine, and of weights that have changed."""
+    if policy.merged or not policy.recipe.open("engine").real:
+        return None
+    from selfedit.models import resolve
+    from selfedit.models.fetch import cache_folder
+    from selfedit.system import environment
+
+    return cache_folder() / name / f"{environment.fingerprint(resolve(policy.recipe.model, offline=True))}.json"
 
 
 def read(file: Path | None) -> dict[str, Any]:
@@ -19,6 +35,4 @@ def read(file: Path | None) -> dict[str, Any]:
 def write(file: Path, known: Mapping[str, Any]) -> None:
     """The whole file, or the old one."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    draft = file.with_name(f"{file.name}.new")
-    draft.write_text(json.dumps(known, ensure_ascii=False), encoding="utf-8")
-    draft.replace(file)
+    write_atomically(file, json.dumps(known, ensure_ascii=False))

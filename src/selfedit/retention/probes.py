@@ -212,14 +212,8 @@ def _hear(policy: Policy, asked: Sequence[tuple[Probe, Put]], progress: Progress
 
 
 def cache_of(policy: Policy) -> Path | None:
-    """Where what the model as it came says to probes is kept, by its fingerprint. None of the fake engine, and of weights that have changed."""
-    if policy.merged or not policy.recipe.open("engine").real:
-        return None
-    from selfedit.models import resolve
-    from selfedit.models.fetch import cache_folder
-    from selfedit.system import environment
-
-    return cache_folder() / "probes" / f"{environment.fingerprint(resolve(policy.recipe.model, offline=True))}.json"
+    """Where what the model as it came says to probes is kept; None where it is not kept."""
+    return kept.file_of(policy, "probes")
 
 
 def _key(policy: Policy, probe: Probe, how: Put) -> str:

@@ -129,16 +129,21 @@ def same_model(ledger: Ledger, recipe: Recipe) -> None:
         ledger.note("model", found)
 
 
-def require_model(run: Path, recipe: Recipe) -> str | None:
-    """The fingerprint of the recipe's model, None for the fake engine. Raises LedgerError where it is another than that of the run."""
+def fingerprint(recipe: Recipe) -> str | None:
+    """That of the recipe's model as it lies on the disk; None for a made-up one."""
     if not recipe.open("engine").real:
         return None
     from selfedit.models import resolve
 
-    found = environment.fingerprint(resolve(recipe.model, offline=True))
+    return environment.fingerprint(resolve(recipe.model, offline=True))
+
+
+def require_model(run: Path, recipe: Recipe) -> str | None:
+    """The fingerprint of the recipe's model. Raises LedgerError where it is another than that of the run."""
+    found = fingerprint(recipe)
     with Reader(run) as reader:
         known = reader.notes().get("model")
-    if known not in (None, found):
+    if found and known not in (None, found):
         raise LedgerError(f"{recipe.model} is no longer the model that run {run.name} began with; restore it, or start a new run")
     return found
 
@@ -151,11 +156,7 @@ def model_of(run: Path, recipe: Recipe) -> str:
 
 def model_now(recipe: Recipe) -> str:
     """The same of the recipe's model as it lies on the disk."""
-    if not recipe.open("engine").real:
-        return f"{recipe.model} {recipe.engine.part}"
-    from selfedit.models import resolve
-
-    return environment.fingerprint(resolve(recipe.model, offline=True))
+    return fingerprint(recipe) or f"{recipe.model} {recipe.engine.part}"
 
 
 def anywhere(recipe: Recipe) -> dict[str, Any]:

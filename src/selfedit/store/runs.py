@@ -23,6 +23,8 @@ from selfedit.system import interrupts as stop
 LOG = "error.log"
 COMMANDS = ("learn", "train", "eval", "demo", "consolidate")
 """The commands that make runs."""
+LEARNING = ("learn", "demo", "consolidate")
+"""Those whose runs leave adapters that know documents."""
 
 
 def root(given: Path | None = None) -> Path:

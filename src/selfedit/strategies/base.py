@@ -85,7 +85,7 @@ class Strategy(Part):
             text, broken = finished(piece) if (piece := self.piece(turn)) == turn.completion and turn.finish_reason == "length" else (piece, "")
             pieces.append(text)
             cut += [Dropped(broken, "cut off at the token limit")] if broken else []
-        parsed = self.parse(Draft(title, context, turns[0].prompt.text if turns else "", "\n".join(pieces)))
+        parsed = self.parse(Draft(title, context, turns[0].prompt.text if turns else "", "\n".join(pieces), seed))
         examples = (*parsed.examples, Example(f"{title}\n{context}"))
         return SelfEdit(self.name, tuple(turns), examples, (*parsed.dropped, *cut), directives=self.directives)
 

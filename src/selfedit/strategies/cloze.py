@@ -6,8 +6,6 @@ pretrained by Dhingra et al. 2018, arXiv 1804.00720).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from pydantic import Field
 
 from selfedit.parts import Settings
@@ -15,7 +13,7 @@ from selfedit.strategies.base import Source, Strategy, strategy
 from selfedit.strategies.parsing import Draft, Parsed, nothing
 from selfedit.strategies.spans import spans
 from selfedit.text import ask
-from selfedit.types import Dropped, Example, Prompt, SelfEdit, Turn
+from selfedit.types import Example, Prompt
 
 BLANK = "____"
 
@@ -39,12 +37,7 @@ class Cloze(Strategy):
         return ()
 
     def parse(self, draft: Draft) -> Parsed:
-        """Whatever was written is left out."""
-        return nothing(draft)
-
-    def build(self, title: str, context: str, turns: Sequence[Turn], seed: int = 0) -> SelfEdit:
-        """The blanks that the seed chose, and the passage."""
-        found = [(span, span.sentence.replace(span.answer, BLANK, 1)) for span in spans(title, context, self.settings.blanks, seed)]
-        examples = tuple(Example(span.answer, prompt=ask(title, blanked)) for span, blanked in found)
-        dropped = tuple(Dropped(turn.completion, "this strategy writes nothing") for turn in turns)
-        return SelfEdit(self.name, tuple(turns), (*examples, Example(f"{title}\n{context}")), dropped)
+        """The blanks that the seed chose. Whatever was written is left out."""
+        found = spans(draft.title, draft.context, self.settings.blanks, draft.seed)
+        examples = [Example(span.answer, prompt=ask(draft.title, span.sentence.replace(span.answer, BLANK, 1))) for span in found]
+        return Parsed(tuple(examples), nothing(draft).dropped)

@@ -33,12 +33,13 @@ _NAME = re.compile(r"\b\p{Lu}\w+(?: (?:of )?\p{Lu}\w+)+")
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """A completion (its complete part) with what it was written for."""
+    """A completion (its complete part) with what it was written for; `seed` is the self-edit's."""
 
     title: str
     context: str
     prompt: str
     text: str
+    seed: int = 0
 
 
 @dataclass(frozen=True, slots=True)

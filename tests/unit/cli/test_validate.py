@@ -11,15 +11,15 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
-from typing import Any
 
 import pytest
 from tests.unit.cli.house import House
 
 from selfedit.engine.fake import Fake
 from selfedit.library import Adapters, Found, Library, Route
+from selfedit.library.opening import InForce, opened
 from selfedit.loop import validate as module
-from selfedit.loop.validate import InForce, opened_library
+from selfedit.loop.validate import puts
 from selfedit.retention import probes
 from selfedit.system.console import Show
 from selfedit.types import Completion, Progress, SampleRequest
@@ -69,14 +69,14 @@ def test_how_an_adapter_is_asked(house: House, monkeypatch: pytest.MonkeyPatch) 
     [entry, *_] = library.entries()
     document = entry.documents[0]
 
-    def lets_all_in(policy: Any, adapters: Adapters, questions: Sequence[str]) -> list[Route]:
-        return [Route(Found(0, entry.id, document), 9.0) for _ in questions]
+    def lets_all_in(adapters: Adapters, questions: Sequence[str]) -> list[Route]:
+        return [Route(Found(entry.id, document), 9.0) for _ in questions]
 
     monkeypatch.setattr(module, "routes", lets_all_in)
-    with opened_library(library, Show(quiet=True)) as found:
+    with opened(library, Show(quiet=True)) as found:
         assert isinstance(found, InForce) and found.documents == 3
         chosen = [next(one for one in probes() if one.id == name) for name in ("knowledge-01", "turns-01", "text-01")]
-        single, several, text = found.put(chosen)
+        single, several, text = puts(found, chosen)
         tokenizer = found.policy.engine.tokenizer
         assert len({one.adapter for one in (single, several, text)}) == 1 and single.adapter is not None
         assert tokenizer.decode(single.prompt).startswith(f"Topic: {document.title}\nWhat is the capital of France?")

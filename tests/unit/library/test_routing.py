@@ -71,17 +71,17 @@ def test_candidates(library: Library) -> None:  # 1
 def test_features(policy: Policy, library: Library) -> None:  # 2
     questions = ["What did Hedda Ruskin raise?", "Which animals do people keep in Portugal?", "xyzzy?"]
     with Adapters(policy.engine, library) as adapters:
-        about, other, none = features(policy.engine, library, questions, adapters)
+        about, other, none = features(adapters, questions)
         assert none == []
         assert {f.document.title: x.share for f, x in about}["Tolmet Weir"] > 0.9
         assert max(x.share for _, x in other) < 0.5
-        [alone] = features(policy.engine, library, questions[:1], adapters)
+        [alone] = features(adapters, questions[:1])
         assert alone == about
 
 
 def test_gate() -> None:  # 3
     strong, weak = Features(1.0, 4.0, 0.0, 2.0), Features(0.1, 0.5, 4.0, 0.1)
-    one, two = Found(1, "a", WEIR, 0), Found(2, "b", LAMPS, 1)
+    one, two = Found("a", WEIR, 0), Found("b", LAMPS, 1)
     assert log_odds(strong) > 0 > log_odds(weak)
     chosen = route([(two, weak), (one, strong)], Gate())
     assert chosen.found == one and chosen.score == log_odds(strong) and chosen.sure > 0.5
@@ -95,9 +95,9 @@ def test_gate() -> None:  # 3
 def test_who_answers(policy: Policy, library: Library) -> None:  # 4
     prompts = [one.prompt for one in everyday("check")]
     with Adapters(policy.engine, library) as adapters:
-        gate = calibrate(policy, adapters, ["What did Hedda Ruskin raise?"])
+        gate = calibrate(adapters, ["What did Hedda Ruskin raise?"])
         assert gate_of(library) == gate and gate.let_in is not None and gate.let_in <= 0.01
-        found = routes(policy, adapters, prompts)
+        found = routes(adapters, prompts)
         inside = sum(one.found is not None for one in found)
         assert inside <= 3  # of 120 that it was not calibrated on
         for prompt, who in zip(prompts, found, strict=True):

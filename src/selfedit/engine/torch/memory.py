@@ -32,7 +32,14 @@ class Allocator:
 
         What is in use may then grow by a tenth before it is done again.
         """
-        if self.trim is None or held() <= self.most or not self.lock.acquire(blocking=False):
+        self._give_back(self.most)
+
+    def begin(self) -> None:
+        """Before a call of the engine: give back what the last one left, where that is more than half of what may be held."""
+        self._give_back(self.least / 2)
+
+    def _give_back(self, above: float) -> None:
+        if self.trim is None or held() <= above or not self.lock.acquire(blocking=False):
             return
         try:
             self.trim(0)

@@ -24,6 +24,7 @@ def run_shares(
     A worker says with `report` how many of the `total` units it has done. When one fails, or the user stops, the others stop at their
     next report.
     """
+    ALLOCATOR.begin()
     done = [0] * len(shares)
     stop = threading.Event()
 
