@@ -57,7 +57,7 @@ Commands:
   show       look into a run, or list strategies, models and the settings of a recipe
   log        what was learned, by version   diff       what two versions have and have not
   rollback   back to an earlier version     forget     take single documents out
-  consolidate: one adapter in place of the many that know a document each
+  consolidate  one adapter in place of the many that know a document each
   export     copy adapters, in PEFT's format
   dataset    write a run's self-edits for other trainers
   train      reinforcement learning: the model learns to write better self-edits
