@@ -11,14 +11,27 @@ class Outcome(Baseline):
     asked = False
 
 
-@baseline("after", label="After", means="asked as `ask` does: the gate chooses an adapter trained on selected self-edits, or the model as it came")
+@baseline(
+    "after", label="After", means="an adapter for each document on its best self-edit, and a gate that chooses between them and the model as it came"
+)
 class After(Outcome):
     """What `learn` comes to."""
 
 
-@baseline("right_adapter", label="The right adapter", means="every question put to the adapter that learned its document, whatever the gate says")
+@baseline(
+    "right_adapter", label="The right adapter", means="the same adapters, each question put to that of its document: what a perfect gate would reach"
+)
 class RightAdapter(Outcome):
     """What a perfect gate would reach."""
+
+
+@baseline(
+    "without_harvest",
+    label="Without harvest",
+    means="the right adapter, trained on the self-edit alone for as many tokens as with what was harvested",
+)
+class WithoutHarvest(Outcome):
+    """What the adapters' own answers to fresh questions add."""
 
 
 @baseline(

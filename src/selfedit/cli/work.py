@@ -219,15 +219,19 @@ def _nothing_else(command: Any, name: str, *others: object) -> None:
 def _learned(output: Output, run: api.Run) -> int:
     from selfedit.library.force import opened
     from selfedit.report.comparison import unedited
-    from selfedit.report.findings import routing
+    from selfedit.report.findings import harvest, routing
 
     adapters, facts = run.adapters, {}
     with run.reader() as reader:
-        tasks, routed, refused = reader.tasks(), reader.routed(), {one.about for one in reader.verdicts() if one.decision != "accept"}
+        tasks, said_of, refused = (
+            reader.tasks(),
+            routing(reader.routed()) | harvest(reader.harvested()),
+            {one.about for one in reader.verdicts() if one.decision != "accept"},
+        )
         if said := unedited(tasks, reader.selected()):
             facts["unedited"] = said
     facts["adapters"] = f"{len(adapters)} in {run.folder / 'library'}"
-    facts |= routing(routed)
+    facts |= said_of
     if run.in_force:
         version = opened(output.root).version()
         assert version is not None

@@ -4,7 +4,7 @@ A recipe is a TOML file; every key has a default, unknown keys are refused with 
 """
 
 from selfedit.config.recipe import CHOSEN, TABLES, Recipe, check_learning, keys_of, load_recipe, packaged, parse_recipe, read_toml
-from selfedit.config.sections import MIXED, MOST_CHOICES, ColdStart, Documents, Evaluation, Propose, Questions, ReliabilityStudy
+from selfedit.config.sections import MIXED, MOST_CHOICES, ColdStart, Documents, Evaluation, Harvest, Propose, Questions, ReliabilityStudy
 from selfedit.parts import Settings
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "ColdStart",
     "Documents",
     "Evaluation",
+    "Harvest",
     "Propose",
     "Questions",
     "Recipe",

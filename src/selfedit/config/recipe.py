@@ -20,6 +20,7 @@ from selfedit.config.sections import (
     ColdStart,
     Documents,
     Evaluation,
+    Harvest,
     LibrarySettings,
     Propose,
     Questions,
@@ -70,6 +71,7 @@ class Recipe(Settings):
     cold_start: ColdStart = ColdStart()
     eval: Evaluation = Evaluation()
     reliability: ReliabilityStudy = ReliabilityStudy()
+    harvest: Harvest = Harvest()
     library: LibrarySettings = LibrarySettings()
     engine: SerializeAsAny[Settings] = chosen("engine", "torch")
     """What the model runs in."""

@@ -65,6 +65,21 @@ class Questions(Settings):
     """Longest answer, tokens."""
 
 
+class Harvest(Settings):
+    """`learn`: adapters answer fresh questions; answers that agree, and that the passage confirms, are learned too."""
+
+    questions: int = Field(0, ge=0, le=64)
+    """Fresh questions a passage, written by the model; 0: nothing is harvested."""
+    answers: int = Field(4, ge=2, le=64)
+    """Answers that an adapter draws to each, without the passage."""
+    temperature: float = Field(0.7, gt=0)
+    """At which they are drawn."""
+    share: float = Field(0.75, gt=0, le=1)
+    """Least share of them that has to say the same."""
+    max_words: int = Field(30, ge=1)
+    """A longer answer is not learned."""
+
+
 class Propose(Settings):
     """How the policy writes self-edits."""
 

@@ -14,7 +14,7 @@ from typing import Any, Literal, Self, TypeVar
 from selfedit.errors import LedgerError
 from selfedit.ledger import database, lock, records
 from selfedit.ledger.older import upgraded
-from selfedit.types import Artifact, Candidate, Cost, Proposal, Rating, Result, Routed, Selected, Task, Update, Variant, Verdict
+from selfedit.types import Artifact, Candidate, Cost, Harvested, Proposal, Rating, Result, Routed, Selected, Task, Update, Variant, Verdict
 
 R = TypeVar("R")
 _COSTS = tuple(field.name for field in fields(Cost))
@@ -166,6 +166,10 @@ class Reader:
     def routed(self) -> list[Routed]:
         """Who was asked which question, in runs of `learn`."""
         return self._read(Routed)
+
+    def harvested(self) -> list[Harvested]:
+        """What adapters answered to fresh questions, in runs of `learn` that harvest."""
+        return self._read(Harvested)
 
     def artifacts(self) -> list[Artifact]:
         """The files the run left in its folder."""

@@ -14,12 +14,28 @@ from typing import Any, TypeVar
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from selfedit.errors import LedgerError
-from selfedit.types import Answer, Artifact, Candidate, Example, Proposal, Question, Rating, Result, Routed, Selected, Task, Update, Variant, Verdict
+from selfedit.types import (
+    Answer,
+    Artifact,
+    Candidate,
+    Example,
+    Harvested,
+    Proposal,
+    Question,
+    Rating,
+    Result,
+    Routed,
+    Selected,
+    Task,
+    Update,
+    Variant,
+    Verdict,
+)
 
 R = TypeVar("R")
 Db = sqlite3.Connection
 
-KINDS = (Task, Proposal, Rating, Candidate, Selected, Variant, Update, Result, Verdict, Artifact, Example, Routed)
+KINDS = (Task, Proposal, Rating, Candidate, Selected, Variant, Update, Result, Verdict, Artifact, Example, Routed, Harvested)
 """The types of record that a step may hold."""
 
 _CONFIG = ConfigDict(extra="forbid", ser_json_inf_nan="strings", defer_build=True)

@@ -185,6 +185,18 @@ SELECT id, step, position,
     body
 FROM records WHERE kind = 'Routed';
 
+CREATE VIEW harvested AS                  -- what an adapter answered to a fresh question
+SELECT id, step, position,
+    json_extract(body, '$.task_id') AS task_id,
+    json_extract(body, '$.question') AS question,
+    json_extract(body, '$.answer') AS answer,                -- the most frequent of those it drew
+    json_extract(body, '$.share') AS share,                  -- how many of them say the same
+    json_extract(body, '$.reason') AS reason,                -- why it is not learned; empty: it passed
+    json_extract(body, '$.known') AS known,                  -- 1: a reward question, which measures the test and is not learned
+    json_extract(body, '$.right') AS right_answer,
+    body
+FROM records WHERE kind = 'Harvested';
+
 CREATE VIEW verdicts AS                   -- candidate_id NULL: about the run
 SELECT records.step, iif(records.kind = 'Candidate', records.id, NULL) AS candidate_id,
     json_extract(verdict.value, '$.guard') AS guard,

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 
-from selfedit.baselines.base import tokens_of
+from selfedit.baselines.base import matched, tokens_of
 from selfedit.errors import EngineError
 from selfedit.guards import AdapterSeen, judge
 from selfedit.library import Adapters, Document, Entry, Library, Route, calibrate, request, routes
 from selfedit.loop.begin import check_lengths
 from selfedit.loop.evaluate import gold
+from selfedit.loop.harvest import harvest, learned
 from selfedit.loop.round import all_failed, answer_base, answers_before, one_round
 from selfedit.loop.run import Run, chunks
 from selfedit.policy import Asked
@@ -21,7 +23,7 @@ from selfedit.retention.everyday import LONGEST
 from selfedit.store.artifacts import check as sealed
 from selfedit.store.artifacts import digest_of, seal
 from selfedit.store.identity import anywhere, model_of
-from selfedit.types import Answer, Artifact, Passage, Progress, Proposal, Question, Result, Routed, Task, TrainJob, Verdict
+from selfedit.types import Answer, Artifact, Example, Harvested, Passage, Progress, Proposal, Question, Result, Routed, Task, TrainJob, Verdict
 
 DRAFTS = "adapters.new"
 """Where adapters are written before their names are known."""
@@ -29,11 +31,12 @@ DRAFTS = "adapters.new"
 
 @dataclass(frozen=True)
 class Group:
-    """Tasks that share an adapter, as documents of the library, and its training."""
+    """Tasks that share an adapter, as documents of the library, and its training; where something was harvested, also what it would be `without`."""
 
     tasks: tuple[Task, ...]
     documents: tuple[Document, ...]
     job: TrainJob
+    without: TrainJob | None = None
 
 
 def learn_documents(run: Run, passages: Sequence[Passage]) -> None:
@@ -48,7 +51,7 @@ def learn_documents(run: Run, passages: Sequence[Passage]) -> None:
     kept, policy.shelf = policy.shelf, None
     if all_failed(round_.candidates):
         raise EngineError("no self-edit could be kept: every training failed; `selfedit report` shows why (lower inner.optimizer.lr?)")
-    groups = grouped(run, tasks, round_.chosen)
+    groups = harvested(run, tasks, round_.chosen, kept)
     measure_baselines(run, groups)
     library = train_adapters(run, groups, kept)
     kept.clear()
@@ -58,12 +61,13 @@ def learn_documents(run: Run, passages: Sequence[Passage]) -> None:
         run.step("guards", Verdict, "Checking what else changed", lambda progress: check(run, groups, adapters, progress))
 
 
-def grouped(run: Run, tasks: Sequence[Task], best: Sequence[Proposal]) -> list[Group]:
-    """Tasks that share an adapter, each with the best of its self-edits, or its passage where it has none."""
+def grouped(run: Run, tasks: Sequence[Task], best: Sequence[Proposal], more: Mapping[str, Sequence[Example]] = MappingProxyType({})) -> list[Group]:
+    """Tasks that share an adapter, each with the best of its self-edits, or its passage where it has none, and with `more` examples."""
     edits = {edit.task_id: edit for edit in best}
 
     def document(task: Task) -> Document:
-        return Document.of(task, edits[task.id].edit.examples if task.id in edits else (run.policy.domain.passage(task),))
+        own = edits[task.id].edit.examples if task.id in edits else (run.policy.domain.passage(task),)
+        return Document.of(task, (*own, *more.get(task.id, ())))
 
     groups = chunks(tasks, run.recipe.library.group or len(tasks))
     return [group(run, some, [document(task) for task in some], edits.get(some[0].id)) for some in groups]
@@ -73,8 +77,20 @@ def group(run: Run, tasks: Sequence[Task], documents: Sequence[Document], edit: 
     """One adapter on the examples of these documents. Of a single one it is trained as the candidate was, so that it need not be trained again."""
     policy, examples = run.policy, tuple(dict.fromkeys(example for document in documents for example in document.examples))
     if len(tasks) == 1 and edit is not None:
-        return Group(tuple(tasks), tuple(documents), policy.job(edit.edit.examples, policy.inner_seed(edit, 0), edit.edit.directives))
+        return Group(tuple(tasks), tuple(documents), policy.job(examples, policy.inner_seed(edit, 0), edit.edit.directives))
     return Group(tuple(tasks), tuple(documents), policy.job(examples, policy.seed("learn", tasks[0].id)))
+
+
+def harvested(run: Run, tasks: Sequence[Task], best: Sequence[Proposal], kept: Shelf) -> list[Group]:
+    """The groups with what their adapters' own answers to fresh questions add to them, where the recipe asks for it."""
+    groups = grouped(run, tasks, best)
+    if not run.recipe.harvest.questions:
+        return groups
+    jobs, title = {task.id: one.job for one in groups for task in one.tasks}, "Harvesting what the adapters answer to fresh questions"
+    found = run.step("harvest", Harvested, title, lambda progress: harvest(run, jobs, tasks, kept, progress))
+    run.watch.say(f"{sum(one.used for one in found)} of {sum(not one.known for one in found)} answers to fresh questions are learned")
+    grown = grouped(run, tasks, best, {task.id: learned(run, found, task) for task in tasks})
+    return [replace(new, without=matched(old.job, tokens_of(new.job))) for old, new in zip(groups, grown, strict=True)]
 
 
 def measure_baselines(run: Run, groups: Sequence[Group]) -> None:
@@ -87,6 +103,7 @@ def measure_baselines(run: Run, groups: Sequence[Group]) -> None:
         for n, group in enumerate(groups)
         if (job := one.together(policy, group.tasks, seed, group.job)) is not None
     }
+    jobs |= {("without_harvest", n): group.without for n, group in enumerate(groups) if group.without}
 
     def work(progress: Progress) -> list[Result]:
         with policy.adapters(list(jobs.values()), progress) as trained:

@@ -8,7 +8,7 @@ from functools import lru_cache
 from types import MappingProxyType
 
 from selfedit.ledger import final_row
-from selfedit.report.words import DASH, NARROW, count, percent, percent_range, plural, points, points_range
+from selfedit.report.words import DASH, NARROW, PartWords, count, percent, percent_range, plural, points, points_range
 from selfedit.study import statistics as stats
 from selfedit.study.chance import recital
 from selfedit.text import Judged, judge_answer
@@ -22,33 +22,13 @@ COLD_START = "cold_start"
 BASELINES = (BASE, "passage_only", "token_matched", UNTRAINED, PICKS, COLD_START)
 """What the other rows are compared with, question by question."""
 
-WORDS = {
-    "chance": ("A random sentence", "what reciting a random sentence of the right passage would score; computed, no model"),
-    "base": ("Before", "the model as it came"),
-    "passage_only": ("Passages only", "trained on the passages alone, as many epochs"),
-    "token_matched": ("Passages only, same tokens", "trained on the passages alone, on as many tokens as the result"),
-    "after": ("After", "an adapter for each document on its best self-edit, and a gate that chooses between them and the model as it came"),
-    "right_adapter": ("The right adapter", "the same adapters, each question put to that of its document: what a perfect gate would reach"),
-    "untrained": ("Untrained self-edits", "an adapter for each document, on a self-edit that the model wrote as it came, with its best strategy"),
-    "untrained_picks": ("Untrained picks", "an adapter for each document, on a self-edit of the strategies that the model as it came picked itself"),
-    "random_edit": ("One of K at random", "an adapter for each document, on one of K self-edits that the model wrote as it came"),
-    "best_of_k": ("Best of K", "the one of K self-edits that is best by the reward, as a round chooses"),
-    "all_edits": ("All K self-edits", "an adapter for each document, on all K together, none of them evaluated"),
-    "oracle": ("Oracle", "an adapter for each document, on the very questions with their answers, in other wordings than those asked"),
-    "cold_start": ("After the cold start", "the policy that was shown good self-edits, with an adapter for each document on one that it wrote"),
-    "best_strategy": ("Best strategy found", "an adapter for each document, on a self-edit written in the way that did best in the search"),
-    "more_edits": ("Untrained self-edits, same tokens", "as many of the model's first self-edits as make up the tokens of the trained policy's"),
-}
-EACH = {
-    "passage_only": ("Passage only", "an adapter for each document, on the passage alone"),
-    "token_matched": ("Passage only, same tokens", "an adapter for each document, on the passage alone, for as many tokens as the result's"),
-}
-"""What these are where every document has an adapter of its own."""
 CHANCE = "chance"
+RECITED = ("A random sentence", "what reciting a random sentence of the right passage would score; computed, no model")
+"""The row of chance, which is no part."""
 STRICT = "by F1, which counts what else an answer says"
 """What verdicts go by."""
 LEFT_OUT = "left out: "
-"""How the notes begin that say why an row is not there."""
+"""How the notes begin that say why a row is not there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +73,7 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class LeftOut:
-    """An row that was asked for and could not be measured."""
+    """A row that was asked for and could not be measured."""
 
     name: str
     label: str
@@ -118,7 +98,7 @@ class Headline:
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A task's report questions before and after; None where an row did not answer them."""
+    """A task's report questions before and after; None where a row did not answer them."""
 
     id: str
     title: str
@@ -168,9 +148,9 @@ ByTask = dict[str, Seeds]
 
 def compare(tasks: Sequence[Task], results: Sequence[Result], notes: Mapping[str, str] = MappingProxyType({})) -> Comparison:
     """`results` are answers to report questions; rows stay in the order they were recorded. `notes` of the run say which were left out."""
-    answers = _by_row(results)
+    answers, words = _by_row(results), PartWords(notes)
     final = final_row(list(answers))
-    recorded = [_row(name, [result for result in results if result.row == name], answers, final) for name in answers]
+    recorded = [_row(name, [result for result in results if result.row == name], answers, final, words) for name in answers]
     rows = _with_chance(recorded, tasks, answers)
     before, after = answers.get(BASE, {}), answers.get(final or "", {})
     titles = {task.id: task.title for task in tasks}
@@ -187,7 +167,7 @@ def compare(tasks: Sequence[Task], results: Sequence[Result], notes: Mapping[str
         lost=[change for change in changed if change.before.correct],
         kinds=_kinds(answers),
         differences=[Difference(row, over, found) for row in rows for over in rows if (found := row.differences.get(over.name))],
-        left_out=[LeftOut(row, _words(row, True)[0], why) for note, why in notes.items() if (row := note.removeprefix(LEFT_OUT)) != note],
+        left_out=[LeftOut(row, _words(row, True, words)[0], why) for note, why in notes.items() if (row := note.removeprefix(LEFT_OUT)) != note],
     )
 
 
@@ -208,14 +188,16 @@ def _round(row: str) -> int:
     return int(number) if number != row and number.isdecimal() else 0
 
 
-def _words(row: str, trains: bool) -> tuple[str, str]:
-    """An row's name, and what it is."""
+def _words(row: str, trains: bool, words: PartWords) -> tuple[str, str]:
+    """A row's name, and what it is."""
     if number := _round(row):
         rounds = plural(number, "round")
         return f"After {rounds}", f"the policy after {rounds} of training, with an adapter for each document on a self-edit that it wrote"
-    if row in EACH and trains:
-        return EACH[row]
-    return WORDS.get(row, (row.replace("_", " ").capitalize(), ""))
+    labels = words.labels("baseline", row)
+    if "together" in labels and not trains:
+        return labels["together"], labels["together means"]
+    label = words.label("baseline", row)
+    return label[:1].upper() + label[1:], words.means("baseline", row)
 
 
 def _by_row(results: Iterable[Result]) -> dict[str, ByTask]:
@@ -227,9 +209,9 @@ def _by_row(results: Iterable[Result]) -> dict[str, ByTask]:
     return {row: {task: [of_task[seed] for seed in sorted(of_task)] for task, of_task in tasks.items()} for row, tasks in seeds.items()}
 
 
-def _row(name: str, results: list[Result], answers: dict[str, ByTask], final: str | None) -> Row:
+def _row(name: str, results: list[Result], answers: dict[str, ByTask], final: str | None, words: PartWords) -> Row:
     own, tokens = answers[name], [result.tokens for result in results]
-    label, meaning = _words(name, _trains(answers))
+    label, meaning = _words(name, _trains(answers), words)
     logprobs = [[a.gold_logprob for group in seeds for a in group if a.gold_logprob is not None] for seeds in own.values()]
     baselines = _baselines(name)
     others = [*baselines, *(other for other in answers if name == final and other not in (*baselines, name))]
@@ -258,7 +240,7 @@ def _with_chance(rows: list[Row], tasks: Sequence[Task], answers: dict[str, ByTa
     said = [recital(contexts.get(task_id, ""), [answer.question for answer in seeds[0]]) for task_id, seeds in first.items()]
     if not all(said):
         return rows
-    label, meaning = WORDS[CHANCE]
+    label, meaning = RECITED
     chance = Row(
         name=CHANCE,
         label=label,
@@ -279,7 +261,7 @@ def _with_chance(rows: list[Row], tasks: Sequence[Task], answers: dict[str, ByTa
 
 
 def _baselines(row: str) -> Sequence[str]:
-    """What an row is compared with; a baseline with those before it."""
+    """What a row is compared with; a baseline with those before it."""
     return BASELINES[: BASELINES.index(row)] if row in BASELINES else BASELINES
 
 

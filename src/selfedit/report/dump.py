@@ -13,7 +13,8 @@ from selfedit.types import Answer, Candidate, Question, Task
 
 
 def as_object(reader: Reader) -> dict[str, Any]:
-    """`run`, `tasks`, `candidates`, `results` (as in results.json), `routed`, `verdicts`, `artifacts`, `cost`. What was not measured is null."""
+    """`run`, `tasks`, `candidates`, `results` (as in results.json), `routed`, `harvested`, `verdicts`,
+    `artifacts`, `cost`. What was not measured is null."""
     info = reader.info()
     known = {"id": info.run_id, "command": info.command, "status": info.status, "version": info.version, "folder": str(reader.folder)}
     found = {
@@ -22,6 +23,7 @@ def as_object(reader: Reader) -> dict[str, Any]:
         "candidates": [_candidate(candidate) for candidate in reader.candidates()],
         "results": as_results(compare(reader.tasks(), reader.results(), reader.notes())),
         "routed": [asdict(one) for one in reader.routed()],
+        "harvested": [asdict(one) for one in reader.harvested()],
         "verdicts": [asdict(verdict) for verdict in reader.verdicts()],
         "artifacts": [asdict(artifact) for artifact in reader.artifacts()],
         "cost": asdict(reader.cost()),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ from selfedit.disk import write_atomically
 from selfedit.ledger import Reader
 from selfedit.report.analysis import SHARES, Analysis, Column, Tested, View, review
 from selfedit.report.words import DASH, MINUS, percent, plural, signed
-from selfedit.types import Artifact, Interval, Routed
+from selfedit.types import Artifact, Harvested, Interval, Routed
 
 FILE = "analysis.json"
 
@@ -201,3 +202,17 @@ def routing(routed: Sequence[Routed]) -> dict[str, str]:
         inside, changed = sum(bool(one.to) for one in others), sum(bool(one.changed) for one in others)
         found["everyday"] = f"{inside} of {len(others)} everyday prompts were taken for questions about a document, {changed} answers changed by that"
     return found
+
+
+def harvest(found: Sequence[Harvested]) -> dict[str, str]:
+    """What became of the answers to fresh questions, in words; nothing where nothing was harvested."""
+    fresh, passed = [one for one in found if not one.known], [one for one in found if one.known and not one.reason]
+    if not fresh:
+        return {}
+    used = sum(one.used for one in fresh)
+    why = "".join(f"; of {n} {reason}" for reason, n in Counter(one.reason for one in fresh if one.reason).most_common())
+    said = {"harvest": f"{used} of {plural(len(fresh), 'answer')} to fresh questions {'is' if used == 1 else 'are'} learned{why}"}
+    if passed:
+        right = sum(bool(one.right) for one in passed)
+        said["harvest check"] = f"of {plural(len(passed), 'answer')} to reward questions that passed the same test, {right} are right"
+    return said

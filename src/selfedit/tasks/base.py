@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from selfedit.errors import ConfigError
 from selfedit.parts import Part, Registry
 from selfedit.types import Demonstration, Example, Passage, Question, Task
 
@@ -58,6 +59,17 @@ class Domain(Part):
 
     def expected(self, task: Task, question: Question, form: Expectation) -> tuple[Sequence[str], Sequence[str]]:
         """The texts that give the gold answer in this form, and those that could be said instead; neither where there is no choice."""
+        raise NotImplementedError
+
+    def fresh(self, policy: Policy, tasks: Sequence[Task], wanted: int, progress: Progress) -> list[tuple[Question, ...]]:
+        """Up to `wanted` further questions about each task that ask for nothing that its own questions ask for, written by the policy.
+
+        Raises ConfigError where the domain writes none.
+        """
+        raise ConfigError(f"domain {self.settings.part} writes no questions of its own: leave harvest.questions at 0")
+
+    def open_book(self, task: Task, question: Question) -> str:
+        """A question with the context in view; reads as a user's turn and as a text to continue."""
         raise NotImplementedError
 
 

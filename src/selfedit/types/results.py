@@ -194,6 +194,30 @@ class Routed:
 
 
 @dataclass(frozen=True, slots=True)
+class Harvested:
+    """A question that an adapter was asked to learn from its own `answer`, the most frequent of those `drawn`; `share` of them say the same.
+
+    `shown` are answers of the model as it came with the passage in view. `reason` says why the answer was not learned, and is empty where it passed.
+    Questions whose right answer is `known` measure the test alone: `right` says whether what passed was right.
+    """
+
+    task_id: str
+    question: str
+    answer: str
+    drawn: tuple[str, ...]
+    shown: tuple[str, ...]
+    share: float
+    reason: str = ""
+    known: bool = False
+    right: bool | None = None
+
+    @property
+    def used(self) -> bool:
+        """Whether it became training data."""
+        return not self.reason and not self.known
+
+
+@dataclass(frozen=True, slots=True)
 class Artifact:
     """A file or folder that a step left in the run folder (`path` relative to it), with the SHA-256 of its weights."""
 

@@ -32,6 +32,7 @@ from selfedit.types import (
     Candidate,
     Dropped,
     Example,
+    Harvested,
     JudgeReply,
     Prompt,
     Proposal,
@@ -281,6 +282,7 @@ def test_a_researcher_can_ask_in_sql(tmp_path: Path):
         ledger.step("variant", Variant, lambda: [Variant(0, None, "self-qa", "Write", "questions", 1, 2, 1e-3)])
         ledger.step("update", Update, lambda: [Update(0, "grpo", 4, 1, (0.5,), {"kl": 0.1 + 0.2})])
         ledger.step("replay", Example, lambda: [Example("Paris.", "What is the capital of France?")])
+        ledger.step("harvest", Harvested, lambda: [Harvested("t0", "When?", "1802", ("1802", "1803"), ("in 1802",), 0.5, "its answers do not agree")])
         ledger.step("routes", Routed, lambda: [Routed("Who?", "t0", "", -1.5), Routed("How are you?", "", "", None, False)])
     db = sqlite3.connect(tmp_path / "run" / "ledger.db")
 
@@ -304,7 +306,11 @@ def test_a_researcher_can_ask_in_sql(tmp_path: Path):
     assert ask("SELECT name, path FROM artifacts") == [("adapter", "adapter")]
     assert ask("SELECT title, context FROM tasks LIMIT 1") == [(TASK.title, TASK.context)]
     for kind, count in ask("SELECT kind, count(*) FROM records GROUP BY kind"):
-        view = "verdicts WHERE candidate_id IS NULL" if kind == "Verdict" else {"Selected": "selected", "Routed": "routed"}.get(str(kind), f"{kind}s")
+        view = (
+            "verdicts WHERE candidate_id IS NULL"
+            if kind == "Verdict"
+            else {"Selected": "selected", "Routed": "routed", "Harvested": "harvested"}.get(str(kind), f"{kind}s")
+        )
         assert ask(f"SELECT count(*) FROM {view}") == [(count,)], kind
     assert {kind for (kind,) in ask("SELECT kind FROM records")} == {kind.__name__ for kind in KINDS}
     db.close()

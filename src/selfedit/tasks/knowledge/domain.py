@@ -16,7 +16,7 @@ from selfedit.strategies import demonstrate, parts, pieces
 from selfedit.tasks.base import Domain, Purpose, Say, Split, domain
 from selfedit.tasks.knowledge.documents import read_demonstrations, read_documents
 from selfedit.tasks.knowledge.questions import agree, cloze, open_book, parse_questions, writing_prompts
-from selfedit.tasks.knowledge.split import bundled_corpus, divide
+from selfedit.tasks.knowledge.split import bundled_corpus, divide, same
 from selfedit.text import ask, contains, holding
 from selfedit.types import Demonstration, Example, Passage, Prompt, Question, SampleRequest, Sampling, Task
 
@@ -93,6 +93,17 @@ class Knowledge(Domain):
         """Title and text."""
         return Example(f"{task.title}\n{task.context}")
 
+    def fresh(self, policy: Policy, tasks: Sequence[Task], wanted: int, progress: Progress) -> list[tuple[Question, ...]]:
+        """As an exam is written, with other seeds; what asks for the same as a reward or report question is left out."""
+        drafts = _drafts(policy, [Passage(task.id, task.title, task.context) for task in tasks], wanted, "harvest", progress)
+        own = {task.id: (*task.reward_questions, *task.report_questions) for task in tasks}
+        new = {task.id: [q for q in drafts[task.id] if not any(same(q, other, task.title) for other in own[task.id])] for task in tasks}
+        return [tuple(new[task.id][:wanted]) for task in tasks]
+
+    def open_book(self, task: Task, question: Question) -> str:
+        """The passage, the question, and that a few words are wanted."""
+        return open_book(Passage(task.id, task.title, task.context), question.question)
+
     def expected(self, task: Task, question: Question, form: Expectation) -> tuple[Sequence[str], Sequence[str]]:
         """The answer; the sentence of the passage that holds it, where one does; or all that hold it, beside the others."""
         if form == "answer":
@@ -111,21 +122,25 @@ def _asked(task: Task) -> bool:
 def write_questions(policy: Policy, passages: Sequence[Passage], progress: Progress | None) -> list[tuple[Question, ...]]:
     """Questions for passages that came without: written by the model and confirmed, filled up with cloze questions where it is too weak."""
     settings, seed = policy.recipe.questions, policy.recipe.seed
-    prompts = [(p, prompt) for p in passages for prompt in writing_prompts(p, settings.written, chat=False)]
-    requests = [
-        SampleRequest(policy.render.prompt(Prompt(text, continued=True)), _writing(policy.seed("exam", p.id, i)))
-        for i, (p, text) in enumerate(prompts)
-    ]
-    drawn = policy.sample(requests, progress)
-    drafts: dict[str, list[Question]] = {p.id: [] for p in passages}
-    for (p, _), completion in zip(prompts, drawn, strict=True):
-        drafts[p.id] += [q for q in parse_questions(completion.text, p)[0] if q.question not in {d.question for d in drafts[p.id]}]
+    drafts = _drafts(policy, passages, settings.written, "exam", progress)
     confirmed = _confirm(policy, [(p, q) for p in passages for q in drafts[p.id]], progress)
     exams = []
     for p in passages:
         own = [q for q in drafts[p.id] if (p.id, q.question) in confirmed][: settings.written]
         exams.append((*own, *cloze(p, settings.written - len(own), seed)))
     return exams
+
+
+def _drafts(policy: Policy, passages: Sequence[Passage], wanted: int, use: str, progress: Progress | None) -> dict[str, list[Question]]:
+    """Questions that the model writes about each passage, by its id, none of them confirmed; other ones for another `use`."""
+    prompts = [(p, prompt) for p in passages for prompt in writing_prompts(p, wanted, chat=False)]
+    requests = [
+        SampleRequest(policy.render.prompt(Prompt(text, continued=True)), _writing(policy.seed(use, p.id, i))) for i, (p, text) in enumerate(prompts)
+    ]
+    drafts: dict[str, list[Question]] = {p.id: [] for p in passages}
+    for (p, _), completion in zip(prompts, policy.sample(requests, progress), strict=True):
+        drafts[p.id] += [q for q in parse_questions(completion.text, p)[0] if q.question not in {d.question for d in drafts[p.id]}]
+    return drafts
 
 
 def _writing(seed: int) -> Sampling:

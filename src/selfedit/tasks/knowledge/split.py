@@ -87,6 +87,11 @@ class _Asked:
     answers: frozenset[str]
 
 
+def same(one: Question, other: Question, title: str) -> bool:
+    """Whether two questions about a passage of this title ask for the same."""
+    return bool(_same(_asked(one, title), _asked(other, title)))
+
+
 def _grouped(passage: Passage) -> tuple[list[Question], list[list[int]]]:
     """The questions, each with the reason why it is `joined` with others, and the groups of their places."""
     asked = [_asked(question, passage.title) for question in passage.questions]
