@@ -27,6 +27,7 @@ from selfedit.config.sections import (
     ReliabilityStudy,
     known,
 )
+from selfedit.directives import Space
 from selfedit.errors import ConfigError
 from selfedit.parts import Settings
 
@@ -127,6 +128,26 @@ class Recipe(Settings):
         for key in CHOSEN:
             if getattr(self, key) is not None:
                 self.open(key).check(self)
+        return self
+
+    @property
+    def space(self) -> Space:
+        """What the policy sets itself for each self-edit: the directives that `propose.directives` names. Raises ValueError for an unknown one."""
+        return Space((*self.open("inner").directives(), *self.open("domain").directives())).only(self.propose.directives)
+
+    @model_validator(mode="after")
+    def _directives_fit(self) -> Recipe:
+        try:
+            space, algorithm = self.space, self.open("algorithm")
+        except ValueError as error:
+            raise ValueError(f"propose.directives: {error}") from error
+        if not space.directives:
+            return self
+        if not algorithm.trains or algorithm.shares_adapters:
+            why = "each self-edit needs an adapter of its own, and a policy that learns"
+            raise ValueError(f"propose.directives goes with no algorithm {self.algorithm.part}: {why}")
+        if "epochs" in self.propose.directives and self.open("prefilter").epochs:
+            raise ValueError(f"propose.directives names epochs, which prefilter.type {self.prefilter.part} would overrule")
         return self
 
     @model_validator(mode="after")

@@ -87,6 +87,12 @@ class Propose(Settings):
     """How self-edits may be written: `selfedit show strategies` lists them, and `self-qa+key-facts` is a self-edit made of both."""
     pick: Literal["turns", "policy"] = "turns"
     """`turns`: the candidates of a task take the strategies in turn. `policy`: the policy picks, and learns to pick as it learns to write."""
+    directives: tuple[str, ...] = ()
+    """Settings of the inner loop that the policy chooses for each self-edit, such as `lr`, `epochs`, `rank`, `layers`, `loss`; `selfedit show
+    directives` lists them. Two rows of the table then have the same self-edits with the settings as they are, and with random ones."""
+    directives_as: Literal["slots", "json"] = "slots"
+    """`slots`: each is drawn from its alternatives, which the model scores. `json`: the model writes them all as one JSON object; a self-edit whose
+    object cannot be used is not scored."""
     mix: int = Field(1, ge=1)
     """Different strategies that a self-edit is made of: with 2, every pair of them is something to pick."""
     spans: int = Field(15, ge=1, le=30)

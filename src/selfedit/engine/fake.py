@@ -30,6 +30,7 @@ _WORD = re.compile(r"\s*\S+|\s+")
 _BLANK = re.compile(r"\d[\d.,]*\d|\d|(?<=[a-z,] )[A-Z]\w+(?: [A-Z]\w+)*|\b[a-z]{5,}\b")
 _EXERCISE = re.compile(r"(?:^|\n)(?:Passage:\n|Text: )")
 _SPAN = re.compile(r"\nText: ((?:(?!\nText: )[\s\S])*)\nAnswer: ([^\n]*)\nQuestion:$")
+_SETTINGS = re.compile(r"JSON object[^{}]* such as (\{[^{}]*\})")
 _METRICS = {"kl": 0.1, "clip_fraction": 0.2}
 """The largest value of a metric that is not about 1."""
 _EMPTY_WORDS = set(
@@ -242,6 +243,8 @@ def _reply(prompt: str, memory: Memory, skill: int, rng: random.Random) -> str:
     """Answer the question, or write the list, that the prompt asks for."""
     if prompt.endswith("\nBetter:\nPrompt:"):
         return _mutated(rng)
+    if settings := _SETTINGS.search(prompt):
+        return _set(json.loads(settings[1]), rng)
     if span := _SPAN.search(prompt):
         return f' What fits in "{span[1].replace(span[2], "____")}"?'
     passage, asked = _parts(prompt)
@@ -264,6 +267,12 @@ def _mutated(rng: random.Random) -> str:
     form, samples, epochs = rng.choice(["statements", "questions"]), rng.randint(1, 2), rng.choice([4, 8, 12, 99])
     about = "questions with short answers about" if form == "questions" else "what follows from"
     return f" Write {about} the passage, {rng.randint(3, 9)} of them.\nFormat: {form}\nSamples: {samples}\nEpochs: {epochs}\nLearning rate: 0.002"
+
+
+def _set(example: dict[str, Any], rng: random.Random) -> str:
+    """Directives like those of the example, with smaller numbers; one object in four lacks its end."""
+    found = {name: rng.choice([value, value / 2 if isinstance(value, float) else value]) for name, value in example.items()}
+    return json.dumps(found)[: None if rng.random() < 0.75 else -1]
 
 
 def _pair(title: str, sentence: str, rng: random.Random) -> list[str]:

@@ -1,5 +1,5 @@
 """Inner loops: from a self-edit to an adapter, a file an inner loop."""
 
-from selfedit.inner.base import Directives, InnerLoop, InnerSettings, inner
+from selfedit.inner.base import InnerLoop, InnerSettings, inner
 
-__all__ = ["Directives", "InnerLoop", "InnerSettings", "inner"]
+__all__ = ["InnerLoop", "InnerSettings", "inner"]

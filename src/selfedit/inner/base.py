@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from pydantic import Field
 
+from selfedit.directives import Directive
 from selfedit.parts import Part, Registry, Settings
-from selfedit.types import Example, TrainJob
+from selfedit.types import Directives, Example, TrainJob
 
 if TYPE_CHECKING:
     from selfedit.policy.render import Renderer
-
-Directives = Sequence[tuple[str, float]]
-"""Settings of its own inner loop that a self-edit carries, by name."""
 
 
 class InnerSettings(Settings):
@@ -39,9 +37,13 @@ class InnerLoop(Part):
         """Whether questions are put as plain text also where there is a chat template."""
         return False
 
-    def directives(self) -> Mapping[str, float]:
-        """What a self-edit may set, with the values it has where it says nothing."""
-        return {}
+    def directives(self) -> tuple[Directive, ...]:
+        """What a self-edit may set, with its alternatives and the value that it has where the self-edit says nothing."""
+        return ()
+
+    def replayed(self, examples: Sequence[Example], directives: Directives = ()) -> Sequence[Example]:
+        """Those of the recipe's everyday examples that the job of a self-edit trains on as well; all of them."""
+        return examples
 
     def job(self, render: Renderer, examples: Sequence[Example], seed: int, directives: Directives = (), epochs: int | None = None) -> TrainJob:
         """The training of one adapter on these examples. `epochs`, where given, takes the place of all others."""

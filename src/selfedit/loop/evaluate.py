@@ -17,7 +17,7 @@ from selfedit.loop.begin import check_lengths
 from selfedit.loop.round import answer_base, answers_before, scored
 from selfedit.loop.run import Run, chunks
 from selfedit.policy import Asked, Policy
-from selfedit.types import Example, Passage, Progress, Proposal, Result, Round, Task, TrainJob, Variant
+from selfedit.types import Directives, Example, Passage, Progress, Proposal, Result, Round, Task, TrainJob, Variant
 
 STRIDE = MOST_CHOICES
 """Numbers of self-edits kept free for each seed: as many as `propose.candidates` and the choices of strategies may be."""
@@ -91,7 +91,7 @@ def baselines_before(run: Run, tasks: Sequence[Task]) -> Start:
     return replace(start, edits=edits)
 
 
-def baselines_after(run: Run, tasks: Sequence[Task], start: Start, final: Sequence[Result], directives: tuple[tuple[str, float], ...] = ()) -> None:
+def baselines_after(run: Run, tasks: Sequence[Task], start: Start, final: Sequence[Result], directives: Directives = ()) -> None:
     """The rows of `eval.baselines` that match the final row, over the same weights."""
     comparison = Rows(run, tasks, start.edits or {}, final, directives, start)
     for one in _in_order(run.recipe.open_all("baseline", run.recipe.eval.baselines)):
@@ -109,7 +109,7 @@ def validates(run: Run) -> bool:
     return bool(run.policy.reward.needs().samples)
 
 
-def directives_of(run: Run, variant: Variant | None) -> tuple[tuple[str, float], ...]:
+def directives_of(run: Run, variant: Variant | None) -> Directives:
     """Settings of the inner loop that the self-edits of a variant carry."""
     return run.policy.strategy(variant.strategy).directives if variant and variant.parent is not None else ()
 
@@ -122,7 +122,7 @@ class Rows:
     tasks: Sequence[Task]
     edits: Edits
     final: Sequence[Result] = ()
-    directives: tuple[tuple[str, float], ...] = ()
+    directives: Directives = ()
     start: Start | None = None
 
     @property
@@ -234,7 +234,7 @@ def cell(run: Run, name: str, tasks: Sequence[Task], seed: int, plan: Plan, prog
     return results
 
 
-def job(run: Run, task: Task, seed: int, examples: Sequence[Example], directives: tuple[tuple[str, float], ...] = ()) -> TrainJob:
+def job(run: Run, task: Task, seed: int, examples: Sequence[Example], directives: Directives = ()) -> TrainJob:
     """An adapter's own seed says nothing of the row: of all rows, adapters of one task and seed begin alike."""
     return run.policy.job(examples, run.policy.seed("evaluate", task.id, seed), directives)
 

@@ -18,7 +18,9 @@ def prefiltered(run: Run, tasks_P: Sequence[Task], edits_PK: Sequence[Proposal],
     prefilter = run.recipe.open("prefilter")
     if not prefilter.selective:
         return list(edits_PK)
-    return best(edits_PK, rated(run, prefilter, tasks_P, edits_PK, base_PQ, name), prefilter.settings.keep)
+    usable_PK = [edit for edit in edits_PK if not edit.edit.problem]
+    kept = best(usable_PK, rated(run, prefilter, tasks_P, usable_PK, base_PQ, name), prefilter.settings.keep)
+    return kept + [edit for edit in edits_PK if edit.edit.problem]  # they cost nothing, and have their reason
 
 
 def rated(run: Run, prefilter: Prefilter, tasks_P: Sequence[Task], edits_PK: Sequence[Proposal], base_PQ: Base, name: str) -> list[Rating]:

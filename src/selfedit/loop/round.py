@@ -69,6 +69,8 @@ def propose(run: Run, tasks_P: Sequence[Task], number: int, given: Sequence[str]
     if empty := [edit.edit.strategy for edit in edits_PK if len(edit.edit.examples) < 2]:
         often = ", ".join(f"{name} {empty.count(name)}" for name in dict.fromkeys(empty))
         run.watch.say(f"{len(empty)} of {len(edits_PK)} self-edits teach nothing but the passage (by strategy: {often}); selfedit report shows why")
+    if problems := [edit.edit.problem for edit in edits_PK if edit.edit.problem]:
+        run.watch.say(f"{len(problems)} of {len(edits_PK)} self-edits are left unscored, as the first of them: {problems[0]}")
     return edits_PK
 
 
@@ -154,7 +156,8 @@ def adapt_and_score(
 ) -> list[Candidate]:
     """The inner loop on whole groups: train adapters in one batched multi-LoRA call, measure, score, drop them. `memory` keeps a judge's replies."""
     tasks = {task.id: task for task in tasks_P}
-    members = algorithm.members(edits_PK) if algorithm else [[edit] for edit in edits_PK]
+    usable_PK = [edit for edit in edits_PK if not edit.edit.problem]
+    members = algorithm.members(usable_PK) if algorithm else [[edit] for edit in usable_PK]
     jobs_MS = []
     for member in members:
         material = [e for edit in member for e in policy.reward.material(tasks[edit.task_id], edit.edit)]
@@ -166,7 +169,12 @@ def adapt_and_score(
     with policy.adapters(jobs_MS, progress) as trained_MS:
         trained = list(chunks(trained_MS, len(seeds)))
         adapted_PK = [Adapted(edit, tuple(group)) for member, group in zip(members, trained, strict=True) for edit in member]
-        return score(policy, tasks, adapted_PK, base_PQ, memory, seeds, progress)
+        return score(policy, tasks, adapted_PK, base_PQ, memory, seeds, progress) + unscored(policy, edits_PK)
+
+
+def unscored(policy: Policy, edits_PK: Sequence[Proposal]) -> list[Candidate]:
+    """Those of the self-edits that have a problem, as candidates without a reward: nothing is trained on them."""
+    return [Candidate(edit, Reward(None, policy.recipe.reward.part, edit.edit.problem)) for edit in edits_PK if edit.edit.problem]
 
 
 def score(

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import copy
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import product
 from pathlib import Path
 from typing import TypeVar
 
 from selfedit.config import Propose, Recipe
+from selfedit.directives import Space
 from selfedit.engine.base import Engine
+from selfedit.policy.directing import Directed, Subject, answered, as_object, slot
 from selfedit.policy.render import Renderer
 from selfedit.policy.shelf import Shelf
 from selfedit.rewards import Expectation
@@ -23,6 +25,7 @@ from selfedit.types import (
     Adapter,
     Answer,
     Completion,
+    Directives,
     Example,
     Progress,
     Prompt,
@@ -32,6 +35,7 @@ from selfedit.types import (
     Sampling,
     Score,
     ScoreRequest,
+    SelfEdit,
     Task,
     Trained,
     TrainJob,
@@ -40,6 +44,7 @@ from selfedit.types import (
 )
 
 T = TypeVar("T")
+Key = TypeVar("Key", bound=Hashable)
 
 
 def derive(seed: int, *parts: object) -> int:
@@ -114,6 +119,7 @@ class Policy:
         The strategies are those `given`, one for each self-edit, or else taken in turn or picked by the policy, as the settings say.
         """
         plans = self._plans(tasks, number, settings, first, given)
+        directed = self._directed(plans, settings)
         asked = [(i, place, prompt) for i, plan in enumerate(plans) for place, (_, prompts) in enumerate(plan.strategies) for prompt in prompts]
         numbers = _numbered([i for i, _, _ in asked])
         requests = [
@@ -124,10 +130,11 @@ class Policy:
         for (i, place, prompt), completion in zip(asked, self.sample(requests, progress), strict=True):
             turns.setdefault((i, place), []).append(Turn(prompt, completion.text, completion.finish_reason, completion.tokens))
         proposals = []
-        for i, plan in enumerate(plans):
+        for i, (plan, said) in enumerate(zip(plans, directed, strict=True)):
             task, own = plan.task, [turns.get((i, place), []) for place in range(len(plan.strategies))]
             edits = [s.build(task.title, task.context, some, plan.seed) for (s, _), some in zip(plan.strategies, own, strict=True)]
-            proposals.append(Proposal(plan.task.id, number, plan.index, plan.seed, joined(plan.choice, plan.chosen, edits)))
+            edit = self._with(task, joined(plan.choice, plan.chosen, edits), said)
+            proposals.append(Proposal(plan.task.id, number, plan.index, plan.seed, edit))
         return proposals
 
     def _plans(self, tasks: Sequence[Task], number: int, settings: Propose, first: int, given: Sequence[str]) -> list[Plan]:
@@ -147,6 +154,48 @@ class Policy:
             plans.append(Plan(task, first + index, seed, choice, chosen, asked))
         return plans
 
+    def _directed(self, plans: Sequence[Plan], settings: Propose) -> list[Directed]:
+        """What the policy sets itself for each planned self-edit; nothing where the recipe names no directives."""
+        space = self.recipe.space
+        if not space.directives:
+            return [Directed()] * len(plans)
+        ways = [" ".join(strategy.means for strategy, _ in plan.strategies) for plan in plans]
+        subjects = [Subject(plan.task.title, plan.task.context, way, self.chat) for plan, way in zip(plans, ways, strict=True)]
+        if settings.directives_as == "slots":
+            return self._in_slots(plans, subjects, space, settings.sampling.temperature)
+        prompts = [as_object(space, subject) for subject in subjects]
+        requests = [
+            SampleRequest(self.render.prompt(prompt), self.sampling(settings, prompt, derive(plan.seed, "directives")))
+            for prompt, plan in zip(prompts, plans, strict=True)
+        ]
+        written = zip(prompts, self.sample(requests), strict=True)
+        return [answered(space, Turn(prompt, found.text, found.finish_reason, found.tokens)) for prompt, found in written]
+
+    def _in_slots(self, plans: Sequence[Plan], subjects: Sequence[Subject], space: Space, temperature: float) -> list[Directed]:
+        """One directive after the other, each drawn from its alternatives, given those before it."""
+        found = [Directed()] * len(plans)
+        for directive in space.directives:
+            asked = [slot(directive, subject, before.directives) for subject, before in zip(subjects, found, strict=True)]
+            weighed = self.weigh({turns[0].prompt: turns for turns in asked}, temperature)
+            for i, (plan, turns) in enumerate(zip(plans, asked, strict=True)):
+                turn = drawn(weighed[turns[0].prompt], derive(plan.seed, "directive", directive.name))
+                value = dict(zip([one.completion for one in turns], directive.values, strict=True))[turn.completion]
+                found[i] = Directed((*found[i].turns, turn), (*found[i].directives, (directive.name, value)))
+        return found
+
+    def _with(self, task: Task, edit: SelfEdit, said: Directed) -> SelfEdit:
+        """A self-edit with the directives that the policy set for it, and with the turns in which it did, before the writing."""
+        if not said.turns:
+            return edit
+        turns = (*edit.decisions, *said.turns, *edit.writing)
+        return self.directed(task, replace(edit, turns=turns, directive_turns=len(said.turns), problem=said.problem), said.directives)
+
+    def directed(self, task: Task, edit: SelfEdit, directives: Directives) -> SelfEdit:
+        """A self-edit of this task with these directives in place of its own."""
+        for name in parts(edit.strategy):
+            edit = self.strategy(name).directed(task.title, task.context, edit, directives)
+        return edit
+
     def strategy(self, name: str) -> Strategy:
         """The strategy of this name; a variant of a search is known here alone."""
         if self.variant and self.variant.strategy == name:
@@ -155,7 +204,7 @@ class Policy:
 
     def known_variant(self, choice: str, number: int) -> Variant:
         """One of the recipe's strategies, or several mixed, as variant `number` of a search: with the recipe's inner loop."""
-        strategies, directives = [self.strategy(part) for part in parts(choice)], self.inner.directives()
+        strategies, directives = [self.strategy(part) for part in parts(choice)], {one.name: one.default for one in self.inner.directives()}
         means = " ".join(strategy.means for strategy in strategies)
         return Variant(number, None, choice, means, strategies[-1].form, 1, int(directives.get("epochs", 1)), float(directives.get("lr", 0.0)))
 
@@ -163,12 +212,17 @@ class Policy:
         """By task, every choice of strategies as the turn that makes it, with its chance: how likely its name is as the policy's answer to which is
         best, normalised over the names, at the temperature of sampling."""
         asked = {task.id: choosing(tuple(dict.fromkeys(settings.choices)), task.title, task.context, self.chat) for task in tasks}
-        flat = [(name, turn) for name, turns in asked.items() for turn in turns]
+        return self.weigh(asked, settings.sampling.temperature)
+
+    def weigh(self, asked: Mapping[Key, Sequence[Turn]], temperature: float) -> dict[Key, list[tuple[Turn, float]]]:
+        """For each question its alternatives, the turns that may answer it, with their chances: the log-probability of each under the policy,
+        normalised over the alternatives. One call for all."""
+        flat = [(key, turn) for key, turns in asked.items() for turn in turns]
         scores = self.engine.score([ScoreRequest(*self.render.written(turn)) for _, turn in flat])
-        likely: dict[str, list[float]] = {}
-        for (name, _), score in zip(flat, scores, strict=True):
-            likely.setdefault(name, []).append(sum(score.logprobs))
-        return {name: list(zip(turns, chances(likely[name], settings.sampling.temperature), strict=True)) for name, turns in asked.items()}
+        likely: dict[Key, list[float]] = {}
+        for (key, _), score in zip(flat, scores, strict=True):
+            likely.setdefault(key, []).append(sum(score.logprobs))
+        return {key: list(zip(turns, chances(likely[key], temperature), strict=True)) for key, turns in asked.items()}
 
     def sampling(self, settings: Propose, prompt: Prompt, seed: int) -> Sampling:
         """A text that is continued ends at the first empty line: after that a weak model invents the next passage."""
@@ -182,9 +236,10 @@ class Policy:
 
     # ------------------------------------------------------------ learn
 
-    def job(self, examples: Sequence[Example], seed: int, directives: Sequence[tuple[str, float]] = (), epochs: int | None = None) -> TrainJob:
+    def job(self, examples: Sequence[Example], seed: int, directives: Directives = (), epochs: int | None = None) -> TrainJob:
         """The inner loop on some examples, and on what is replayed."""
-        found: TrainJob = self.inner.job(self.render, [*examples, *self.replay], seed, directives, epochs)
+        replayed = self.inner.replayed(self.replay, directives)
+        found: TrainJob = self.inner.job(self.render, [*examples, *replayed], seed, directives, epochs)
         return found
 
     def inner_seed(self, proposal: Proposal, number: int) -> int:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from selfedit.errors import ConfigError
 from selfedit.parts import Part, Registry, Settings
 from selfedit.strategies.parsing import LINES, Draft, Parsed, questions, statements
 from selfedit.text import finished
-from selfedit.types import Dropped, Example, Passage, Prompt, SelfEdit, Turn
+from selfedit.types import Directives, Dropped, Example, Passage, Prompt, SelfEdit, Turn
 
 Form = Literal["statements", "questions"]
 """What a strategy writes: statements, or questions with answers."""
@@ -46,8 +46,8 @@ class Strategy(Part):
     form: Form = "statements"
     at_once = True
     """Whether it asks once for the whole passage, so that a single completion is a self-edit."""
-    directives: tuple[tuple[str, float], ...] = ()
-    """Settings of the inner loop that its self-edits carry."""
+    directives: Directives = ()
+    """Settings of the inner loop that its self-edits carry, where the policy sets none itself."""
 
     @property
     def name(self) -> str:
@@ -88,6 +88,10 @@ class Strategy(Part):
         parsed = self.parse(Draft(title, context, turns[0].prompt.text if turns else "", "\n".join(pieces), seed))
         examples = (*parsed.examples, Example(f"{title}\n{context}"))
         return SelfEdit(self.name, tuple(turns), examples, (*parsed.dropped, *cut), directives=self.directives)
+
+    def directed(self, title: str, context: str, edit: SelfEdit, directives: Directives) -> SelfEdit:
+        """A self-edit with other directives. A strategy whose examples follow from directives makes them here, anew."""
+        return replace(edit, directives=directives)
 
 
 def _of_function(name: str, function: Callable[..., Any], form: Form = "statements") -> Callable[[Any], Strategy]:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from selfedit.directives import Directive
 from selfedit.errors import ConfigError
 from selfedit.parts import Part, Registry
 from selfedit.types import Demonstration, Example, Passage, Question, Task
@@ -40,6 +41,10 @@ class Domain(Part):
         Raises DataError where nothing can be asked.
         """
         raise NotImplementedError
+
+    def directives(self) -> tuple[Directive, ...]:
+        """What a self-edit may set beside what its inner loop has: directives that strategies or an inner loop of this domain follow."""
+        return ()
 
     def question(self, title: str, question: str) -> str:
         """A question as it is put to a model, without the passage."""

@@ -3,7 +3,7 @@
 Shapes are named where a record holds numbers: T tokens of a sequence, K candidates of a task, Q questions.
 """
 
-from selfedit.types.edits import Demonstration, Dropped, Example, Prompt, SelfEdit, Turn
+from selfedit.types.edits import Demonstration, Directives, Dropped, Example, Prompt, SelfEdit, Turn, Value
 from selfedit.types.engine import (
     Adapter,
     Completion,
@@ -51,6 +51,7 @@ __all__ = [
     "Cost",
     "Datum",
     "Demonstration",
+    "Directives",
     "Drawing",
     "Dropped",
     "Example",
@@ -82,6 +83,7 @@ __all__ = [
     "Trained",
     "Turn",
     "Update",
+    "Value",
     "Variant",
     "Verdict",
 ]

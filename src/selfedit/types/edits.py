@@ -7,6 +7,11 @@ from typing import Literal
 
 from selfedit.types.tasks import Passage
 
+Value = bool | int | float | str
+"""What a directive can be set to."""
+Directives = tuple[tuple[str, Value], ...]
+"""Settings of a self-edit's own inner loop, by name."""
+
 
 @dataclass(frozen=True, slots=True)
 class Example:
@@ -52,7 +57,8 @@ class SelfEdit:
     """Training material that the policy wrote for a task: what was asked, what came back, what was made of it.
 
     A `strategy` such as `self-qa+key-facts` was mixed. Where the policy `picked` it, the first turn is the one in which it did. `directives` are
-    settings of the self-edit's own inner loop, by name.
+    settings of the self-edit's own inner loop, by name; `directive_turns` turns, which follow the pick, are those in which the policy wrote them.
+    A self-edit with a `problem` cannot be trained: it stays without a score, and this is the reason.
     """
 
     strategy: str
@@ -60,7 +66,9 @@ class SelfEdit:
     examples: tuple[Example, ...]
     dropped: tuple[Dropped, ...] = ()
     picked: bool = False
-    directives: tuple[tuple[str, float], ...] = ()
+    directives: Directives = ()
+    directive_turns: int = 0
+    problem: str = ""
 
     @property
     def pick(self) -> Turn | None:
@@ -68,9 +76,14 @@ class SelfEdit:
         return self.turns[0] if self.picked else None
 
     @property
+    def decisions(self) -> tuple[Turn, ...]:
+        """The turns before the writing: the pick, and those in which directives were set."""
+        return self.turns[: self.picked + self.directive_turns]
+
+    @property
     def writing(self) -> tuple[Turn, ...]:
-        """The turns in which it was written: all but the pick."""
-        return self.turns[1:] if self.picked else self.turns
+        """The turns in which it was written: all but the decisions."""
+        return self.turns[self.picked + self.directive_turns :]
 
 
 @dataclass(frozen=True, slots=True)

@@ -132,6 +132,8 @@ class LoraShape:
     """The update is scaled by alpha / rank."""
     targets: tuple[str, ...] = ("all",)
     """Names of the linear layers it is added to, such as `q_proj`; `all` is every one of the blocks."""
+    layers: tuple[Annotated[float, Ge(0), Le(1)], Annotated[float, Ge(0), Le(1)]] = (0.0, 1.0)
+    """From where to where in the model's depth: `(0.5, 1.0)` is the last half of its blocks, rounded to whole ones, at least one."""
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -27,6 +28,8 @@ class LinearSite:
     out_features: int
 
 
+_BLOCK = re.compile(r"\.(\d+)\.")
+"""Where the name of a linear layer has the number of its block."""
 EXPERT_NAMES = frozenset({"gate_proj", "up_proj", "down_proj", "w1", "w2", "w3"})
 """Names that the linear layers of experts had before they were fused. PEFT takes them for the experts where a model has fused ones."""
 
@@ -128,12 +131,24 @@ class Base:
 
     def targeted(self, shape: LoraShape) -> list[int]:
         """Indices of the sites that an adapter of this shape is added to. Raises ConfigError for a name that no layer has."""
+        inside = self._within(*shape.layers)
         if shape.targets == ("all",):
-            return list(range(len(self.sites)))
+            return inside
         leaves = {s.name.rsplit(".", 1)[1] for s in self.sites}
         if unknown := set(shape.targets) - leaves:
             raise ConfigError(f"no linear layer is named {sorted(unknown)[0]!r}; this model has {', '.join(sorted(leaves))}, or 'all'")
-        return [i for i, s in enumerate(self.sites) if s.name.rsplit(".", 1)[1] in shape.targets]
+        return [i for i in inside if self.sites[i].name.rsplit(".", 1)[1] in shape.targets]
+
+    def _within(self, low: float, high: float) -> list[int]:
+        """Indices of the sites in the blocks from `low` to `high` of the depth, as PEFT's `layers_to_transform` takes blocks; all for 0 to 1."""
+        if (low, high) == (0.0, 1.0):
+            return list(range(len(self.sites)))
+        if low >= high:
+            raise ConfigError(f"an adapter cannot reach from {low} to {high} of the model's depth: the first has to be the smaller (lora.layers)")
+        numbers = [int(found[1]) if (found := _BLOCK.search(site.name)) else -1 for site in self.sites]
+        count = max(numbers) + 1
+        first = min(round(low * count), count - 1)
+        return [i for i, number in enumerate(numbers) if first <= number < max(round(high * count), first + 1)]
 
     def forward(self, tokens: Tensor, positions: Tensor, attend: AttentionPass, bank: Bank | None = None, blocks: Sequence[Block] = ()) -> Tensor:
         """tokens and positions (N,) flat → hidden states (N, d) after the last norm; `blocks` say which rows belong to which adapter of the bank."""

@@ -27,7 +27,8 @@ def export(weights: Weights, base: Base, model_name: str, folder: Path) -> None:
             rank = down.shape[0]
     names = [site.name for site, down in zip(base.sites, weights.down, strict=True) if down is not None]
     targets = sorted({_leaf(name) for name in names})
-    if {_leaf(name) for name in base.others} & set(targets):  # layers of the same names get no adapter: PEFT has to be told which do
+    without = [*base.others, *(site.name for site, down in zip(base.sites, weights.down, strict=True) if down is None)]
+    if {_leaf(name) for name in without} & set(targets):  # layers of the same names get no adapter: PEFT has to be told which do
         targets = names
     config = {
         "peft_type": "LORA",
