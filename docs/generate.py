@@ -165,11 +165,21 @@ def words(annotation: Any, metadata: list[Any]) -> str:
     if origin is Literal:
         return " or ".join(f'`"{choice}"`' for choice in args)
     if origin is tuple:
-        return "list of " + {str: "texts", Path: "paths", int: "whole numbers"}[args[0]]
+        one, *limits = get_args(args[0]) if get_origin(args[0]) is Annotated else (args[0],)
+        if get_origin(one) is Literal:
+            return f"list of {words(one, [])}"
+        of = {str: "texts", Path: "paths", int: "whole numbers", float: "numbers"}[one]
+        return " ".join([f"list of {of if args[-1] is Ellipsis else f'{len(args)} {of}'}", limits_of(limits)]).strip()
     if origin in (Union, UnionType):
         return " or ".join(words(arg, []) for arg in args)
-    limits = [f"{sign} {getattr(m, name):,}" for m in metadata for name, sign in LIMITS.items() if getattr(m, name, None) not in (None, math.inf)]
-    return " ".join([{int: "whole number", float: "number", str: "text", bool: "true or false", Path: "path"}[annotation], ", ".join(limits)]).strip()
+    kind = {int: "whole number", float: "number", str: "text", bool: "true or false", Path: "path"}[annotation]
+    return " ".join([kind, limits_of(metadata)]).strip()
+
+
+def limits_of(metadata: list[Any]) -> str:
+    return ", ".join(
+        f"{sign} {getattr(m, name):,}" for m in metadata for name, sign in LIMITS.items() if getattr(m, name, None) not in (None, math.inf)
+    )
 
 
 LIMITS = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}

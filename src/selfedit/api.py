@@ -402,7 +402,7 @@ def _rewarded(recipe: Recipe) -> Recipe:
 
 def _uses_reward(recipe: Recipe) -> bool:
     """Whether a row of the recipe's comparison is chosen by the reward."""
-    return any(one.rewarded for one in recipe.open_all("baseline", recipe.eval.baselines))
+    return any(one.rewarded for one in recipe.rows)
 
 
 def _learning(recipe: Recipe) -> Recipe:

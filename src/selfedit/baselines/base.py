@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from selfedit.errors import ConfigError
 from selfedit.parts import Part, Registry
-from selfedit.types import Example, Proposal, Question, Result, Task, TrainJob
+from selfedit.types import Example, Proposal, Question, Result, SelfEdit, Task, TrainJob
 
 if TYPE_CHECKING:
     from selfedit.policy import Policy
@@ -19,9 +19,9 @@ Edits = Mapping[tuple[str, int], Sequence[Proposal]]
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """An adapter that is trained for a row, and the questions that are put to it."""
+    """An adapter that is trained for a row, and the questions that are put to it; without a job they are put to the current weights."""
 
-    job: TrainJob
+    job: TrainJob | None
     questions: tuple[Question, ...]
 
 
@@ -63,7 +63,7 @@ class Comparison(Protocol):
 
     @property
     def start(self) -> Start | None:
-        """What training began with; None before it is measured."""
+        """What training began with, as far as it is known: of a row before `untrained` the first strategy, and no results."""
         ...
 
     def row(self, name: str, plan: Callable[[Task, int], Sequence[Measurement]]) -> list[Result]:
@@ -72,6 +72,10 @@ class Comparison(Protocol):
 
     def job(self, task: Task, seed: int, examples: Sequence[Example]) -> TrainJob:
         """An adapter's training. Its seed says nothing of the row: of all rows, adapters of one task and seed begin alike."""
+        ...
+
+    def edited(self, task: Task, seed: int, edit: SelfEdit) -> TrainJob | None:
+        """The training of a self-edit, with its own directives; None where it has a problem and cannot be trained."""
         ...
 
     def leave_out(self, row: str, reason: str) -> None:
@@ -106,6 +110,10 @@ class Baseline(Part):
     """Whether it asks for the recipe's reward."""
     starts = False
     """Whether it is what training begins with."""
+
+    def called_for(self, recipe: Any) -> bool:
+        """Whether it stands in the table of this recipe without being asked for."""
+        return False
 
     def plan(self, run: Comparison, task: Task, seed: int) -> Sequence[Measurement]:
         """The adapters of a task under a seed, and what each is asked."""

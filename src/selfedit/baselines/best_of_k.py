@@ -23,7 +23,7 @@ class BestOfK(Baseline):
 
         def plan(task: Task, seed: int) -> list[Measurement]:
             chosen = best.get((task.id, seed), run.edits[task.id, seed][0])
-            return [Measurement(run.job(task, seed, chosen.edit.examples), task.report_questions)]
+            return [Measurement(run.edited(task, seed, chosen.edit), task.report_questions)]
 
         run.row("best_of_k", plan)
         return None

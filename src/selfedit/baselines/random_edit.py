@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from selfedit.baselines.base import Baseline, Comparison, baseline
-from selfedit.types import Example, Task
+from selfedit.baselines.base import Baseline, Comparison, Measurement, baseline
+from selfedit.types import Task
 
 
 @baseline("random_edit", label="One of K at random", means="an adapter for each document, on one of K self-edits that the model wrote as it came")
@@ -15,7 +15,8 @@ class RandomEdit(Baseline):
     place = 2
     needs_edits = 2
 
-    def examples(self, run: Comparison, task: Task, seed: int) -> Sequence[Example]:
+    def plan(self, run: Comparison, task: Task, seed: int) -> Sequence[Measurement]:
         """Drawn with a seed of its own."""
         group = run.edits[task.id, seed][: run.policy.recipe.propose.candidates]
-        return group[run.policy.seed("drawn", task.id, seed) % len(group)].edit.examples
+        edit = group[run.policy.seed("drawn", task.id, seed) % len(group)].edit
+        return [Measurement(run.edited(task, seed, edit), task.report_questions)]

@@ -14,6 +14,7 @@ from tyro.conf import Positional, arg
 
 from selfedit import parts
 from selfedit.cli.options import Where
+from selfedit.directives import write
 from selfedit.errors import ConfigError, LedgerError
 from selfedit.ledger import Reader
 from selfedit.ledger import runs as all_runs
@@ -109,12 +110,13 @@ class Show:
       selfedit show strategies                 how self-edits can be written
       selfedit show rewards                    what a self-edit can be worth
       selfedit show algorithms                 how the policy can learn from rewards; likewise guards, baselines, prefilters, ...
+      selfedit show directives                 what the policy can set itself for each self-edit
       selfedit show models                     packaged models
       selfedit show recipe > recipe.toml       a recipe with all its settings
     """
 
     what: Positional[Annotated[str, arg(metavar="RUN|LIST")]]
-    """A run, or a list: domains, strategies, inners, rewards, prefilters, algorithms, guards, baselines, engines, models, recipe."""
+    """A run, or a list: domains, strategies, inners, rewards, prefilters, algorithms, guards, baselines, engines, directives, models, recipe."""
     plugins: Annotated[tuple[str, ...], arg(metavar="MODULE", help_behavior_hint="")] = ()
     """Modules with parts of your own, which are listed too."""
     candidate: Annotated[str | None, arg(metavar="TASK:ROUND:INDEX", help_behavior_hint="")] = None
@@ -125,7 +127,9 @@ class Show:
 
     def run(self, args: Sequence[str]) -> int:
         """Print it."""
-        lists = {"models": _models, "recipe": _recipe} | {plural: partial(_kind, kind=kind) for plural, kind in KINDS.items()}
+        lists = {"directives": _directives, "models": _models, "recipe": _recipe} | {
+            plural: partial(_kind, kind=kind) for plural, kind in KINDS.items()
+        }
         printer = Printer()
         if self.what in lists:
             if self.candidate:
@@ -169,6 +173,16 @@ def _recipe(printer: Printer) -> None:
     from selfedit.config.toml import recipe_toml
 
     printer.out.print(recipe_toml(), end="", markup=False, soft_wrap=True)
+
+
+def _directives(printer: Printer) -> None:
+    """Those of every inner loop and domain, with the alternatives that they have by default."""
+    rows = []
+    for kind in ("inner", "domain"):
+        for entry in parts.KINDS[kind]:
+            declared = entry.build(entry.settings()).directives()
+            rows += [[one.name, one.means, ", ".join(one.written), write(one.default), f"{kind} {entry.name}"] for one in declared]
+    printer.table(["directive", "what it means", "alternatives", "by default", "of"], rows, words=range(5))
 
 
 def _run(printer: Printer, folder: Path) -> None:
@@ -229,22 +243,28 @@ def _candidate(printer: Printer, folder: Path, name: str) -> None:
     _print_edit(printer, proposal, next((c for c in candidates if c.proposal == proposal), None))
 
 
+def _print_reward(printer: Printer, candidate: Candidate) -> None:
+    reward = candidate.reward
+    printer.fact("reward", f"{reward.value:+.4f} ({reward.kind})" if reward.value is not None else f"unscored: {reward.reason}")
+    if reward.parts:
+        printer.fact("made of", ", ".join(f"{name} {figure:.4f}" for name, figure in reward.parts))
+    losses = f", loss {candidate.losses[0]:.3f} to {candidate.losses[-1]:.3f}" if candidate.losses else ""
+    printer.fact("trained", f"{candidate.tokens:,} tokens{losses}")
+
+
 def _print_edit(printer: Printer, proposal: Proposal, candidate: Candidate | None) -> None:
-    edit, picked = proposal.edit, proposal.edit.pick
+    edit = proposal.edit
     printer.fact("strategy", f"{edit.strategy}, seed {proposal.seed}")
+    if edit.directives:
+        printer.fact("directives", ", ".join(f"{name} {write(value)}" for name, value in edit.directives))
     if candidate:
-        reward = candidate.reward
-        printer.fact("reward", f"{reward.value:+.4f} ({reward.kind})" if reward.value is not None else f"unscored: {reward.reason}")
-        if reward.parts:
-            printer.fact("made of", ", ".join(f"{name} {figure:.4f}" for name, figure in reward.parts))
-        losses = f", loss {candidate.losses[0]:.3f} to {candidate.losses[-1]:.3f}" if candidate.losses else ""
-        printer.fact("trained", f"{candidate.tokens:,} tokens{losses}")
+        _print_reward(printer, candidate)
     for number, turn in enumerate(edit.turns, start=1):
         printer.line()
         printer.line(f"asked ({number} of {len(edit.turns)})", "dim")
         printer.line(turn.prompt.text)
         if turn.prompt.given:
-            printer.line(f"{'drawn from' if turn is picked else 'to be answered with'}: {turn.prompt.given}", "dim")
+            printer.line(f"{'drawn from' if number <= len(edit.decisions) else 'to be answered with'}: {turn.prompt.given}", "dim")
         printer.line(f"written{', cut off at the token limit' if turn.finish_reason == 'length' else ''}", "dim")
         printer.line(turn.completion)
     printer.line()

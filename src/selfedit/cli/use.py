@@ -115,7 +115,7 @@ class Dataset:
     pairs: bool = False
     """The best and the worst self-edit of each task, round and strategy, as `prompt`, `chosen` and `rejected`."""
     picks: bool = False
-    """How the policy picked strategies (`propose.pick`), in place of what it wrote."""
+    """How the policy picked strategies (`propose.pick`) and set directives (`propose.directives`), in place of what it wrote."""
     examples: bool = False
     """What adapters were trained on, as `prompt` and `completion`, in place of what the model was asked and wrote."""
     kept: bool = False

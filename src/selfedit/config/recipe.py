@@ -128,7 +128,16 @@ class Recipe(Settings):
         for key in CHOSEN:
             if getattr(self, key) is not None:
                 self.open(key).check(self)
+        for one in self.open_all("baseline", self.eval.baselines):
+            one.check(self)
         return self
+
+    @property
+    def rows(self) -> list[Any]:
+        """The baselines of the comparison, bound to their settings: those of `eval.baselines`, and those that another choice calls for."""
+        asked = self.eval.baselines
+        more = self.open_all("baseline", tuple(name for name in parts.KINDS["baseline"].names() if name not in asked))
+        return [*self.open_all("baseline", asked), *(one for one in more if one.called_for(self))]
 
     @property
     def space(self) -> Space:

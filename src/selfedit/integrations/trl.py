@@ -37,6 +37,8 @@ class InnerLoopReward:
         """
         if recipe.propose.policy_picks:
             raise ConfigError("a row names its strategy, so the trainer's policy cannot pick it: set propose.pick to turns")
+        if recipe.propose.directives:
+            raise ConfigError("a row has one completion, the material, so the trainer's policy cannot set directives: leave out propose.directives")
         if mixed := next((name for name in recipe.propose.choices if MIXED in name), None):
             raise ConfigError(f"one completion is a self-edit of one strategy, not of '{mixed}': set propose.mix to 1 and name strategies apart")
         passages = recipe.open("domain").read(recipe, recipe.docs, "train", lambda text: None)

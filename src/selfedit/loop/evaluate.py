@@ -17,7 +17,7 @@ from selfedit.loop.begin import check_lengths
 from selfedit.loop.round import answer_base, answers_before, scored
 from selfedit.loop.run import Run, chunks
 from selfedit.policy import Asked, Policy
-from selfedit.types import Directives, Example, Passage, Progress, Proposal, Result, Round, Task, TrainJob, Variant
+from selfedit.types import Directives, Example, Passage, Progress, Proposal, Result, Round, SelfEdit, Task, Trained, TrainJob, Variant
 
 STRIDE = MOST_CHOICES
 """Numbers of self-edits kept free for each seed: as many as `propose.candidates` and the choices of strategies may be."""
@@ -65,7 +65,7 @@ def policy_row(run: Run, tasks: Sequence[Task], number: int, name: str, strategy
     def plan(task: Task, seed: int) -> list[Measurement]:
         edit = edits[task.id, seed][0].edit
         asked = (*task.report_questions, *(task.reward_questions if validate else ()))
-        return [Measurement(job(run, task, seed, edit.examples, edit.directives), asked)]
+        return [Measurement(edited(run, task, seed, edit), asked)]
 
     return row(run, name, tasks, plan)
 
@@ -76,7 +76,7 @@ def policy_row(run: Run, tasks: Sequence[Task], number: int, name: str, strategy
 def baselines_before(run: Run, tasks: Sequence[Task]) -> Start:
     """The rows of `eval.baselines` that begin with the model as it came; measured before anything is merged into it."""
     recipe = run.recipe
-    asked = recipe.open_all("baseline", recipe.eval.baselines)
+    asked = recipe.rows
     strategies, K = recipe.propose.choices, recipe.propose.candidates
     most = max((one.needs_edits for one in asked), default=0)
     number = (0, len(strategies), max(len(strategies), K))[most]
@@ -85,7 +85,7 @@ def baselines_before(run: Run, tasks: Sequence[Task]) -> Start:
     start = Start(strategies[0])
     for one in _in_order(asked):
         if one.when == "before":
-            start = one.measure(comparison) or start
+            start = one.measure(replace(comparison, start=start)) or start
     if recipe.propose.policy_picks:
         start = replace(start, own=policy_row(run, tasks, 0, "untrained_picks", start.strategy, validates(run)))
     return replace(start, edits=edits)
@@ -94,7 +94,7 @@ def baselines_before(run: Run, tasks: Sequence[Task]) -> Start:
 def baselines_after(run: Run, tasks: Sequence[Task], start: Start, final: Sequence[Result], directives: Directives = ()) -> None:
     """The rows of `eval.baselines` that match the final row, over the same weights."""
     comparison = Rows(run, tasks, start.edits or {}, final, directives, start)
-    for one in _in_order(run.recipe.open_all("baseline", run.recipe.eval.baselines)):
+    for one in _in_order(run.recipe.rows):
         if one.when == "after":
             one.measure(comparison)
 
@@ -138,6 +138,10 @@ class Rows:
         """With the directives of the final row's self-edits."""
         return job(self.run, task, seed, examples, self.directives)
 
+    def edited(self, task: Task, seed: int, edit: SelfEdit) -> TrainJob | None:
+        """With its own directives, or those of the final row's self-edits where it has none."""
+        return edited(self.run, task, seed, replace(edit, directives=edit.directives or self.directives))
+
     def leave_out(self, name: str, reason: str) -> None:
         """A note of the ledger."""
         self.run.ledger.note(f"left out: {name}", reason)
@@ -176,7 +180,7 @@ class Rows:
         def plan(task: Task, seed: int) -> list[Measurement]:
             first = next(p for p in self.edits[task.id, seed] if p.edit.strategy == strategy)
             asked = (*task.report_questions, *(task.reward_questions if choosing or validates(self.run) else ()))
-            return [Measurement(job(self.run, task, seed, first.edit.examples), asked)]
+            return [Measurement(edited(self.run, task, seed, first.edit), asked)]
 
         return plan
 
@@ -219,7 +223,10 @@ def row(run: Run, name: str, tasks: Sequence[Task], plan: Plan) -> list[Result]:
 def cell(run: Run, name: str, tasks: Sequence[Task], seed: int, plan: Plan, progress: Progress) -> list[Result]:
     """Adapters for each task, and their answers. Tokens are those of one adapter: the mean, where a task has several."""
     planned = [(task, one) for task in tasks for one in plan(task, seed)]
-    with run.policy.adapters([one.job for _, one in planned], progress) as trained:
+    jobs = {place: one.job for place, (_, one) in enumerate(planned) if one.job}
+    with run.policy.adapters(list(jobs.values()), progress) as made:
+        by_place = dict(zip(jobs, made, strict=True))
+        trained = [by_place.get(place, Trained(None, (), 0)) for place in range(len(planned))]
         if failed := next((t.failure for t in trained if t.failure), None):
             raise EngineError(f"training failed in row {name}: {failed}")
         sets = [Asked(t.adapter, task, one.questions) for t, (task, one) in zip(trained, planned, strict=True)]
@@ -237,6 +244,11 @@ def cell(run: Run, name: str, tasks: Sequence[Task], seed: int, plan: Plan, prog
 def job(run: Run, task: Task, seed: int, examples: Sequence[Example], directives: Directives = ()) -> TrainJob:
     """An adapter's own seed says nothing of the row: of all rows, adapters of one task and seed begin alike."""
     return run.policy.job(examples, run.policy.seed("evaluate", task.id, seed), directives)
+
+
+def edited(run: Run, task: Task, seed: int, edit: SelfEdit) -> TrainJob | None:
+    """The training of a self-edit; None where it has a problem: a policy that writes such a one has nothing to show for it."""
+    return None if edit.problem else job(run, task, seed, edit.examples, edit.directives)
 
 
 def _correct(results: Iterable[Result]) -> int:

@@ -19,7 +19,9 @@ UNTRAINED = "untrained"
 PICKS = "untrained_picks"
 """Where a policy picks its strategies, what training began with."""
 COLD_START = "cold_start"
-BASELINES = (BASE, "passage_only", "token_matched", UNTRAINED, PICKS, COLD_START)
+SETTINGS = {"default_directives": "the default settings", "random_directives": "random settings"}
+"""Where a policy sets directives, rows with the self-edits of the untrained one under other settings, and what those are."""
+BASELINES = (BASE, "passage_only", "token_matched", UNTRAINED, *SETTINGS, PICKS, COLD_START)
 """What the other rows are compared with, question by question."""
 
 CHANCE = "chance"
@@ -350,6 +352,9 @@ def _training(found: dict[str, Row], start: str, final: Row) -> Headline:
     if start == PICKS and (fixed := final.differences.get(UNTRAINED)):
         sentence += f" Over its best strategy for all documents, untrained, it is {points(fixed.f1.mean)} points ({points_range(fixed.f1)})."
     sentence += f" The share of right answers is, in this order, {shares}{f': {points(gain.correct.mean)} points' if gain else ''}{_reciting(found)}."
+    for row, what in SETTINGS.items():
+        if same := final.differences.get(row):
+            sentence += f" Over the same untrained self-edits with {what} it is {points(same.f1.mean)} points ({points_range(same.f1)})."
     taught = final.differences.get(COLD_START)
     control = f"Over the cold start alone, {_made(taught)} {_control(found, final)}" if taught else _control(found, final)
     return Headline(verdict, sentence, control.strip(), [(name, found[row]) for row, name, _ in steps], gain, over)

@@ -50,6 +50,7 @@ def _candidate(candidate: Candidate) -> dict[str, Any]:
         "index": proposal.index,
         "strategy": edit.strategy,
         "directives": dict(edit.directives),
+        "problem": edit.problem,
         "turns": [{"prompt": t.prompt.text, "completion": t.completion, "finish_reason": t.finish_reason} for t in edit.turns],
         "examples": [asdict(example) for example in edit.examples],
         "dropped": [asdict(piece) for piece in edit.dropped],

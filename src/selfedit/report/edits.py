@@ -7,10 +7,11 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from selfedit.directives import write
 from selfedit.errors import LedgerError
 from selfedit.report.words import PartWords, signed
 from selfedit.study import statistics as stats
-from selfedit.types import Answer, Candidate, Interval, Question, Reward, Selected, Task, Verdict
+from selfedit.types import Answer, Candidate, Interval, Question, Reward, Selected, Task, Value, Verdict
 
 SHOWN = 3
 """Best and worst self-edits in the gallery."""
@@ -55,6 +56,15 @@ class Way:
 
 
 @dataclass(frozen=True, slots=True)
+class Setting:
+    """A value of a directive over the rounds: for each how many self-edits have it, their share of those with the directive, and mean reward."""
+
+    directive: str
+    value: str
+    rounds: list[tuple[int, float, float | None]]
+
+
+@dataclass(frozen=True, slots=True)
 class Judgement:
     """A verdict and what it was about."""
 
@@ -75,6 +85,7 @@ class Edits:
     kept: set[tuple[str, int, int]]
     rounds: list[Round]
     ways: list[Way]
+    settings: list[Setting]
     best: list[Card]
     worst: list[Card]
     counts: list[tuple[str, dict[str, int]]]
@@ -115,6 +126,7 @@ def review(
         kept=chosen,
         rounds=[_round(number, candidates, chosen, words) for number in sorted({c.proposal.round for c in candidates})],
         ways=_ways(candidates),
+        settings=_settings(candidates),
         best=best,
         worst=worst,
         counts=_counts(judged),
@@ -160,6 +172,22 @@ def _ways(candidates: Sequence[Candidate]) -> list[Way]:
     for candidate in candidates:
         used.setdefault(candidate.proposal.edit.strategy, {}).setdefault(candidate.proposal.round, []).append(candidate.reward.value)
     return [Way(strategy, [_mean(by_round.get(number, [])) for number in rounds]) for strategy, by_round in used.items()]
+
+
+def _settings(candidates: Sequence[Candidate]) -> list[Setting]:
+    """Every value of every directive that a self-edit has: numbers in their order, words as they were first used."""
+    rounds = sorted({candidate.proposal.round for candidate in candidates})
+    used: dict[str, dict[Value, dict[int, list[float | None]]]] = {}
+    for candidate in candidates:
+        for name, value in candidate.proposal.edit.directives:
+            used.setdefault(name, {}).setdefault(value, {}).setdefault(candidate.proposal.round, []).append(candidate.reward.value)
+    found = []
+    for name, values in used.items():
+        of_round = {number: sum(len(by_round.get(number, [])) for by_round in values.values()) for number in rounds}
+        for value in sorted(values, key=lambda value: (isinstance(value, str), 0 if isinstance(value, str) else value)):
+            each = [(number, *_mean(values[value].get(number, []))) for number in rounds]
+            found.append(Setting(name, write(value), [(n, n / max(1, of_round[number]), mean) for number, n, mean in each]))
+    return found
 
 
 def _mean(rewards: Sequence[float | None]) -> tuple[int, float | None]:

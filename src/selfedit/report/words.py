@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from selfedit import parts
+from selfedit.directives import write
 from selfedit.text import duration
 from selfedit.types import Interval
 
@@ -101,4 +102,4 @@ def short(text: str, length: int = 60) -> str:
 FILTERS = {
     function.__name__: function
     for function in (percent, points, signed, percent_range, points_range, signed_range, count, plural, duration, moment, short)
-}
+} | {"setting": write}

@@ -107,8 +107,8 @@ def edits(chosen: Sequence[Written]) -> list[Row]:
 
 
 def picks(chosen: Sequence[Written]) -> list[Row]:
-    """A row for each self-edit whose strategy the policy picked: the question which one is best, and its answer."""
-    return [_row(w, turn) for w in chosen if (turn := w.proposal.edit.pick)]
+    """A row for each decision of the policy on a self-edit, the strategy it picked and the directives it set: what it was asked, and its answer."""
+    return [_row(w, turn) for w in chosen for turn in w.proposal.edit.decisions]
 
 
 def pairs(chosen: Sequence[Written], candidates: Sequence[Candidate]) -> list[Row]:
