@@ -156,7 +156,7 @@ class Policy:
 
     def _directed(self, plans: Sequence[Plan], settings: Propose) -> list[Directed]:
         """What the policy sets itself for each planned self-edit; nothing where the recipe names no directives."""
-        space = self.recipe.space
+        space = self.recipe.space.only(settings.directives)
         if not space.directives:
             return [Directed()] * len(plans)
         ways = [" ".join(strategy.means for strategy, _ in plan.strategies) for plan in plans]

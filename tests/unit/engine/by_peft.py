@@ -18,7 +18,11 @@ from selfedit.types import LoraShape, Trained, TrainJob
 def fresh_peft(model: Any, shape: LoraShape) -> Any:
     """A transformers model with a new adapter of the model's own type."""
     targets = "all-linear" if shape.targets == ("all",) else list(shape.targets)
-    config = LoraConfig(task_type="CAUSAL_LM", r=shape.rank, lora_alpha=shape.alpha, target_modules=targets, lora_dropout=0.0)  # type: ignore[arg-type]
+    blocks = model.config.get_text_config().num_hidden_layers
+    layers = None if shape.layers == (0.0, 1.0) else list(range(round(shape.layers[0] * blocks), round(shape.layers[1] * blocks)))
+    config = LoraConfig(
+        task_type="CAUSAL_LM", r=shape.rank, lora_alpha=shape.alpha, target_modules=targets, layers_to_transform=layers, lora_dropout=0.0
+    )  # type: ignore[arg-type]
     return get_peft_model(model, config).to(model.dtype)
 
 

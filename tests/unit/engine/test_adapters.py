@@ -94,7 +94,7 @@ def test_many_small_merges_round_once() -> None:  # promise 2
     assert all(torch.equal(layer.weight, w) for layer, w in zip(machine.base.linears, originals, strict=True))
 
 
-@pytest.mark.parametrize("shape", [LoraShape(4, 32.0), SOME])
+@pytest.mark.parametrize("shape", [LoraShape(4, 32.0), SOME, LoraShape(4, 32.0, layers=(0.5, 1.0))])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_export_opens_in_peft(family: Family, shape: LoraShape, tmp_path: Path) -> None:  # promises 3 and 4
     machine = engine(family, torch.float32)

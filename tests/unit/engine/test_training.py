@@ -8,7 +8,7 @@
 3. Up to 64 jobs of sequences of 1 to 512 tokens, some of which nothing is learned from, train the same in any company, slots, passes and workers.
 4. Against PEFT with torch's AdamW, clipping and transformers' schedules, same initial A, same data order: relative norm of the difference of the
    updates and the losses within 1e-3 in fp32; in fp64 within 1e-9, or 1e-6 where gradients are clipped (fused AdamW takes the factor in fp32).
-   The same against PEFT with transformers' Trainer in fp32, gradients accumulated.
+   The same against PEFT with transformers' Trainer in fp32, gradients accumulated; the last half of the blocks alone is `layers_to_transform`.
 5. The same call twice gives the same bits.
 6. All workers together never hold more than `slots` adapters.
 7. When a worker fails the others stop at their next report, whichever it is.
@@ -133,6 +133,7 @@ AGAINST_PEFT = {
     "cosine": job(1, (20, 33, 9, 14, 25), LoraShape(4, 4.0, ("q_proj", "v_proj")), epochs=4, batch_size=2,
                   optimizer=Optimizer(lr=5e-3, schedule="cosine", warmup_steps=2, clip=0.05)),
     "constant": job(2, lora=LoraShape(2, 8.0, ("down_proj", "o_proj")), epochs=2, batch_size=3, optimizer=Optimizer(schedule="constant", clip=0.0)),
+    "last half": job(3, lora=LoraShape(5, 8.0, ("q_proj", "down_proj"), (0.5, 1.0)), epochs=2, optimizer=Optimizer(lr=2e-3, weight_decay=0.05)),
 }  # fmt: skip
 
 
