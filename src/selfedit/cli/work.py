@@ -133,6 +133,7 @@ class Train(MakesRuns):
       selfedit train recipe.toml --rounds 3
       selfedit train --algorithm grpo --reward likelihood
       selfedit train --algorithm grpo --propose.pick policy --propose.strategies self-qa key-facts rewrite
+      selfedit train --propose.directives lr epochs layers      the policy sets how it is trained on what it wrote
       selfedit train --algorithm bandit --propose.strategies self-qa key-facts rewrite
       selfedit train --docs train/ --eval-docs test/ --propose.candidates 8
       selfedit train --cold-start.enabled      first shown good self-edits, for a model that writes badly
