@@ -95,6 +95,7 @@ SELECT id, step, position, task_id, round, idx,
     json_extract(body, '$.edit.strategy') AS strategy,
     json_extract(body, '$.edit.examples') AS examples,       -- JSON: [{text, prompt}]
     json_extract(body, '$.edit.dropped') AS dropped,         -- JSON: [{text, reason}]
+    json_extract(body, '$.edit.problem') AS problem,         -- why it cannot be trained; empty: it can
     body
 FROM records WHERE kind = 'Proposal';
 
@@ -106,6 +107,12 @@ SELECT proposals.id AS proposal_id, turn.key AS number,
     json_extract(turn.value, '$.completion') AS completion,
     json_extract(turn.value, '$.finish_reason') AS finish_reason
 FROM proposals, json_each(proposals.body, '$.edit.turns') AS turn;
+
+CREATE VIEW directives AS                 -- settings of the inner loop that a proposal carries
+SELECT proposals.id AS proposal_id, proposals.task_id, proposals.round, proposals.idx,
+    json_extract(said.value, '$[0]') AS name,
+    json_extract(said.value, '$[1]') AS value
+FROM proposals, json_each(proposals.body, '$.edit.directives') AS said;
 
 CREATE VIEW candidates AS
 SELECT id, step, position, task_id, round, idx,

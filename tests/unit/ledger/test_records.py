@@ -70,6 +70,10 @@ edits = st.builds(
     st.lists(turns, max_size=3).map(tuple),
     st.lists(st.builds(Example, text, text), max_size=3).map(tuple),
     st.lists(st.builds(Dropped, text, text), max_size=2).map(tuple),
+    st.booleans(),
+    st.lists(st.tuples(text, st.booleans() | number | finite | text), max_size=3).map(tuple),
+    st.integers(0, 3),
+    text,
 )
 
 
@@ -283,6 +287,10 @@ def test_a_researcher_can_ask_in_sql(tmp_path: Path):
         ledger.step("update", Update, lambda: [Update(0, "grpo", 4, 1, (0.5,), {"kl": 0.1 + 0.2})])
         ledger.step("replay", Example, lambda: [Example("Paris.", "What is the capital of France?")])
         ledger.step("harvest", Harvested, lambda: [Harvested("t0", "When?", "1802", ("1802", "1803"), ("in 1802",), 0.5, "its answers do not agree")])
+        said = SelfEdit("self-qa", (), (), directives=(("lr", 5e-4), ("epochs", 6), ("turned", True), ("layers", "half")))
+        ledger.step(
+            "directed", Proposal, lambda: [Proposal(TASK.id, 9, 0, 0, said), Proposal(TASK.id, 9, 1, 0, SelfEdit("self-qa", (), (), problem="why"))]
+        )
         ledger.step("routes", Routed, lambda: [Routed("Who?", "t0", "", -1.5), Routed("How are you?", "", "", None, False)])
     db = sqlite3.connect(tmp_path / "run" / "ledger.db")
 
@@ -297,6 +305,8 @@ def test_a_researcher_can_ask_in_sql(tmp_path: Path):
     assert ask("SELECT role, count(*) FROM questions GROUP BY role ORDER BY role") == [("report", 8), ("reward", 4)]
     assert ask("SELECT count(*), sum(gold_logprob IS NULL) FROM answers WHERE candidate_id IS NOT NULL") == [(48, 40)]
     assert ask("SELECT idx, count(*) FROM proposals JOIN turns ON proposal_id = proposals.id GROUP BY idx") == [(0, 8), (1, 16), (2, 24)]
+    assert ask("SELECT idx, name, value FROM directives") == [(0, "lr", 5e-4), (0, "epochs", 6), (0, "turned", 1), (0, "layers", "half")]
+    assert ask("SELECT idx, problem FROM proposals WHERE round = 9") == [(0, ""), (1, "why")]
     assert ask("SELECT continued, finish_reason, given FROM turns LIMIT 1") == [(1, "length", "Sentence 0.")]
     assert ask("SELECT candidate_id IS NULL, count(*) FROM verdicts GROUP BY 1 ORDER BY 1") == [(0, 24), (1, 1)]
     assert ask("SELECT prefilter, rung, value FROM ratings") == [("halving", 0, None)]
