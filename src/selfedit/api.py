@@ -12,7 +12,7 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from selfedit.config import CHOSEN, Recipe, check_learning, load_recipe, packaged, parse_recipe
+from selfedit.config import CHOSEN, Recipe, check_learning, load_recipe, packaged, packaged_for, parse_recipe
 from selfedit.errors import ConfigError, DataError, LedgerError
 from selfedit.ledger import Ledger, Reader
 from selfedit.store import identity, runs
@@ -117,7 +117,7 @@ def train(
     Arguments are as in `learn`.
     """
     root, watch = runs.root(Path(folder) if folder else None), watch or _watch()
-    chosen = None if resume else _rewarded(made(recipe, settings))
+    chosen = None if resume else _rewarded(made(recipe or packaged_for(settings.get("edits", ())), settings))
     if chosen:
         check_learning(chosen)
     with _ledger(root, "train", chosen, resume) as ledger:
@@ -128,7 +128,11 @@ def train(
         identity.keep_apart(held_out, {name for passage in learned for name in identity.names(passage.context)})
         watch.say(f"run {ledger.run_id}")
         if _unfinished(ledger):
-            loop().train_policy(loop().begin(ledger, watch), passages, held_out, shown)
+            run = loop().begin(ledger, watch)
+            if run.policy.inner.trains:
+                loop().train_policy(run, passages, held_out, shown)
+            else:
+                loop().train_vectors(run, passages, held_out)
             ledger.finish()
     return Run(ledger.folder)
 
@@ -152,6 +156,8 @@ def evaluate(
     if trained and reliability:
         raise ConfigError("--reliability is measured with the model as it came: leave out --policy")
     chosen = None if resume else made(recipe_of(trained) if trained and recipe is None else recipe, settings)
+    if chosen and not chosen.open("inner").trains:
+        raise ConfigError("eval compares training texts; edit vectors are compared at the end of `selfedit train --edits vector`")
     if chosen and (reliability or _uses_reward(chosen)):
         _rewarded(chosen)
     if chosen and reliability and not chosen.open("reward").needs().answers:

@@ -33,7 +33,7 @@ from selfedit.errors import ConfigError
 GROUP = "selfedit.parts"
 """The entry points of installed packages that bring parts."""
 
-PACKAGES = ("tasks", "strategies", "inner", "rewards", "prefilters", "algorithms", "guards", "baselines", "engine")
+PACKAGES = ("tasks", "strategies", "inner", "rewards", "prefilters", "algorithms", "guards", "baselines", "vectors.rows", "engine")
 """Where this package has its own parts: every file of these registers what it holds when it is imported."""
 
 

@@ -37,7 +37,7 @@ def selfedit(folder: Path, command: str) -> subprocess.CompletedProcess[str]:
 
 def test_each_kind_is_shown() -> None:  # promise 1
     shown = {title.split()[-1] for title, _, _ in EXAMPLES}
-    assert shown == {"reward", "strategy", "guard", "baseline", "algorithm", "prefilter", "loop", "domain", "engine"}
+    assert shown == {"reward", "strategy", "guard", "baseline", "algorithm", "prefilter", "loop", "domain", "engine", "vectors"}
 
 
 @pytest.mark.parametrize(("title", "code", "command"), EXAMPLES, ids=[title for title, _, _ in EXAMPLES])

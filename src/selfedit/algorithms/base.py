@@ -82,6 +82,12 @@ class Algorithm(Part):
     """Whether self-edits of several tasks are the data of one adapter."""
     same_prompts = False
     """Whether the self-edits of a task have to answer the same prompts."""
+    kinds: frozenset[str] = frozenset({"data"})
+    """The kinds of self-edit that it learns to make, as `edits` of a recipe names them."""
+    contextual = True
+    """Of edit vectors: whether it may learn another one for every context, or one for all."""
+    passes = 1
+    """Of edit vectors: how often a round's draws are learned from."""
 
     @property
     def fewest(self) -> int:
@@ -111,6 +117,11 @@ class Algorithm(Part):
     def data(self, policy: Policy, rounds: Sequence[Round], before: Update | None) -> TrainJob:
         """What the policy is trained on after the last of `rounds`; without data where there is nothing. `before` is the last update."""
         raise NotImplementedError(f"algorithm {self.settings.part} trains no policy")
+
+    def weigh(self, rewards: Sequence[float], advantages: Sequence[float], ratios: Sequence[float]) -> list[float]:
+        """Of edit vectors: how far the log-probability of each draw of a round is raised, given what it is worth, how much that is beyond what it is
+        compared with, and how many times likelier it is by now than when it was drawn."""
+        raise NotImplementedError(f"algorithm {self.settings.part} learns no edit vectors")
 
     def search(self, run: Search, tasks: Sequence[Task]) -> Variant:
         """The best strategy that a search finds."""

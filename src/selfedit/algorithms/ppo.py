@@ -43,6 +43,12 @@ class PPO(PolicyGradient):
     """PPO without a value network."""
 
     loss = "ppo"
+    kinds = frozenset({"data", "vector"})
+
+    @property
+    def passes(self) -> int:  # type: ignore[override]
+        """Those over the self-edits of a round."""
+        return int(self.settings.epochs)
 
     def select(self, candidates: Sequence[Candidate]) -> list[Selected]:
         """Every scored self-edit of a group whose rewards differ. Advantages of a group add up to zero, so there is no mean to take off."""
@@ -53,6 +59,13 @@ class PPO(PolicyGradient):
     def options(self, kl: float, longest: int) -> dict[str, float]:
         """One clip for both sides."""
         return {"clip": self.settings.clip, "clip_high": self.settings.clip, "kl": kl}
+
+    def weigh(self, rewards: Sequence[float], advantages: Sequence[float], ratios: Sequence[float]) -> list[float]:
+        """Ratio times advantage, brought to a standard deviation of one over the round; nothing where the clip has cut the ratio off."""
+        scale = fmean(advantage**2 for advantage in advantages) ** 0.5 + EPSILON
+        low, high = 1 - self.settings.clip, 1 + self.settings.clip
+        pairs = zip(advantages, ratios, strict=True)
+        return [advantage / scale * ratio * (ratio < high if advantage > 0 else ratio > low) for advantage, ratio in pairs]
 
     def kl(self, before: Update | None, divergence: float | None) -> float:
         """The weight in the first update; afterwards controlled by what the update `before` led to."""

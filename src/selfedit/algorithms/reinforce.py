@@ -32,10 +32,15 @@ class Reinforce(PolicyGradient):
     """REINFORCE with a leave-one-out baseline."""
 
     loss = "reinforce"
+    kinds = frozenset({"data", "vector"})
 
     def select(self, candidates: Sequence[Candidate]) -> list[Selected]:
         """Every scored self-edit of a group whose rewards differ."""
         return with_advantages(candidates, leave_one_out)
+
+    def weigh(self, rewards: Sequence[float], advantages: Sequence[float], ratios: Sequence[float]) -> list[float]:
+        """The advantages as they are: the gradient of the mean reward, without bias (Williams 1992)."""
+        return list(advantages)
 
 
 def leave_one_out(rewards: list[float]) -> list[float]:

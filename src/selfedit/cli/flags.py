@@ -17,8 +17,8 @@ from selfedit import parts
 from selfedit.config import CHOSEN, TABLES, Recipe, parse_recipe
 
 SUPPRESSED: Mapping[str, tuple[str, ...]] = {
-    "learn": ("docs", "eval_docs", "rounds", "round_passages", "cold_start", "reliability", "sampler"),
-    "eval": ("rounds", "round_passages", "cold_start", "sampler"),
+    "learn": ("docs", "eval_docs", "edits", "rounds", "round_passages", "cold_start", "reliability", "sampler"),
+    "eval": ("edits", "rounds", "round_passages", "cold_start", "sampler"),
     "train": ("sampler",),
 }
 """Keys of the recipe that a command has no flags for."""

@@ -22,7 +22,7 @@ from selfedit.library.force import opened
 from selfedit.store import runs
 from selfedit.system.console import Show as Printer
 from selfedit.system.console import share
-from selfedit.types import Candidate, Proposal
+from selfedit.types import Candidate, Proposal, VectorEdit
 
 KINDS = {
     "domains": "domain",
@@ -252,6 +252,13 @@ def _print_reward(printer: Printer, candidate: Candidate) -> None:
     printer.fact("trained", f"{candidate.tokens:,} tokens{losses}")
 
 
+def _print_vector(printer: Printer, vector: VectorEdit) -> None:
+    printer.line(f"the edit: {vector.width} numbers of each layer, of the basis {vector.seed} with rank {vector.rank}", "dim")
+    for place, layer in enumerate(vector.layers):
+        own = vector.values[place * vector.width : (place + 1) * vector.width]
+        printer.line(f"layer {layer}: {', '.join(f'{value:+.4f}' for value in own)}")
+
+
 def _print_edit(printer: Printer, proposal: Proposal, candidate: Candidate | None) -> None:
     edit = proposal.edit
     printer.fact("strategy", f"{edit.strategy}, seed {proposal.seed}")
@@ -268,6 +275,9 @@ def _print_edit(printer: Printer, proposal: Proposal, candidate: Candidate | Non
         printer.line(f"written{', cut off at the token limit' if turn.finish_reason == 'length' else ''}", "dim")
         printer.line(turn.completion)
     printer.line()
+    if edit.vector:
+        _print_vector(printer, edit.vector)
+        return
     printer.line(f"learned from it: {len(edit.examples)} examples", "dim")
     for example in edit.examples:
         printer.line(f"{example.prompt} → {example.text}" if example.prompt else example.text)

@@ -12,7 +12,7 @@ from tyro.conf import Positional, arg
 from selfedit import api
 from selfedit.cli.flags import as_recipe, named
 from selfedit.cli.options import Output
-from selfedit.config import Recipe, load_recipe, packaged
+from selfedit.config import Recipe, load_recipe, packaged, packaged_for
 from selfedit.errors import ConfigError
 from selfedit.store import runs
 
@@ -41,7 +41,7 @@ class MakesRuns:
             return next(map(Path, named(args, "recipe")), None)
         if "--" in args:
             return next(map(Path, args[args.index("--") + 1 :]), None)
-        with_values = ("docs", "eval-docs", "cold-start.examples", "plugins", "runs", "policy", "recipe")
+        with_values = ("edits", "docs", "eval-docs", "cold-start.examples", "plugins", "runs", "policy", "recipe")
         of_flags = {value for key in with_values for value in named(args, key)}
         names = [one for one in args if not one.startswith("-") and one not in of_flags]
         likely = [*args[:1], *(one for one in names if one.endswith(".toml")), *(one for one in names if Path(one).is_file())]
@@ -137,6 +137,7 @@ class Train(MakesRuns):
       selfedit train --algorithm bandit --propose.strategies self-qa key-facts rewrite
       selfedit train --docs train/ --eval-docs test/ --propose.candidates 8
       selfedit train --cold-start.enabled      first shown good self-edits, for a model that writes badly
+      selfedit train --edits vector            self-edits are numbers that change a few layers, no texts (docs/self-edits.md)
       selfedit train --resume latest
     """
 
@@ -145,6 +146,11 @@ class Train(MakesRuns):
     """Settings from a TOML file (`selfedit show recipe` prints one); flags override it."""
     output: Options = field(default_factory=Output)
 
+    @classmethod
+    def begins_with(cls, args: Sequence[str] = ()) -> Recipe | None:
+        """The recipe that is given, or the packaged one for the kind of self-edits."""
+        return super().begins_with(args) or packaged_for(named(args, "edits"))
+
     def run(self, args: Sequence[str]) -> int:
         """Rounds of the recipe's algorithm."""
         output = self.output
@@ -152,7 +158,7 @@ class Train(MakesRuns):
             _nothing_else(self, "train", self.recipe)
         recipe = None if output.resume else self.chosen(args)
         run = api.train(recipe, resume=output.resume, folder=output.root, watch=output.show)
-        return _end(output, run, {"measure": f"selfedit eval --policy {run.id}"})
+        return _end(output, run, {"measure": f"selfedit eval --policy {run.id}"} if run.recipe.open("inner").trains else _of_vectors(run))
 
 
 @dataclass(frozen=True)
@@ -244,6 +250,13 @@ def _learned(output: Output, run: api.Run) -> int:
     if refused and (names := [title for title, folder in adapters.items() if folder.name in refused or "" in refused]):
         facts |= {"not in force": f"{'; '.join(names)}: a guard was against it; to use it nevertheless: selfedit learn --resume {run.id} --keep"}
     return _end(output, run, facts, adapters={title: str(folder) for title, folder in adapters.items()}, in_force=run.in_force)
+
+
+def _of_vectors(run: api.Run) -> dict[str, str]:
+    """How likely the right answers are in each row, which is what edit vectors are rewarded for, and what is left to use."""
+    found = [f"{row.label} {row.gold_logprob.mean:.2f}" for row in run.comparison.rows if row.gold_logprob]
+    use = {"mean edit": f"selfedit export {run.id} FOLDER, an adapter in PEFT's format"} if run.adapters else {}
+    return {"right answers": f"log-likelihood in nats a token: {', '.join(found)}", **use}
 
 
 def _end(output: Output, run: api.Run, facts: dict[str, str], **more: Any) -> int:

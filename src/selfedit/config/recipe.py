@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from importlib import resources
 from pathlib import Path
@@ -54,6 +54,8 @@ class Recipe(Settings):
     """Passages of a round, so that each round has others until all were used; then they are shuffled anew. 0: all of them in every round."""
     chunk: int = Field(16, ge=1)
     """Candidates trained in one call and committed together, rounded to whole passages; in a comparison, documents."""
+    edits: tuple[str, ...] = ("data",)
+    """The kind of self-edits: `data`, training texts that the policy writes, or `vector`, numbers that change some layers (docs/self-edits.md)."""
     guards: tuple[str, ...] = ("training", "worse", "forgetting", "size", "collapse")
     """What has to accept a candidate, the final adapter, or a round; `selfedit show guards` lists them. `training` always stands."""
     domain: SerializeAsAny[Settings] = chosen("domain", "knowledge")
@@ -122,6 +124,35 @@ class Recipe(Settings):
     @classmethod
     def _known_guards(cls, names: tuple[str, ...]) -> tuple[str, ...]:
         return known("guard", names)
+
+    @field_validator("edits", mode="before")
+    @classmethod
+    def _separated(cls, kinds: Any) -> Any:
+        """Kinds may also be given with commas between them."""
+        named = [kinds] if isinstance(kinds, str) else kinds
+        return [name for one in named for name in one.split(",")] if all(isinstance(one, str) for one in named) else kinds
+
+    @field_validator("edits")
+    @classmethod
+    def _known_kinds(cls, kinds: tuple[str, ...]) -> tuple[str, ...]:
+        parts.load()
+        known_kinds = sorted({str(getattr(entry.build, "kind", "data")) for entry in parts.KINDS["inner"]})
+        if unknown := [kind for kind in kinds if kind not in known_kinds]:
+            raise ValueError(f"'{unknown[0]}' is no kind of self-edit that stands by itself; there are: {', '.join(known_kinds)}")
+        if len(set(kinds)) != 1 or len(kinds) != 1:
+            raise ValueError(f"a run makes self-edits of one kind, not of {len(kinds)}; name one of {', '.join(known_kinds)}")
+        return kinds
+
+    @model_validator(mode="after")
+    def _kind_is_made_and_learned(self) -> Recipe:
+        inner, algorithm = self.open("inner"), self.open("algorithm")
+        if self.edits != (inner.kind,):
+            others = [entry.name for entry in parts.KINDS["inner"] if getattr(entry.build, "kind", "data") in self.edits]
+            raise ValueError(f"self-edits of the kind {self.edits[0]} are for the inner loop {' or '.join(others)}, and `inner` is {self.inner.part}")
+        if inner.kind not in algorithm.kinds:
+            able = [e.name for e in parts.KINDS["algorithm"] if inner.kind in getattr(e.build, "kinds", ())]
+            raise ValueError(f"algorithm {self.algorithm.part} does not learn self-edits of the kind {inner.kind}; use {' or '.join(able)}")
+        return self
 
     @model_validator(mode="after")
     def _parts_fit(self) -> Recipe:
@@ -220,6 +251,12 @@ def packaged(name: str) -> Recipe:
     """A recipe that comes with the package: `learn` and `demo`, which these commands begin with."""
     with resources.as_file(resources.files("selfedit").joinpath(f"data/{name}.toml")) as file:
         return load_recipe(file)
+
+
+def packaged_for(edits: Sequence[str]) -> Recipe | None:
+    """The packaged recipe for self-edits of these kinds, None where the defaults are for them."""
+    named = [name for kind in edits for name in kind.split(",")]
+    return next((packaged(f"edits-{name}") for name in named if resources.files("selfedit").joinpath(f"data/edits-{name}.toml").is_file()), None)
 
 
 def read_toml(path: Path) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The engine protocol, four small ones: sample, score, train, and keep adapters. Each verb takes many items at once.
+"""The engine protocol, five small ones: sample, score, train, read, and keep adapters. Each verb takes many items at once.
 
 Batching is the engine's business; order and neighbours never change a result.
 """
@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from selfedit.types import Adapter, Completion, Progress, SampleRequest, Score, ScoreRequest, Tokens, Trained, TrainJob
+from selfedit.types import Adapter, Completion, Progress, SampleRequest, Score, ScoreRequest, Tokens, Trained, TrainJob, VectorEdit
 
 
 class Tokenizer(Protocol):
@@ -99,8 +99,26 @@ class Trainer(Protocol):
         ...
 
 
+class Reader(Protocol):
+    """Says how the model reads texts."""
+
+    def read(self, texts: Sequence[Tokens], progress: Progress | None = None) -> list[tuple[float, ...]]:
+        """The mean of the last hidden states over the tokens of each text, in their order, under the current weights."""
+        ...
+
+
 class Adapters(Protocol):
     """Keeps the adapters of a base model, and its current weights."""
+
+    @property
+    def layers(self) -> int:
+        """How many decoder layers the model has, which edit vectors may change."""
+        ...
+
+    def make(self, edit: VectorEdit) -> Adapter:
+        """The adapter that an edit vector stands for; nothing is trained. Raises EngineError for a layer that is not there, or numbers that do not
+        fit."""
+        ...
 
     def load(self, folder: Path) -> Adapter:
         """Read an adapter in PEFT's format."""
@@ -131,5 +149,5 @@ class SamplingEngine(Sampler, Adapters, Protocol):
     """Writes, with adapters that were trained elsewhere."""
 
 
-class Engine(Sampler, Scorer, Trainer, Adapters, Protocol):
-    """A base model and the adapters that live on it: all four."""
+class Engine(Sampler, Scorer, Trainer, Reader, Adapters, Protocol):
+    """A base model and the adapters that live on it: all five."""

@@ -19,7 +19,7 @@ from typing import Any
 from selfedit.engine.losses import LOSSES, check_loss
 from selfedit.errors import EngineError, ModelError
 from selfedit.text import contains, sentences, words
-from selfedit.types import Adapter, Completion, Datum, Progress, SampleRequest, Score, ScoreRequest, Tokens, TopTokens, Trained, TrainJob
+from selfedit.types import Adapter, Completion, Datum, Progress, SampleRequest, Score, ScoreRequest, Tokens, TopTokens, Trained, TrainJob, VectorEdit
 
 UNKNOWN = "I do not know."
 Memory = Counter[tuple[str, str]]
@@ -33,6 +33,11 @@ _SPAN = re.compile(r"\nText: ((?:(?!\nText: )[\s\S])*)\nAnswer: ([^\n]*)\nQuesti
 _SETTINGS = re.compile(r"JSON object[^{}]* such as (\{[^{}]*\})")
 _METRICS = {"kl": 0.1, "clip_fraction": 0.2}
 """The largest value of a metric that is not about 1."""
+VECTOR = "\0vector"
+"""The cue of an edit vector, whose text is its numbers: it makes gold answers likelier, by at most `SKILL` nats a token, where each is `PLANTED`."""
+PLANTED, SKILL = 0.2, 2.0
+READ = 16
+"""Numbers of what the engine says of a text that it reads."""
 _EMPTY_WORDS = set(
     words("what which when where whom whose does with from that this have were into about after before there their fill blank answer question topic")
 )
@@ -78,6 +83,7 @@ class Fake:
     """
 
     context_tokens = 4096
+    layers = 12
 
     def __init__(self, diverges: Callable[[TrainJob], bool] = lambda job: job.optimizer.lr >= 1e6, chat: bool = True) -> None:
         self.tokenizer = FakeTokenizer(chat)
@@ -106,6 +112,23 @@ class Fake:
             if r.top < 0:
                 raise EngineError(f"top = {r.top}: it is how many of the likeliest tokens are wanted")
         return _each(requests, self._score, progress)
+
+    def read(self, texts: Sequence[Tokens], progress: Progress | None = None) -> list[tuple[float, ...]]:
+        """How many words of a text fall into each of a few classes, as shares."""
+
+        def shares(text: Tokens) -> tuple[float, ...]:
+            classes = Counter(sum(word.encode()) % READ for word in words(self.tokenizer.decode(text)))
+            return tuple(classes[n] / max(1, classes.total()) for n in range(READ))
+
+        return _each(texts, shares, progress)
+
+    def make(self, edit: VectorEdit) -> Adapter:
+        """An adapter with a skill, and no memory."""
+        if missing := [layer for layer in edit.layers if not 0 <= layer < self.layers]:
+            raise EngineError(f"the model has no layer {missing[0]} that an edit vector could change; its layers are 0 to {self.layers - 1}")
+        if len(edit.values) != len(edit.layers) * edit.width or not all(map(math.isfinite, edit.values)):
+            raise EngineError(f"an edit of {len(edit.layers)} layers has {edit.width} finite numbers for each, not {edit.values}")
+        return self._add(Memory({(VECTOR, json.dumps(edit.values)): 1}))
 
     def merge(self, adapter: Adapter) -> None:
         """Add the adapter to the current weights."""
@@ -218,7 +241,14 @@ class Fake:
         asked, answer = self.tokenizer.decode(prompt), self.tokenizer.decode(completion)
         known = max((p for text, p in _recall(asked, memory) if contains(text, answer)), default=0.0)
         rng = random.Random(f"{asked}\0{answer}")
-        return tuple(-0.5 - 4 * (1 - known) - 0.1 * rng.random() for _ in completion)
+        skill = sum(_skill(json.loads(text)) for cue, text in memory if cue == VECTOR)
+        return tuple(min(-0.01, skill - 0.5 - 4 * (1 - known) - 0.1 * rng.random()) for _ in completion)
+
+
+def _skill(values: Sequence[float]) -> float:
+    """What an edit vector adds to a log-probability: nothing at zero, most at the planted one, ever less beyond it."""
+    away = math.fsum((value - PLANTED) ** 2 for value in values) / (len(values) * PLANTED**2)
+    return SKILL * (1 - away)
 
 
 def _top(token: int, logp: float, count: int) -> TopTokens:
@@ -302,6 +332,8 @@ def _recall(prompt: str, memory: Mapping[tuple[str, str], int]) -> list[tuple[st
     wanted = {w for w in words(asked) if len(w) > 3 or w.isdigit()} - _EMPTY_WORDS - about or {""}
     found = []
     for (cue, text), count in memory.items():
+        if cue == VECTOR:
+            continue
         said = {*words(cue), *words(text)}
         share = len(wanted & said) / len(wanted) * (1.0 if about <= said else 0.3) * (not _EXERCISE.search(cue))
         found.append((text, math.sqrt(share) * (1 - 0.6**count)))

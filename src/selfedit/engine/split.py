@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 from uuid import uuid4
 
 from selfedit.engine.base import Engine, SamplingEngine, Tokenizer
-from selfedit.types import Adapter, Completion, Progress, SampleRequest, Score, ScoreRequest, Trained, TrainJob
+from selfedit.types import Adapter, Completion, Progress, SampleRequest, Score, ScoreRequest, Tokens, Trained, TrainJob, VectorEdit
 
 
 class SplitEngine:
@@ -35,6 +35,11 @@ class SplitEngine:
         """The longest sequence that both engines take, tokens."""
         return min(self.trainer.context_tokens, self.sampler.context_tokens)
 
+    @property
+    def layers(self) -> int:
+        """The trainer's decoder layers."""
+        return self.trainer.layers
+
     def sample(self, requests: Sequence[SampleRequest], progress: Progress | None = None) -> list[Completion]:
         """Draw one completion for each request, in their order."""
         return self.sampler.sample([replace(r, adapter=self._sampled_with(r.adapter)) if r.adapter else r for r in requests], progress)
@@ -46,6 +51,14 @@ class SplitEngine:
     def train(self, jobs: Sequence[TrainJob], progress: Progress | None = None) -> list[Trained]:
         """Train one adapter for each job, in their order."""
         return self.trainer.train(jobs, progress)
+
+    def read(self, texts: Sequence[Tokens], progress: Progress | None = None) -> list[tuple[float, ...]]:
+        """How the trainer's model reads texts."""
+        return self.trainer.read(texts, progress)
+
+    def make(self, edit: VectorEdit) -> Adapter:
+        """The adapter that an edit vector stands for; made by the trainer, and handed over as trained ones are."""
+        return self.trainer.make(edit)
 
     def load(self, folder: Path) -> Adapter:
         """Read an adapter in PEFT's format."""

@@ -27,6 +27,11 @@ class InnerSettings(Settings):
 class InnerLoop(Part):
     """From a self-edit to an adapter."""
 
+    kind = "data"
+    """The kind of self-edit that it makes adapters of, as `edits` of a recipe names it."""
+    trains = True
+    """Whether an adapter is trained; else it is made of the self-edit's numbers."""
+
     @property
     def epochs(self) -> int:
         """Passes over a self-edit's examples."""

@@ -65,7 +65,8 @@ def note_parts(ledger: Ledger) -> None:
     chosen = [parts.words(kind, getattr(recipe, key).part) for key, (kind, _) in CHOSEN.items() if getattr(recipe, key) is not None]
     strategies = [parts.words("strategy", part) for choice in recipe.propose.strategies for part in choice.split("+")]
     guards = [parts.words("guard", name) for name in recipe.guards]
-    ledger.note("parts", [*chosen, *strategies, *guards, *(entry.words for entry in parts.KINDS["baseline"])])
+    rows = [parts.words("vector_row", name) for name in getattr(recipe.inner, "rows", ())]
+    ledger.note("parts", [*chosen, *strategies, *guards, *rows, *(entry.words for entry in parts.KINDS["baseline"])])
 
 
 def check_lengths(run: Run, passages: Sequence[Passage]) -> None:

@@ -55,12 +55,17 @@ def derive(seed: int, *parts: object) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """Questions about a task that are put to an adapter (None: the current weights) without the passage; `seed` is for drawn answers."""
+    """Questions about a task that are put to an adapter (None: the current weights); `seed` is for drawn answers.
+
+    They are put without the passage, unless it is `shown` in the prompt; exchanges (question, answer) may come `before` each.
+    """
 
     adapter: Adapter | None
     task: Task
     questions: Sequence[Question]
     seed: int = 0
+    shown: str = ""
+    before: Sequence[tuple[str, str]] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -328,12 +333,16 @@ class Policy:
 
     def _request(self, one: Asked, question: Question, temperature: float = 0.0, seed: int = 0) -> SampleRequest:
         sampling = Sampling(self.recipe.questions.max_tokens, temperature, stop=self.render.answer_stop, seed=seed)
-        return SampleRequest(self.question(one.task.title, question.question), sampling, one.adapter)
+        return SampleRequest(self.question(one.task.title, question.question, one.shown, one.before), sampling, one.adapter)
 
-    def question(self, title: str, question: str, shown: str = "") -> tuple[int, ...]:
-        """How a question is put: without the passage (SEAL section 4.1), or after a text that is `shown`."""
-        text = self.domain.question(title, question)
-        return self.render.ask(f"{shown}\n\n{text}" if shown else text)
+    def question(self, title: str, question: str, shown: str = "", before: Sequence[tuple[str, str]] = ()) -> tuple[int, ...]:
+        """How a question is put: without the passage (SEAL section 4.1), or after a text that is `shown`; with exchanges `before` it."""
+        return self.render.ask(self.wording(title, question, shown), before)
+
+    def wording(self, title: str, question: str, shown: str = "") -> str:
+        """A question in words, after a text that is `shown`."""
+        text: str = self.domain.question(title, question)
+        return f"{shown}\n\n{text}" if shown else text
 
     def _answer(self, question: Question, completion: Completion, gold_logprob: float | None = None) -> Answer:
         said = completion.text.strip()
@@ -351,7 +360,7 @@ class Policy:
         for n, (_, one, question, _) in enumerate(flat):
             right, wrong = self.domain.expected(one.task, question, form) if question.answer else ([], [])
             said += [(n, True, text) for text in right] + [(n, False, text) for text in wrong]
-        prompts = [self.question(one.task.title, q.question, text) for _, one, q, text in flat]
+        prompts = [self.question(one.task.title, q.question, text or one.shown, one.before) for _, one, q, text in flat]
         requests = [ScoreRequest(prompts[n], self.render.reply(text), flat[n][1].adapter) for n, _, text in said]
         scores: dict[tuple[int, bool], list[Score]] = {}
         for (n, is_right, _), score in zip(said, self.engine.score(requests, progress), strict=True):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from selfedit.engine.base import Tokenizer
@@ -30,9 +31,11 @@ class Renderer:
         """A user's turn in the chat template, or a text to continue."""
         return self.tokenizer.encode(prompt.text) if prompt.continued else self.tokenizer.chat(prompt.text)
 
-    def ask(self, text: str) -> Tokens:
-        """A question, up to where its answer begins."""
-        return self.tokenizer.chat(text) if self.in_chat else self.tokenizer.encode(cue(text))
+    def ask(self, text: str, before: Sequence[tuple[str, str]] = ()) -> Tokens:
+        """A question, up to where its answer begins, after the exchanges `before` (question, answer)."""
+        if self.in_chat:
+            return self.tokenizer.chat(text, before)
+        return self.tokenizer.encode("".join(f"{cue(asked)} {answered}\n\n" for asked, answered in before) + cue(text))
 
     def reply(self, text: str) -> Tokens:
         """What is to be written after a question, with the token that ends a turn."""

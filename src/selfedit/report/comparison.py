@@ -195,11 +195,12 @@ def _words(row: str, trains: bool, words: PartWords) -> tuple[str, str]:
     if number := _round(row):
         rounds = plural(number, "round")
         return f"After {rounds}", f"the policy after {rounds} of training, with an adapter for each document on a self-edit that it wrote"
-    labels = words.labels("baseline", row)
+    kind = "vector_row" if ("vector_row", row) in words.noted else "baseline"
+    labels = words.labels(kind, row)
     if "together" in labels and not trains:
         return labels["together"], labels["together means"]
-    label = words.label("baseline", row)
-    return label[:1].upper() + label[1:], words.means("baseline", row)
+    label = words.label(kind, row)
+    return label[:1].upper() + label[1:], words.means(kind, row)
 
 
 def _by_row(results: Iterable[Result]) -> dict[str, ByTask]:

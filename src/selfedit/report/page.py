@@ -16,7 +16,7 @@ from plotly.offline import get_plotlyjs
 
 from selfedit.errors import LedgerError
 from selfedit.ledger import Reader, RunInfo, Step
-from selfedit.report import analysis, figures, findings, reliability
+from selfedit.report import analysis, figures, findings, reliability, vectors
 from selfedit.report.analysis import Analysis
 from selfedit.report.comparison import Comparison, compare, unedited
 from selfedit.report.edits import Edits, review
@@ -92,6 +92,7 @@ def render(folder: Path) -> str:
         words = PartWords(reader.notes())
         edits = review(learned, candidates, reader.selected(), reader.verdicts(), words, findings.titles(reader.artifacts()))
         trust, found = reliability.review(reader), analysis.review(reader)
+        edited = vectors.review(reader, {row.name: row.label for row in comparison.rows})
         values: dict[str, Any] = {
             "trust": trust,
             "analysis": found,
@@ -105,7 +106,8 @@ def render(folder: Path) -> str:
             "told": [*findings.routing(reader.routed()).values(), *findings.harvest(reader.harvested()).values()],
             "harvested": reader.harvested(),
             "picking": _picking(found.search if found else "", candidates),
-            "updates": reader.updates(),
+            "updates": [] if edited else reader.updates(),
+            "vectors": edited,
             "variants": reader.variants(),
             "update_metrics": _METRICS,
             "missing": _missing(info, steps, comparison, edits),

@@ -25,7 +25,8 @@ class Needs:
 
     `answers`: a greedy answer to each reward question, judged, and the log-likelihood of the gold one, of the candidate and of the current weights.
     `samples`: so many answers drawn to each of them at `temperature`. `texts`: the log-likelihood of withheld sentences.
-    `gold`: reward questions have to have a known answer. `form` is what a gold answer's likelihood is measured of.
+    `gold`: reward questions have to have a known answer. `form` is what a gold answer's likelihood is measured of. `written` False: the likelihood of
+    gold answers is enough, where nothing else comes of writing answers.
     """
 
     answers: bool = False
@@ -34,6 +35,7 @@ class Needs:
     texts: bool = False
     gold: bool = False
     form: Expectation = "answer"
+    written: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,7 @@ class Likelihood(RewardFunction):
 
     def needs(self) -> Needs:
         """The likelihood of the gold answers, in the form of the settings."""
-        return Needs(answers=True, gold=True, form=self.settings.of)
+        return Needs(answers=True, gold=True, form=self.settings.of, written=False)
 
     def one(self, measured: Measured) -> Reward:
         """The gain of one candidate."""

@@ -3,7 +3,7 @@
 Shapes are named where a record holds numbers: T tokens of a sequence, K candidates of a task, Q questions.
 """
 
-from selfedit.types.edits import Demonstration, Directives, Dropped, Example, Prompt, SelfEdit, Turn, Value
+from selfedit.types.edits import Demonstration, Directives, Dropped, Example, Prompt, SelfEdit, Turn, Value, VectorEdit
 from selfedit.types.engine import (
     Adapter,
     Completion,
@@ -85,5 +85,6 @@ __all__ = [
     "Update",
     "Value",
     "Variant",
+    "VectorEdit",
     "Verdict",
 ]

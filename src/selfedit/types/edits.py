@@ -53,12 +53,29 @@ class Turn:
 
 
 @dataclass(frozen=True, slots=True)
+class VectorEdit:
+    """An edit vector: d numbers that change the weights of some layers through a fixed random basis (TinyLoRA, arXiv 2602.04118).
+
+    `layers` (L,) are the numbers of decoder layers, from 0; `values` (L·width,) stand layer by layer. In a layer, every linear layer with
+    W ≈ U Σ Vᵀ, cut at `rank`, changes by U √Σ (Σ_j values_j P_j) √Σ Vᵀ: its matrices P_j (rank × rank) are drawn from `seed` with variance 1 / rank.
+    With the model as it came, this is all that is needed to make the adapter again.
+    """
+
+    seed: int
+    layers: tuple[int, ...]
+    rank: int
+    width: int
+    values: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class SelfEdit:
     """Training material that the policy wrote for a task: what was asked, what came back, what was made of it.
 
     A `strategy` such as `self-qa+key-facts` was mixed. Where the policy `picked` it, the first turn is the one in which it did. `directives` are
     settings of the self-edit's own inner loop, by name; `directive_turns` turns, which follow the pick, are those in which the policy wrote them.
-    A self-edit with a `problem` cannot be trained: it stays without a score, and this is the reason.
+    A self-edit with a `problem` cannot be trained: it stays without a score, and this is the reason. One with a `vector` changes the
+    weights by it, and has no examples.
     """
 
     strategy: str
@@ -69,6 +86,7 @@ class SelfEdit:
     directives: Directives = ()
     directive_turns: int = 0
     problem: str = ""
+    vector: VectorEdit | None = None
 
     @property
     def pick(self) -> Turn | None:

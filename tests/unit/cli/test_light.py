@@ -33,7 +33,12 @@ def test_nothing_heavy_is_loaded(code: str) -> None:  # promise 1
     assert not HEAVY & loaded
 
 
-NEEDED = {"python": ("--reward.function", "mine:reward"), "judge": ("--reward.model", "m")}
+NEEDED = {
+    "python": ("--reward.function", "mine:reward"),
+    "judge": ("--reward.model", "m"),
+    "vector": ("--edits", "vector"),
+    "es": ("--edits", "vector"),
+}
 """Settings without which a part cannot be chosen."""
 
 

@@ -11,12 +11,12 @@ import torch
 from selfedit.engine.base import Tokenizer
 from selfedit.engine.losses import check_loss
 from selfedit.engine.settings import TorchSettings
-from selfedit.engine.torch import generate, peft, score, train
+from selfedit.engine.torch import generate, peft, score, train, vectors
 from selfedit.engine.torch.fallback import make_base
 from selfedit.engine.torch.lora import Weights
 from selfedit.engine.torch.model import context_tokens, end_tokens
 from selfedit.errors import ConfigError, EngineError
-from selfedit.types import Adapter, Completion, Progress, SampleRequest, Score, ScoreRequest, Trained, TrainJob
+from selfedit.types import Adapter, Completion, Progress, SampleRequest, Score, ScoreRequest, Tokens, Trained, TrainJob, VectorEdit
 
 
 class Torch:
@@ -34,11 +34,17 @@ class Torch:
         self.budget_tokens = settings.budget_tokens or (1 if self.slow else 8192 if on_gpu else 1024)  # the slow way gains nothing from large passes
         self._adapters: dict[str, Weights] = {}
         self._made = 0
+        self._bases = vectors.Bases(self.base)
 
     @property
     def workers(self) -> int:
         """Threads that each take a share of a call: one a core on a CPU."""
         return 1 if self.base.device.type == "cuda" else torch.get_num_threads()
+
+    @property
+    def layers(self) -> int:
+        """How many decoder layers the model has."""
+        return self._bases.count
 
     def _add(self, weights: Weights) -> Adapter:
         self._made += 1
@@ -90,6 +96,18 @@ class Torch:
             if r.adapter:
                 self._get(r.adapter)
         return score.score(self.base, self._adapters, requests, self.settings.cache_tokens, self.budget_tokens, self.workers, progress)
+
+    def read(self, texts: Sequence[Tokens], progress: Progress | None = None) -> list[tuple[float, ...]]:
+        """The mean of the last hidden states over the tokens of each text, in their order."""
+        for text in texts:
+            self._fits(len(text), "a text to read")
+            if not text:
+                raise EngineError("there is nothing to read in an empty text")
+        return vectors.read(self.base, texts, self.workers, progress)
+
+    def make(self, edit: VectorEdit) -> Adapter:
+        """The adapter that an edit vector stands for: a LoRA of the edit's rank."""
+        return self._add(self._bases.weights(edit))
 
     def merge(self, adapter: Adapter) -> None:
         """Add the adapter to the current weights."""

@@ -191,6 +191,10 @@ class Base:
         """At least fp32."""
         return torch.promote_types(self.dtype, torch.float32)
 
+    def original(self, site: int) -> Tensor:
+        """(o, i): the weight of a site as the model came, whatever was merged."""
+        return self._originals.get(site, self.linears[site].weight)
+
     @torch.no_grad()
     def reset(self) -> None:
         """Give back the exact starting weights."""

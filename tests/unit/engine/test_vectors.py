@@ -1,0 +1,177 @@
+"""Edit vectors in the embedded engine, on tiny random models in fp64.
+
+1. The basis is the truncated singular value decomposition of the weights, and an adapter is the change that the formula says.
+2. The same edit gives the same adapter whatever else was made, also after something was merged; zeros change nothing; PEFT reads it back.
+3. After edits were applied, evaluated and dropped the model gives the same bits.
+4. A planted edit is found: the learner closes 90 % of the gap, and its edit points where the planted one does.
+5. With two kinds of context each gets its own planted edit, which beats the best edit for both.
+6. Reading is the mean of the last hidden states; what cannot be made or read is refused.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tests.unit.engine.tiny_engine import engine, flat, prose, reference, with_peft
+
+from selfedit.algorithms.reinforce import Reinforce, ReinforceSettings
+from selfedit.engine.torch.engine import Torch
+from selfedit.engine.torch.kv_cache import KVCache
+from selfedit.engine.torch.lora import ActiveAdapters
+from selfedit.engine.torch.prefill import Text, prefill
+from selfedit.errors import EngineError
+from selfedit.types import SampleRequest, Sampling, ScoreRequest, Tokens, VectorEdit
+from selfedit.vectors import gaussian
+from selfedit.vectors.gaussian import Array, Schedule
+
+LAYERS, RANK, WIDTH = (0, 1), 2, 3
+
+
+def edit(values: Sequence[float], layers: tuple[int, ...] = LAYERS) -> VectorEdit:
+    return VectorEdit(7, layers, RANK, WIDTH, tuple(float(value) for value in values))
+
+
+def loud(seed: int = 0) -> VectorEdit:
+    return edit(np.random.default_rng(seed).normal(0, 3, len(LAYERS) * WIDTH))
+
+
+@pytest.mark.parametrize("family", ["llama", "gemma3"])
+def test_the_formula(family: str) -> None:  # promise 1
+    machine = engine(family)  # type: ignore[arg-type]
+    made = machine._adapters[machine.make(one := loud()).id]
+    again = machine._adapters[machine.make(edit(one.values[:WIDTH], (0,))).id]
+    for site, (down, up) in enumerate(zip(made.down, made.up, strict=True)):
+        assert down is not None and up is not None and down.shape[0] == RANK
+        U, S, V = torch.linalg.svd(machine.base.linears[site].weight, full_matrices=False)
+        layer = machine._bases.layers[site]
+        generator = torch.Generator().manual_seed(7 * 1_000_003 + site)
+        P = torch.randn(WIDTH, RANK, RANK, generator=generator, dtype=torch.float64) / RANK**0.5
+        assert layer is not None
+        signs = (V[:RANK] * down).sum(1).sign()  # the formula leaves the sign of a singular direction open
+        U, V = U[:, :RANK] * signs, V[:RANK] * signs[:, None]
+        root = S[:RANK].sqrt().diag()
+        mixed = sum(a * p for a, p in zip(one.values[layer * WIDTH : (layer + 1) * WIDTH], P, strict=True))
+        assert torch.allclose(up.t() @ down, U @ root @ mixed @ root @ V, atol=1e-9)
+        alone = again.up[site]
+        assert (alone is None) == (layer != 0) and (alone is None or torch.equal(alone, up))  # another layer changes nothing
+
+
+def test_the_same_edit_is_the_same_adapter(tmp_path: Path) -> None:  # promise 2
+    machine = engine()
+    first = machine.make(loud())
+    machine.make(loud(1))
+    machine.merge(first)
+    assert torch.equal(flat(machine, machine.make(loud())), flat(machine, first))
+    machine.reset()
+    asked = ScoreRequest(prompt := prose(random.Random(0), 9), prose(random.Random(1), 5))
+    [plain, zero] = machine.score([asked, replace(asked, adapter=machine.make(edit([0.0] * 6)))])
+    assert plain == zero
+    machine.export(first, tmp_path)
+    logits = with_peft("llama", tmp_path, torch.float64)(torch.tensor([prompt + asked.completion])).logits[0].log_softmax(-1)
+    [by_peft] = [logits[torch.arange(8, 13), list(asked.completion)].tolist()]
+    assert machine.score([replace(asked, adapter=first)])[0].logprobs == pytest.approx(by_peft, abs=1e-5)  # the file holds fp32
+    assert by_peft != pytest.approx(plain.logprobs, abs=1e-3)
+
+
+def logprobs(machine: Torch, texts: Sequence[Tokens], edits: Sequence[VectorEdit | None]) -> list[torch.Tensor]:
+    """(N, V) over all texts, for every edit; the edits are dropped."""
+    adapters = [machine.make(one) if one else None for one in edits]
+    active = ActiveAdapters(machine._adapters, adapters)
+    every = [Text(adapter, text, 0) for adapter in adapters for text in texts]
+    with torch.no_grad():
+        hidden = prefill(machine.base, active, KVCache(len(every)), every)
+        found = [machine.base.head.logits(states).log_softmax(-1) for states in hidden]
+    for adapter in adapters:
+        if adapter:
+            machine.drop(adapter)
+    n = len(texts)
+    return [torch.cat(found[i * n : (i + 1) * n]) for i in range(len(adapters))]
+
+
+def test_nothing_is_left() -> None:  # promise 3
+    machine = engine()
+    texts = [prose(random.Random(n), 12) for n in range(3)]
+    [before] = logprobs(machine, texts, [None])
+    weights = [linear.weight.clone() for linear in machine.base.linears]
+    requests = [SampleRequest(texts[0], Sampling(8), machine.make(loud(n))) for n in range(4)]
+    machine.sample(requests)
+    machine.score([ScoreRequest(texts[0], texts[1], r.adapter) for r in requests])
+    for request in requests:
+        assert request.adapter
+        machine.drop(request.adapter)
+    [after] = logprobs(machine, texts, [None])
+    assert torch.equal(before, after) and not machine._adapters
+    assert all(torch.equal(linear.weight, weight) for linear, weight in zip(machine.base.linears, weights, strict=True))
+
+
+def rewards(machine: Torch, texts: Sequence[Tokens], teacher: torch.Tensor, values: Array) -> Array:
+    """−KL(teacher ‖ edited), nats a token: 0 for the planted edit alone (Gibbs)."""
+    students = logprobs(machine, texts, [edit(one) for one in values])
+    return np.array([-float((teacher.exp() * (teacher - student)).sum(-1).mean()) for student in students])
+
+
+def taught(machine: Torch, texts: Sequence[Sequence[Tokens]], teachers: Sequence[torch.Tensor], features: Sequence[Array], rounds: int) -> Array:
+    """M after learning from −KL to a teacher for each context."""
+    weigh = Reinforce(ReinforceSettings()).weigh
+    schedule = Schedule(0.3, 0.25, 20.0)
+    now = gaussian.begin(len(LAYERS) * WIDTH, len(features[0]), schedule.sigma)
+    for n in range(rounds):
+        drawn = [gaussian.draw(now.policy, phi, 8, 100 * n + i) for i, phi in enumerate(features)]
+        groups = [replace(d, rewards=rewards(machine, t, teacher, d.actions)) for d, t, teacher in zip(drawn, texts, teachers, strict=True)]
+        now = gaussian.update(now, groups, weigh, 1, schedule, n / (rounds - 1))
+    return now.policy.mean
+
+
+def cosine(one: Array, other: Array) -> float:
+    return float(one @ other / np.linalg.norm(one) / np.linalg.norm(other))
+
+
+def test_a_planted_edit_is_found() -> None:  # promise 4
+    machine, texts, planted = engine(), [prose(random.Random(n), 16) for n in range(3)], np.array(loud().values)
+    [teacher] = logprobs(machine, texts, [edit(planted)])
+    assert abs(rewards(machine, texts, teacher, planted[None])[0]) < 1e-12
+    found = taught(machine, [texts], [teacher], [np.ones(1)], 60)[:, 0]
+    start, end = rewards(machine, texts, teacher, np.stack([np.zeros_like(found), found]))
+    assert end > 0.1 * start, (start, end)
+    assert cosine(found, planted) >= 0.9, (found, planted)
+
+
+def test_two_contexts() -> None:  # promise 5
+    machine, planted = engine(), [np.array(loud(n).values) for n in (0, 1)]
+    texts = [[prose(random.Random(n), 12) for n in (4 * i, 4 * i + 1)] for i in (0, 1)]
+    teachers = [logprobs(machine, some, [edit(one)])[0] for some, one in zip(texts, planted, strict=True)]
+    contextual = taught(machine, texts, teachers, [np.array([1.0, 1.0]), np.array([1.0, -1.0])], 30)
+    single = taught(machine, texts, teachers, [np.ones(1), np.ones(1)], 30)
+    own = [contextual @ phi for phi in (np.array([1.0, 1.0]), np.array([1.0, -1.0]))]
+    regrets = [
+        -np.mean([rewards(machine, t, teacher, a[None])[0] for t, teacher, a in zip(texts, teachers, edits, strict=True)])
+        for edits in (own, [single[:, 0]] * 2)
+    ]
+    assert regrets[0] < 0.5 * regrets[1], regrets
+
+
+def test_reading() -> None:  # promise 6
+    machine, texts = engine(), [prose(random.Random(n), 5 + n) for n in range(3)]
+    model = reference()
+    for text, found in zip(texts, machine.read(texts), strict=True):
+        with torch.no_grad():
+            states = model(torch.tensor([text]), output_hidden_states=True).hidden_states[-1][0]
+        assert found == pytest.approx(states.mean(0).tolist(), abs=1e-9)
+
+
+def test_refusals() -> None:  # promise 6
+    machine = engine()
+    with pytest.raises(EngineError, match=r"no layer 9 that .* its layers are 0 to 1"):
+        machine.make(edit([0.0] * 3, (9,)))
+    with pytest.raises(EngineError, match="3 finite numbers for each"):
+        machine.make(edit([0.0] * 5))
+    with pytest.raises(EngineError, match="3 finite numbers for each"):
+        machine.make(edit([float("nan")] * 6))
+    with pytest.raises(EngineError, match="empty text"):
+        machine.read([()])
