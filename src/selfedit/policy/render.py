@@ -42,12 +42,20 @@ class Renderer:
         return self.tokenizer.reply(text) if self.in_chat else self.tokenizer.encode_more(f" {text}") + self.tokenizer.end
 
     def datum(self, example: Example) -> Datum:
-        """An example as tokens: a text is learned whole, of an exchange the reply alone."""
+        """An example as tokens: a text is learned whole, of an exchange the reply alone, of pieces each by its weight, and no token ends them."""
+        if example.pieces:
+            return self.woven(example.pieces)
         if not example.prompt:
             tokens = self.tokenizer.encode(example.text) + self.tokenizer.end
             return Datum(tokens, (1.0,) * len(tokens))
         prompt, reply = self.ask(example.prompt), self.reply(example.text)
         return Datum(prompt + reply, (0.0,) * len(prompt) + (1.0,) * len(reply))
+
+    def woven(self, pieces: Sequence[tuple[str, float]]) -> Datum:
+        """Pieces of one text, each encoded by itself, so that the same words are the same tokens whatever stands beside them."""
+        encoded = [(self.tokenizer.encode_more(text) if n else self.tokenizer.encode(text), weight) for n, (text, weight) in enumerate(pieces)]
+        weights = tuple(weight for tokens, weight in encoded for _ in tokens)
+        return Datum(tuple(token for tokens, _ in encoded for token in tokens), weights)
 
     def written(self, turn: Turn) -> tuple[Tokens, Tokens]:
         """What the policy was asked and what it wrote: the very tokens that were drawn.

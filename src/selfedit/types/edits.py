@@ -15,10 +15,14 @@ Directives = tuple[tuple[str, Value], ...]
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One training sequence of a self-edit. With an empty `prompt` the whole text is learned, otherwise only `text`."""
+    """One training sequence of a self-edit. With an empty `prompt` the whole text is learned, otherwise only `text`.
+
+    `pieces`, where there are any, stand in place of both: texts that follow one another as plain text, each with the weight of its tokens' loss.
+    """
 
     text: str
     prompt: str = ""
+    pieces: tuple[tuple[str, float], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

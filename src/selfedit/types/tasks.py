@@ -10,18 +10,23 @@ from typing import Literal
 class Question:
     """A question with its gold answer, empty where nobody knows it: such a question may choose between self-edits, never be reported on.
 
-    `kind` says where it came from: `given` with the data, `written` by the model and confirmed, or `cloze`
-    (a blanked name, number or date of the text). Questions about one `fact` never straddle reward and report.
+    `kind` says where it came from: `given` with the data, `written` by the model and confirmed, or `cloze` (a blanked name, number or date of the
+    text); `grid` is given as a grid of digits, which is right or wrong as a whole. Questions about one `fact` never straddle reward and report.
     `aliases` are further gold answers, of which the best counts. `joined` says why the question was put on the same side as others; two questions
     are equal whatever it says.
     """
 
     question: str
     answer: str
-    kind: Literal["given", "written", "cloze"] = "given"
+    kind: Literal["given", "written", "cloze", "grid"] = "given"
     fact: str | None = None
     aliases: tuple[str, ...] = ()
     joined: str = field(default="", compare=False, repr=False)
+
+    @property
+    def in_words(self) -> bool:
+        """Whether question and answer are words, so that an answer can be partly right."""
+        return self.kind != "grid"
 
     @property
     def golds(self) -> tuple[str, ...]:
