@@ -19,10 +19,15 @@ Edits = Mapping[tuple[str, int], Sequence[Proposal]]
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """An adapter that is trained for a row, and the questions that are put to it; without a job they are put to the current weights."""
+    """An adapter that is trained for a row, and the questions that are put to it; without a job they are put to the current weights. `edit` is the
+    self-edit that it is trained on, where there is one.
+
+    Where several adapters of a task answer the same questions, the one that answers most rightly counts, and of equal ones the surest.
+    """
 
     job: TrainJob | None
     questions: tuple[Question, ...]
+    edit: SelfEdit | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +79,8 @@ class Comparison(Protocol):
         """An adapter's training. Its seed says nothing of the row: of all rows, adapters of one task and seed begin alike."""
         ...
 
-    def edited(self, task: Task, seed: int, edit: SelfEdit) -> TrainJob | None:
-        """The training of a self-edit, with its own directives; None where it has a problem and cannot be trained."""
+    def edited(self, task: Task, seed: int, edit: SelfEdit) -> Measurement:
+        """The training of a self-edit, with its own directives, and the report questions; no job where it has a problem and cannot be trained."""
         ...
 
     def leave_out(self, row: str, reason: str) -> None:

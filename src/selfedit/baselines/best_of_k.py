@@ -22,8 +22,7 @@ class BestOfK(Baseline):
             return None
 
         def plan(task: Task, seed: int) -> list[Measurement]:
-            chosen = best.get((task.id, seed), run.edits[task.id, seed][0])
-            return [Measurement(run.edited(task, seed, chosen.edit), task.report_questions)]
+            return [run.edited(task, seed, best.get((task.id, seed), run.edits[task.id, seed][0]).edit)]
 
         run.row("best_of_k", plan)
         return None

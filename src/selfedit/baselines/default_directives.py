@@ -33,8 +33,7 @@ class DefaultDirectives(Baseline):
         """Also where what the model wrote as its settings cannot be used: these can."""
         strategy = run.start.strategy if run.start else run.policy.recipe.propose.choices[0]
         first = next(p.edit for p in run.edits[task.id, seed] if p.edit.strategy == strategy)
-        edit = run.policy.directed(task, first, self.directives(run, task, seed))
-        return [Measurement(run.edited(task, seed, edit), task.report_questions)]
+        return [run.edited(task, seed, run.policy.directed(task, first, self.directives(run, task, seed)))]
 
     def directives(self, run: Comparison, task: Task, seed: int) -> Directives:
         """The recipe's."""

@@ -18,5 +18,4 @@ class RandomEdit(Baseline):
     def plan(self, run: Comparison, task: Task, seed: int) -> Sequence[Measurement]:
         """Drawn with a seed of its own."""
         group = run.edits[task.id, seed][: run.policy.recipe.propose.candidates]
-        edit = group[run.policy.seed("drawn", task.id, seed) % len(group)].edit
-        return [Measurement(run.edited(task, seed, edit), task.report_questions)]
+        return [run.edited(task, seed, group[run.policy.seed("drawn", task.id, seed) % len(group)].edit)]

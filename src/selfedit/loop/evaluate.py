@@ -17,7 +17,22 @@ from selfedit.loop.begin import check_lengths
 from selfedit.loop.round import answer_base, answers_before, scored
 from selfedit.loop.run import Run, chunks
 from selfedit.policy import Asked, Policy
-from selfedit.types import Directives, Example, Passage, Progress, Proposal, Result, Round, SelfEdit, Task, Trained, TrainJob, Variant
+from selfedit.types import (
+    Answer,
+    Directives,
+    Example,
+    Passage,
+    Progress,
+    Proposal,
+    Question,
+    Result,
+    Round,
+    SelfEdit,
+    Task,
+    Trained,
+    TrainJob,
+    Variant,
+)
 
 STRIDE = MOST_CHOICES
 """Numbers of self-edits kept free for each seed: as many as `propose.candidates` and the choices of strategies may be."""
@@ -65,7 +80,7 @@ def policy_row(run: Run, tasks: Sequence[Task], number: int, name: str, strategy
     def plan(task: Task, seed: int) -> list[Measurement]:
         edit = edits[task.id, seed][0].edit
         asked = (*task.report_questions, *(task.reward_questions if validate else ()))
-        return [Measurement(edited(run, task, seed, edit), asked)]
+        return [edited(run, task, seed, edit, asked)]
 
     return row(run, name, tasks, plan)
 
@@ -138,9 +153,9 @@ class Rows:
         """With the directives of the final row's self-edits."""
         return job(self.run, task, seed, examples, self.directives)
 
-    def edited(self, task: Task, seed: int, edit: SelfEdit) -> TrainJob | None:
+    def edited(self, task: Task, seed: int, edit: SelfEdit) -> Measurement:
         """With its own directives, or those of the final row's self-edits where it has none."""
-        return edited(self.run, task, seed, replace(edit, directives=edit.directives or self.directives))
+        return edited(self.run, task, seed, replace(edit, directives=edit.directives or self.directives), task.report_questions)
 
     def leave_out(self, name: str, reason: str) -> None:
         """A note of the ledger."""
@@ -180,7 +195,7 @@ class Rows:
         def plan(task: Task, seed: int) -> list[Measurement]:
             first = next(p for p in self.edits[task.id, seed] if p.edit.strategy == strategy)
             asked = (*task.report_questions, *(task.reward_questions if choosing or validates(self.run) else ()))
-            return [Measurement(edited(self.run, task, seed, first.edit), asked)]
+            return [edited(self.run, task, seed, first.edit, asked)]
 
         return plan
 
@@ -229,16 +244,22 @@ def cell(run: Run, name: str, tasks: Sequence[Task], seed: int, plan: Plan, prog
         trained = [by_place.get(place, Trained(None, (), 0)) for place in range(len(planned))]
         if failed := next((t.failure for t in trained if t.failure), None):
             raise EngineError(f"training failed in row {name}: {failed}")
-        sets = [Asked(t.adapter, task, one.questions) for t, (task, one) in zip(trained, planned, strict=True)]
+        sets = [Asked(t.adapter, task, one.questions, edit=one.edit) for t, (task, one) in zip(trained, planned, strict=True)]
         answered = run.policy.answer(sets, progress)
     results = []
     for task in tasks:
         own = [(t, answers) for (of, _), t, answers in zip(planned, trained, answered, strict=True) if of is task]
-        tokens, said = round(sum(t.tokens for t, _ in own) / len(own)), {a.question: a for _, answers in own for a in answers}
+        tokens, ranked = round(sum(t.tokens for t, _ in own) / len(own)), sorted((answers for _, answers in own), key=_rightness)
+        said = {answer.question: answer for answers in ranked for answer in answers}
         results.append(Result(name, task.id, tuple(said[q] for q in task.report_questions), tokens, "report", seed))
         if any(q in said for q in task.reward_questions):
             results.append(Result(name, task.id, tuple(said[q] for q in task.reward_questions), tokens, "reward", seed))
     return results
+
+
+def _rightness(answers: Sequence[Answer]) -> tuple[int, float]:
+    """How many answers of an adapter are right, and how likely the right ones are to it."""
+    return sum(answer.correct is True for answer in answers), sum(answer.gold_logprob or 0.0 for answer in answers)
 
 
 def job(run: Run, task: Task, seed: int, examples: Sequence[Example], directives: Directives = ()) -> TrainJob:
@@ -246,9 +267,11 @@ def job(run: Run, task: Task, seed: int, examples: Sequence[Example], directives
     return run.policy.job(examples, run.policy.seed("evaluate", task.id, seed), directives)
 
 
-def edited(run: Run, task: Task, seed: int, edit: SelfEdit) -> TrainJob | None:
-    """The training of a self-edit; None where it has a problem: a policy that writes such a one has nothing to show for it."""
-    return None if edit.problem else job(run, task, seed, edit.examples, edit.directives)
+def edited(run: Run, task: Task, seed: int, edit: SelfEdit, asked: tuple[Question, ...]) -> Measurement:
+    """An adapter on what the domain makes of a self-edit; none where it has a problem: a policy that writes such a one has nothing to show for it."""
+    if edit.problem:
+        return Measurement(None, asked)
+    return Measurement(job(run, task, seed, run.policy.material(task, edit, asked, seed), edit.directives), asked, edit)
 
 
 def _correct(results: Iterable[Result]) -> int:

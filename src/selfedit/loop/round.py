@@ -19,7 +19,23 @@ from selfedit.loop.run import Run, by_task, chunks
 from selfedit.policy import Asked, Policy
 from selfedit.prefilters import Base
 from selfedit.rewards import Measured, Memory
-from selfedit.types import Adapter, Answer, Candidate, Progress, Proposal, Result, Reward, Round, Selected, SelfEdit, Task, Trained, Update, Verdict
+from selfedit.types import (
+    Adapter,
+    Answer,
+    Candidate,
+    Example,
+    Progress,
+    Proposal,
+    Result,
+    Reward,
+    Round,
+    Selected,
+    SelfEdit,
+    Task,
+    Trained,
+    Update,
+    Verdict,
+)
 
 T = TypeVar("T")
 
@@ -66,7 +82,7 @@ def propose(run: Run, tasks_P: Sequence[Task], number: int, given: Sequence[str]
     settings, title = run.recipe.propose, "Writing self-edits"
     work = f"round-{number}/edits"
     edits_PK = run.step(work, Proposal, title, lambda progress: run.policy.propose(tasks_P, number, settings, progress, given=given))
-    if empty := [edit.edit.strategy for edit in edits_PK if len(edit.edit.examples) < 2]:
+    if empty := [edit.edit.strategy for edit in edits_PK if len(edit.edit.examples) == 1]:
         often = ", ".join(f"{name} {empty.count(name)}" for name in dict.fromkeys(empty))
         run.watch.say(f"{len(empty)} of {len(edits_PK)} self-edits teach nothing but the passage (by strategy: {often}); selfedit report shows why")
     if problems := [edit.edit.problem for edit in edits_PK if edit.edit.problem]:
@@ -160,7 +176,7 @@ def adapt_and_score(
     members = algorithm.members(usable_PK) if algorithm else [[edit] for edit in usable_PK]
     jobs_MS = []
     for member in members:
-        material = [e for edit in member for e in policy.reward.material(tasks[edit.task_id], edit.edit)]
+        material = [example for edit in member for example in trained_on(policy, tasks[edit.task_id], edit.edit)]
         if len(member) > 1 or (algorithm and algorithm.shares_adapters):
             jobs_MS += [policy.member_job(member, material)]
         else:
@@ -170,6 +186,12 @@ def adapt_and_score(
         trained = list(chunks(trained_MS, len(seeds)))
         adapted_PK = [Adapted(edit, tuple(group)) for member, group in zip(members, trained, strict=True) for edit in member]
         return score(policy, tasks, adapted_PK, base_PQ, memory, seeds, progress) + unscored(policy, edits_PK)
+
+
+def trained_on(policy: Policy, task: Task, edit: SelfEdit) -> tuple[Example, ...]:
+    """What an adapter is trained on that the reward asks: what the domain makes of the self-edit, without what the reward withholds."""
+    found: tuple[Example, ...] = policy.reward.material(task, replace(edit, examples=policy.material(task, edit, task.reward_questions)))
+    return found
 
 
 def unscored(policy: Policy, edits_PK: Sequence[Proposal]) -> list[Candidate]:
@@ -221,7 +243,7 @@ def measure(
     needs, reward = policy.reward.needs(), policy.reward
     found = [Measured(replace(tasks[one.edit.task_id], report_questions=()), one.edit.edit) for one in adapted]
     each = [
-        Asked(_adapter(t), tasks[one.edit.task_id], tasks[one.edit.task_id].reward_questions, policy.inner_seed(one.edit, s))
+        Asked(_adapter(t), tasks[one.edit.task_id], tasks[one.edit.task_id].reward_questions, policy.inner_seed(one.edit, s), edit=one.edit.edit)
         for one in adapted
         for s, t in zip(seeds, one.trained, strict=True)
     ]

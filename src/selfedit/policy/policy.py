@@ -57,7 +57,8 @@ def derive(seed: int, *parts: object) -> int:
 class Asked:
     """Questions about a task that are put to an adapter (None: the current weights); `seed` is for drawn answers.
 
-    They are put without the passage, unless it is `shown` in the prompt; exchanges (question, answer) may come `before` each.
+    They are put without the passage, unless it is `shown` in the prompt; exchanges (question, answer) may come `before` each. `edit` is the self-edit
+    that the adapter was trained on, where there is one: a domain may ask in the ways that it was trained in.
     """
 
     adapter: Adapter | None
@@ -66,6 +67,7 @@ class Asked:
     seed: int = 0
     shown: str = ""
     before: Sequence[tuple[str, str]] = ()
+    edit: SelfEdit | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +140,7 @@ class Policy:
         for i, (plan, said) in enumerate(zip(plans, directed, strict=True)):
             task, own = plan.task, [turns.get((i, place), []) for place in range(len(plan.strategies))]
             edits = [s.build(task.title, task.context, some, plan.seed) for (s, _), some in zip(plan.strategies, own, strict=True)]
-            edit = self._with(task, joined(plan.choice, plan.chosen, edits), said)
+            edit = self.checked(task, self._with(task, joined(plan.choice, plan.chosen, edits), said))
             proposals.append(Proposal(plan.task.id, number, plan.index, plan.seed, edit))
         return proposals
 
@@ -195,6 +197,10 @@ class Policy:
         turns = (*edit.decisions, *said.turns, *edit.writing)
         return self.directed(task, replace(edit, turns=turns, directive_turns=len(said.turns), problem=said.problem), said.directives)
 
+    def checked(self, task: Task, edit: SelfEdit) -> SelfEdit:
+        """A self-edit with the reason why the domain cannot train on it, where there is one."""
+        return edit if edit.problem else replace(edit, problem=self.domain.problem(self, task, edit))
+
     def directed(self, task: Task, edit: SelfEdit, directives: Directives) -> SelfEdit:
         """A self-edit of this task with these directives in place of its own."""
         for name in parts(edit.strategy):
@@ -246,6 +252,10 @@ class Policy:
         replayed = self.inner.replayed(self.replay, directives)
         found: TrainJob = self.inner.job(self.render, [*examples, *replayed], seed, directives, epochs)
         return found
+
+    def material(self, task: Task, edit: SelfEdit, asked: Sequence[Question], seed: int = 0) -> tuple[Example, ...]:
+        """What an adapter is trained on that will be asked these questions: the same for self-edits that say the same, whoever wrote them."""
+        return tuple(self.domain.material(task, edit, asked, self.seed("material", task.id, seed)))
 
     def inner_seed(self, proposal: Proposal, number: int) -> int:
         """Seed `number` of the inner loop (from 0): the same for all candidates of a group, so that chance does not tell them apart."""
@@ -317,10 +327,15 @@ class Policy:
         return completions
 
     def answer(self, sets: Sequence[Asked], progress: Progress | None = None, form: Expectation = "answer") -> list[tuple[Answer, ...]]:
-        """A greedy answer to each question, judged, with the log-likelihood of the gold one; (Q,) for each set. One call for all."""
+        """An answer to each question as the domain asks it, judged, with the log-likelihood of the gold one; (Q,) for each set. One call for all."""
+        found: list[tuple[Answer, ...]] = self.domain.answer(self, sets, progress, form)
+        return found
+
+    def answer_once(self, sets: Sequence[Asked], progress: Progress | None = None, form: Expectation = "answer") -> list[tuple[Answer, ...]]:
+        """As `answer`: one greedy answer to each."""
         flat = [(i, one, question) for i, one in enumerate(sets) for question in one.questions]
         completions = self.sample([self._request(one, question) for _, one, question in flat], progress)
-        golds = [value for values in self.gold(sets, progress=progress, form=form) for value in values]
+        golds = [value for values in self.gold_once(sets, progress=progress, form=form) for value in values]
         answers = [self._answer(q, c, gold) for (_, _, q), c, gold in zip(flat, completions, golds, strict=True)]
         return _grouped([i for i, _, _ in flat], answers, len(sets))
 
@@ -348,7 +363,7 @@ class Policy:
         said = completion.text.strip()
         return Answer(question, said, self.domain.correct(said, question), gold_logprob)
 
-    def gold(
+    def gold_once(
         self, sets: Sequence[Asked], shown: Sequence[str] = (), progress: Progress | None = None, form: Expectation = "answer"
     ) -> list[tuple[float | None, ...]]:
         """The log-likelihood of the gold answers, nats, (Q,) for each set; None where nobody knows one, or it is not a finite number.
@@ -368,6 +383,11 @@ class Policy:
         values = [_expected(scores.get((n, True), []), scores.get((n, False), [])) for n in range(len(flat))]
         return _grouped([i for i, _, _, _ in flat], values, len(sets))
 
+    def gold(self, sets: Sequence[Asked], progress: Progress | None = None, form: Expectation = "answer") -> list[tuple[float | None, ...]]:
+        """The log-likelihood of the gold answers as the domain asks, nats, (Q,) for each set; None where it is not known."""
+        found: list[tuple[float | None, ...]] = self.domain.gold(self, sets, progress, form)
+        return found
+
     def gold_of_jobs(self, jobs: Sequence[TrainJob], tasks: Sequence[Task], progress: Progress) -> list[tuple[float | None, ...]]:
         """Train an adapter for each job, score the gold answers to its task's reward questions in the reward's form, forget; () where it failed."""
         with self.adapters(jobs, progress) as trained:
@@ -377,7 +397,7 @@ class Policy:
     def gold_in_view(self, shown: Sequence[tuple[Task, str]], progress: Progress) -> list[tuple[float | None, ...]]:
         """As `gold` for the tasks' reward questions, with a text in view, under the current weights."""
         sets = [Asked(None, task, task.reward_questions) for task, _ in shown]
-        return self.gold(sets, [text for _, text in shown], progress, self.reward.needs().form)
+        return self.gold_once(sets, [text for _, text in shown], progress, self.reward.needs().form)
 
     def reward_of_likelihood(self, answers: Sequence[Answer], base: Sequence[Answer]) -> float | None:
         """What gold answers' likelihoods alone come to: the probability of choosing right, where the reward is that, otherwise the gain."""

@@ -121,9 +121,9 @@ def find(name: str, settings: Mapping[str, Settings] | None = None) -> Strategy:
 
 def joined(choice: str, chosen: Sequence[Turn], edits: Sequence[SelfEdit]) -> SelfEdit:
     """Self-edits of one passage as one, named after the `choice`: every example once, the passage last; the turn in which it was `chosen` first."""
-    passage = edits[0].examples[-1]
-    examples = dict.fromkeys(e for edit in edits for e in edit.examples if e != passage)
+    passage = edits[0].examples[-1:]
+    examples = dict.fromkeys(e for edit in edits for e in edit.examples if e not in passage)
     turns = (*chosen, *(turn for edit in edits for turn in edit.turns))
     dropped = tuple(piece for edit in edits for piece in edit.dropped)
     directives = tuple(directive for edit in edits for directive in edit.directives)
-    return SelfEdit(choice, turns, (*examples, passage), dropped, picked=bool(chosen), directives=directives)
+    return SelfEdit(choice, turns, (*examples, *passage), dropped, picked=bool(chosen), directives=directives)

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, Literal
 from selfedit.directives import Directive
 from selfedit.errors import ConfigError
 from selfedit.parts import Part, Registry
-from selfedit.types import Demonstration, Example, Passage, Question, Task
+from selfedit.types import Answer, Demonstration, Example, Passage, Question, SelfEdit, Task
 
 if TYPE_CHECKING:
-    from selfedit.policy import Policy
+    from selfedit.policy import Asked, Policy
     from selfedit.rewards import Expectation
     from selfedit.types import Progress
 
@@ -26,6 +26,11 @@ Say = Callable[[str], None]
 
 class Domain(Part):
     """A family of tasks."""
+
+    begins_with = ""
+    """The packaged recipe that runs of this domain begin with where none is given; empty: the defaults."""
+    learns_documents = True
+    """Whether its tasks are documents, which `learn` keeps adapters of."""
 
     def read(self, recipe: Any, docs: Sequence[Path], split: Split, say: Say) -> list[Passage]:
         """The passages of the documents, or of what the domain brings where there are none. Needs no model. Raises DataError."""
@@ -45,6 +50,25 @@ class Domain(Part):
     def directives(self) -> tuple[Directive, ...]:
         """What a self-edit may set beside what its inner loop has: directives that strategies or an inner loop of this domain follow."""
         return ()
+
+    def material(self, task: Task, edit: SelfEdit, asked: Sequence[Question], seed: int) -> Sequence[Example]:
+        """What an adapter is trained on that will be asked these questions: the examples of the self-edit, or what its directives make of the task.
+
+        An answer that is part of the task itself must not be in it where it is `asked` for.
+        """
+        return edit.examples
+
+    def problem(self, policy: Policy, task: Task, edit: SelfEdit) -> str:
+        """Why a self-edit cannot be trained, which leaves it without a score; empty where it can."""
+        return ""
+
+    def answer(self, policy: Policy, sets: Sequence[Asked], progress: Progress | None, form: Expectation) -> list[tuple[Answer, ...]]:
+        """Answers to questions, (Q,) for each set, judged, with the log-likelihood of the gold ones: by default one greedy answer to each."""
+        return policy.answer_once(sets, progress, form)
+
+    def gold(self, policy: Policy, sets: Sequence[Asked], progress: Progress | None, form: Expectation) -> list[tuple[float | None, ...]]:
+        """The log-likelihood of gold answers alone, nats, (Q,) for each set, as `answer` gives it."""
+        return policy.gold_once(sets, progress=progress, form=form)
 
     def question(self, title: str, question: str) -> str:
         """A question as it is put to a model, without the passage."""

@@ -1,0 +1,56 @@
+"""`best_directives`: of many settings of the directives, the one under which a self-edit does best on the report questions themselves."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import product
+
+from pydantic import Field
+
+from selfedit.baselines.base import Baseline, Comparison, Measurement, Start, baseline
+from selfedit.parts import Settings
+from selfedit.types import Directives, Task
+
+
+class BestDirectivesSettings(Settings):
+    """Settings of `best_directives`."""
+
+    most: int = Field(12, ge=1)
+    """Settings that are tried for each document: the default, and others of all that there are, by chance."""
+
+
+@baseline(
+    "best_directives",
+    label="Best directives (oracle)",
+    means="an adapter for each of many settings of the directives; the one that answers the report questions best counts",
+    settings=BestDirectivesSettings,
+)
+class BestDirectives(Baseline):
+    """An upper bound for whoever chooses directives: it looks at the answers."""
+
+    place = 6
+    needs_edits = 1
+
+    def measure(self, run: Comparison) -> Start | None:
+        """Left out where the recipe names no directives."""
+        if run.policy.recipe.space.directives:
+            return super().measure(run)
+        run.leave_out("best_directives", "the recipe names no directives (propose.directives)")
+        return None
+
+    def plan(self, run: Comparison, task: Task, seed: int) -> Sequence[Measurement]:
+        """The model's first self-edit with each setting that can be trained."""
+        policy, first = run.policy, replace(run.edits[task.id, seed][0].edit, problem="")
+        tried = [policy.checked(task, policy.directed(task, first, directives)) for directives in self.tried(run)]
+        return [run.edited(task, seed, edit) for edit in tried if not edit.problem]
+
+    def tried(self, run: Comparison) -> list[Directives]:
+        """The same for every document: the default first."""
+        space = run.policy.recipe.space
+        every = [
+            tuple(zip((one.name for one in space.directives), values, strict=True)) for values in product(*(one.values for one in space.directives))
+        ]
+        random.Random(run.policy.seed("best directives")).shuffle(every)
+        return list(dict.fromkeys([space.default, *every]))[: self.settings.most]
