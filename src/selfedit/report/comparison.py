@@ -236,10 +236,13 @@ def _row(name: str, results: list[Result], answers: dict[str, ByTask], final: st
 
 
 def _with_chance(rows: list[Row], tasks: Sequence[Task], answers: dict[str, ByTask]) -> list[Row]:
-    """The rows, and after the base what reciting would score on the questions that the first answered; without it where a passage is not known."""
+    """The rows, and after the base what reciting would score on the questions that the first answered; without it where a passage is not known,
+    or questions are no words."""
     if not rows:
         return rows
     contexts, first = {task.id: task.context for task in tasks}, answers[rows[0].name]
+    if not all(answer.question.in_words for seeds in first.values() for answer in seeds[0]):
+        return rows
     said = [recital(contexts.get(task_id, ""), [answer.question for answer in seeds[0]]) for task_id, seeds in first.items()]
     if not all(said):
         return rows
@@ -285,15 +288,15 @@ def _correct(answer: Answer) -> float:
 
 
 def _f1(answer: Answer) -> float:
-    """Of the prediction and the right answers; where a domain judges without any, its verdict."""
+    """Of the prediction and the right answers; where a domain judges without any, or they are no words, its verdict."""
     golds = answer.question.golds
-    return _judged(answer.prediction, golds).f1 if golds else _correct(answer)
+    return _judged(answer.prediction, golds).f1 if golds and answer.question.in_words else _correct(answer)
 
 
 def _exact(answer: Answer) -> float:
     """As `_f1`."""
     golds = answer.question.golds
-    return float(_judged(answer.prediction, golds).exact) if golds else _correct(answer)
+    return float(_judged(answer.prediction, golds).exact) if golds and answer.question.in_words else _correct(answer)
 
 
 def _marks(seeds: Seeds, measure: Callable[[Answer], float] = _correct) -> list[float]:

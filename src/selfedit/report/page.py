@@ -16,7 +16,7 @@ from plotly.offline import get_plotlyjs
 
 from selfedit.errors import LedgerError
 from selfedit.ledger import Reader, RunInfo, Step
-from selfedit.report import analysis, figures, findings, reliability, vectors
+from selfedit.report import analysis, figures, findings, grids, reliability, vectors
 from selfedit.report.analysis import Analysis
 from selfedit.report.comparison import Comparison, compare, unedited
 from selfedit.report.edits import Edits, review
@@ -126,7 +126,8 @@ def _page(values: dict[str, Any], drawn: dict[str, figures.Figure]) -> str:
     environment = Environment(
         loader=PackageLoader("selfedit.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters.update(FILTERS, verdict=reliability.verdict, sentence=reliability.sentence, **findings.FILTERS)
+    drawn_grids = grids.drawn if grids.of_grids(values["tasks"]) else lambda text: Markup()
+    environment.filters.update(FILTERS, grids=drawn_grids, verdict=reliability.verdict, sentence=reliability.sentence, **findings.FILTERS)
     scripts = [get_plotlyjs(), _template(environment, "draw.js")] if drawn else []
     return environment.get_template("report.html.j2").render(
         **values,
