@@ -12,7 +12,7 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from selfedit.config import CHOSEN, Recipe, check_learning, load_recipe, packaged, packaged_for, parse_recipe
+from selfedit.config import CHOSEN, Recipe, beginning, check_learning, load_recipe, packaged, packaged_for, parse_recipe
 from selfedit.errors import ConfigError, DataError, LedgerError
 from selfedit.ledger import Ledger, Reader
 from selfedit.store import identity, runs
@@ -373,7 +373,7 @@ def made(recipe: Recipe | Path | str | None, settings: Mapping[str, Any], **more
 
     Raises ConfigError for what does not fit, before anything is opened.
     """
-    before = recipe if isinstance(recipe, Recipe) else load_recipe(Path(recipe)) if recipe else Recipe()
+    before = recipe if isinstance(recipe, Recipe) else load_recipe(Path(recipe)) if recipe else beginning(_domain(settings)) or Recipe()
     changes = {**settings, **{key: value for key, value in more.items() if value}}
     if not changes:
         return _checked(before)
@@ -384,6 +384,12 @@ def made(recipe: Recipe | Path | str | None, settings: Mapping[str, Any], **more
         same = isinstance(named, Mapping) and isinstance(old, dict) and named.get("type", old.get("type")) == old.get("type")
         values[key] = _merged(old, named) if same and isinstance(old, dict) and isinstance(named, Mapping) else named
     return _checked(parse_recipe(values, source="settings"))
+
+
+def _domain(settings: Mapping[str, Any]) -> str:
+    """The name of the domain that settings choose; empty where they choose none."""
+    chosen = settings.get("domain", "")
+    return str(chosen.get("type", "")) if isinstance(chosen, Mapping) else chosen if isinstance(chosen, str) else str(getattr(chosen, "part", ""))
 
 
 def _merged(old: dict[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
@@ -414,6 +420,8 @@ def _uses_reward(recipe: Recipe) -> bool:
 def _learning(recipe: Recipe) -> Recipe:
     """A recipe that `learn` can use."""
     check_learning(recipe)
+    if not recipe.open("domain").learns_documents:
+        raise ConfigError(f"domain {recipe.domain.part} has no documents to learn; it is for `selfedit train` and `selfedit eval`")
     if not recipe.open("algorithm").learns_documents:
         raise ConfigError(f"`learn` keeps the best self-edits, which is --algorithm rest_em; {recipe.algorithm.part} is for `selfedit train`")
     if not recipe.docs:

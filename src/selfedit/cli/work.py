@@ -12,7 +12,7 @@ from tyro.conf import Positional, arg
 from selfedit import api
 from selfedit.cli.flags import as_recipe, named
 from selfedit.cli.options import Output
-from selfedit.config import Recipe, load_recipe, packaged, packaged_for
+from selfedit.config import Recipe, beginning, load_recipe, packaged, packaged_for
 from selfedit.errors import ConfigError
 from selfedit.store import runs
 
@@ -30,9 +30,9 @@ class MakesRuns:
 
     @classmethod
     def begins_with(cls, args: Sequence[str] = ()) -> Recipe | None:
-        """The recipe that flags change: the one that the arguments name; None for the defaults."""
+        """The recipe that flags change: the one that the arguments name, or that their domain begins with; None for the defaults."""
         file = cls.recipe_file(args)
-        return load_recipe(file) if file else None
+        return load_recipe(file) if file else next(filter(None, map(beginning, named(args, "domain")[:1])), None)
 
     @classmethod
     def recipe_file(cls, args: Sequence[str]) -> Path | None:

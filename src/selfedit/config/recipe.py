@@ -248,7 +248,7 @@ def load_recipe(path: Path) -> Recipe:
 
 
 def packaged(name: str) -> Recipe:
-    """A recipe that comes with the package: `learn` and `demo`, which these commands begin with."""
+    """A recipe that comes with the package: `learn` and `demo`, which these commands begin with, and those of domains."""
     with resources.as_file(resources.files("selfedit").joinpath(f"data/{name}.toml")) as file:
         return load_recipe(file)
 
@@ -257,6 +257,14 @@ def packaged_for(edits: Sequence[str]) -> Recipe | None:
     """The packaged recipe for self-edits of these kinds, None where the defaults are for them."""
     named = [name for kind in edits for name in kind.split(",")]
     return next((packaged(f"edits-{name}") for name in named if resources.files("selfedit").joinpath(f"data/edits-{name}.toml").is_file()), None)
+
+
+def beginning(domain: str) -> Recipe | None:
+    """The packaged recipe that runs of a domain begin with; None where that is the defaults, or there is no such domain."""
+    parts.load()
+    registry = parts.KINDS["domain"]
+    name = getattr(registry.get(domain).build, "begins_with", "") if domain in registry else ""
+    return packaged(name) if name else None
 
 
 def read_toml(path: Path) -> dict[str, Any]:
