@@ -43,8 +43,8 @@ class BestDirectives(Baseline):
     def plan(self, run: Comparison, task: Task, seed: int) -> Sequence[Measurement]:
         """The model's first self-edit with each setting that can be trained."""
         policy, first = run.policy, replace(run.edits[task.id, seed][0].edit, problem="")
-        tried = [policy.checked(task, policy.directed(task, first, directives)) for directives in self.tried(run)]
-        return [run.edited(task, seed, edit) for edit in tried if not edit.problem]
+        found = [run.edited(task, seed, policy.directed(task, first, directives)) for directives in self.tried(run)]
+        return [one for one in found if one.job]
 
     def tried(self, run: Comparison) -> list[Directives]:
         """The same for every document: the default first."""

@@ -269,6 +269,7 @@ def job(run: Run, task: Task, seed: int, examples: Sequence[Example], directives
 
 def edited(run: Run, task: Task, seed: int, edit: SelfEdit, asked: tuple[Question, ...]) -> Measurement:
     """An adapter on what the domain makes of a self-edit; none where it has a problem: a policy that writes such a one has nothing to show for it."""
+    edit = run.policy.checked(task, edit)
     if edit.problem:
         return Measurement(None, asked)
     return Measurement(job(run, task, seed, run.policy.material(task, edit, asked, seed), edit.directives), asked, edit)

@@ -13,9 +13,9 @@ Passage:
 {title}
 {context}
 
-{told}Which value of {name} ({means}) helps most to remember what this passage says? One of {values}. Answer with the value alone."""
+{told}Which value of {name} ({means}) helps most {aim}? One of {values}. Answer with the value alone."""
 
-_BASE = """A language model is trained on study material about each passage, with the settings that help most to remember it.
+_BASE = """A language model is trained on study material about each passage, with the settings that help most {aim}.
 {meanings}
 The material: {way}
 
@@ -32,11 +32,11 @@ Passage:
 {title}
 {context}
 
-Which settings help most to remember what this passage says?
+Which settings help most {aim}?
 {meanings}
 Answer with one JSON object that has each of them once, such as {example}, and nothing else."""
 
-_BASE_JSON = """A language model is trained on study material about each passage, with the settings that help most to remember it, as a JSON object \
+_BASE_JSON = """A language model is trained on study material about each passage, with the settings that help most {aim}, as a JSON object \
 such as {example}.
 {meanings}
 The material: {way}
@@ -50,12 +50,13 @@ Settings as JSON:"""
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """What directives are set for: a passage and, in words, how the self-edit will be written (`way`)."""
+    """What directives are set for: a passage and, in words, how the self-edit will be written (`way`) and what for (`aim`)."""
 
     title: str
     context: str
     way: str
     chat: bool
+    aim: str = "to remember what this passage says"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,17 +73,21 @@ def slot(directive: Directive, subject: Subject, before: Directives) -> list[Tur
     s, values = subject, ", ".join(directive.written)
     if s.chat:
         told = f"Set already: {', '.join(f'{name} {write(value)}' for name, value in before)}.\n" if before else ""
-        text = _CHAT.format(way=s.way, title=s.title, context=s.context, told=told, name=directive.name, means=directive.means, values=values)
+        text = _CHAT.format(
+            way=s.way, aim=s.aim, title=s.title, context=s.context, told=told, name=directive.name, means=directive.means, values=values
+        )
         return [Turn(Prompt(text), said) for said in directive.written]
     told = "".join(f"{name}: {write(value)}\n" for name, value in before)
-    text = _BASE.format(meanings=_meaning(directive), way=s.way, title=s.title, context=s.context, told=told, name=directive.name)
+    text = _BASE.format(meanings=_meaning(directive), way=s.way, aim=s.aim, title=s.title, context=s.context, told=told, name=directive.name)
     return [Turn(Prompt(text, continued=True), f" {said}") for said in directive.written]
 
 
 def as_object(space: Space, subject: Subject) -> Prompt:
     """The question to which one JSON object with all directives is the answer."""
     s, meanings = subject, "\n".join(map(_meaning, space.directives))
-    text = (_CHAT_JSON if s.chat else _BASE_JSON).format(way=s.way, title=s.title, context=s.context, meanings=meanings, example=space.example)
+    text = (_CHAT_JSON if s.chat else _BASE_JSON).format(
+        way=s.way, aim=s.aim, title=s.title, context=s.context, meanings=meanings, example=space.example
+    )
     return Prompt(text, continued=not s.chat)
 
 

@@ -167,7 +167,7 @@ class Policy:
         if not space.directives:
             return [Directed()] * len(plans)
         ways = [" ".join(strategy.means for strategy, _ in plan.strategies) for plan in plans]
-        subjects = [Subject(plan.task.title, plan.task.context, way, self.chat) for plan, way in zip(plans, ways, strict=True)]
+        subjects = [Subject(plan.task.title, plan.task.context, way, self.chat, self.domain.aim) for plan, way in zip(plans, ways, strict=True)]
         if settings.directives_as == "slots":
             return self._in_slots(plans, subjects, space, settings.sampling.temperature)
         prompts = [as_object(space, subject) for subject in subjects]

@@ -29,6 +29,8 @@ class Domain(Part):
 
     begins_with = ""
     """The packaged recipe that runs of this domain begin with where none is given; empty: the defaults."""
+    aim = "to remember what this passage says"
+    """What a self-edit is for, as the policy is told where it sets directives: "the settings that help most to ..."."""
     learns_documents = True
     """Whether its tasks are documents, which `learn` keeps adapters of."""
 

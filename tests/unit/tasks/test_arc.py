@@ -24,7 +24,9 @@ from tests.unit.tasks.copying import SURE, UNSURE, Copying, as_json, planted
 
 from selfedit import api
 from selfedit.config import Recipe, beginning
+from selfedit.engine.kinds import FakeKind
 from selfedit.errors import ConfigError, DataError
+from selfedit.ledger import Reader
 from selfedit.loop.round import adapt_and_score, base_answers
 from selfedit.policy import Asked, Policy
 from selfedit.report.page import render
@@ -231,3 +233,26 @@ def test_what_does_not_fit_is_refused(settings: dict[str, Any], said: str) -> No
 def test_costs_are_near_the_tokens() -> None:
     one = planted("a puzzle")
     assert cost(one) == 4 * 2 * (3 * 4 + 1)
+
+
+def test_rows_of_the_planted_family(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # promise 3
+    monkeypatch.setattr(FakeKind, "open", lambda self, model, say: Copying())
+    docs = [tmp_path / f"{n}.json" for n in range(18)]
+    for n, file in enumerate(docs):
+        file.write_text(json.dumps(as_json(planted(str(n)))))
+    settings = {
+        "propose": {"directives": ("dihedral",), "candidates": 4},
+        "domain": {"type": "arc", "on": (), "sequences": 24},
+        "eval": {"baselines": ("base", "untrained", "best_directives")},
+    }
+    run = api.train(engine="fake", docs=tuple(docs), limit=6, folder=tmp_path / "runs", watch=Silent(), **settings)
+    shares = {row["name"]: row["mean"] for row in run.table}
+    assert shares["base"] == shares["default_directives"] == 0 and shares["best_directives"] == 1
+    assert 0 < shares["random_directives"] < 1
+    for one in run.candidates:
+        on = dict(one.proposal.edit.directives)["dihedral"]
+        assert one.reward.value == pytest.approx(SURE - UNSURE if on else 0) and one.reward.part("correctness") == on
+    with Reader(run.folder) as reader:
+        kept = {(k.task_id, k.round, k.index) for k in reader.selected() if k.advantage > 0}
+    chosen = [dict(one.proposal.edit.directives)["dihedral"] for one in run.candidates if (one.proposal.task_id, 0, one.proposal.index) in kept]
+    assert chosen and all(chosen)

@@ -102,6 +102,7 @@ class Arc(Domain):
     """A puzzle is a task: its demonstrations are the context, its queries the questions."""
 
     begins_with = "arc"
+    aim = "to find the rule of these pairs of grids and to apply it to another grid"
     learns_documents = False
 
     def check(self, recipe: Any) -> None:
