@@ -12,7 +12,6 @@ from selfedit.loop.run import Run, Watch
 from selfedit.policy import Policy
 from selfedit.policy.opening import open_policy, title
 from selfedit.retention import kept, own_answers
-from selfedit.rewards import NAME
 from selfedit.store.identity import recipe_of, same_model, say_versions
 from selfedit.strategies import Source
 from selfedit.types import Example, Passage
@@ -42,7 +41,7 @@ def open_model(ledger: Ledger, watch: Watch) -> Policy:
     """The policy of a run; its tokens are counted in the ledger."""
     with Reader(ledger.folder) as reader:
         recipe = recipe_of(reader)
-    ledger.note("judge", NAME)
+    ledger.note("judge", recipe.open("domain").judge)
     say_versions(ledger, watch.say)
     with watch.stage(title(recipe)):
         policy = open_policy(recipe, say=watch.say)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from selfedit.directives import Directive
 from selfedit.errors import ConfigError
 from selfedit.parts import Part, Registry
+from selfedit.rewards import NAME
 from selfedit.types import Answer, Demonstration, Example, Passage, Question, SelfEdit, Task
 
 if TYPE_CHECKING:
@@ -31,6 +32,8 @@ class Domain(Part):
     """The packaged recipe that runs of this domain begin with where none is given; empty: the defaults."""
     aim = "to remember what this passage says"
     """What a self-edit is for, as the policy is told where it sets directives: "the settings that help most to ..."."""
+    judge = NAME
+    """How answers are judged, in a few words."""
     learns_documents = True
     """Whether its tasks are documents, which `learn` keeps adapters of."""
 

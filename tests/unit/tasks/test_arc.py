@@ -30,8 +30,9 @@ from selfedit.ledger import Reader
 from selfedit.loop.round import adapt_and_score, base_answers
 from selfedit.policy import Asked, Policy
 from selfedit.report.page import render
+from selfedit.tasks.arc import families, reading
 from selfedit.tasks.arc.domain import passage_of
-from selfedit.tasks.arc.grids import GAP, Puzzle, cost, digits, pairs_of
+from selfedit.tasks.arc.grids import GAP, Pair, Puzzle, cost, digits, pairs_of
 from selfedit.tasks.arc.reading import SEAL, mini_arc, read
 from selfedit.types import Proposal, Question, SelfEdit, Task
 
@@ -256,3 +257,41 @@ def test_rows_of_the_planted_family(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         kept = {(k.task_id, k.round, k.index) for k in reader.selected() if k.advantage > 0}
     chosen = [dict(one.proposal.edit.directives)["dihedral"] for one in run.candidates if (one.proposal.task_id, 0, one.proposal.index) in kept]
     assert chosen and all(chosen)
+
+
+# ---------------------------------------------------------------- other packages
+
+
+def test_families(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # promise 2
+    folder = tmp_path / "rearc_utils"
+    (folder / "generators").mkdir(parents=True)
+    (folder / "__init__.py").write_text("")
+    (folder / "dsl.py").write_text("def doubled(row): return row * 2\n")
+    (folder / "generators" / "__init__.py").write_text(
+        "from ..dsl import doubled\n"
+        "def generate_aaaa(rng, low, high):\n"
+        "    row = tuple(rng.randint(0, 9) for _ in range(4))\n"
+        "    return {'input': (row,), 'output': (doubled(row),)}\n"
+        "def generate_bbbb(rng, low, high):\n"
+        "    return {'input': ((1,),), 'output': ((2,),)}\n"
+    )
+    monkeypatch.setattr(families, "file_of", lambda package, path, install: folder)
+    monkeypatch.setattr(families, "_NAME", "_a_family_of_tests")
+    families.re_arc.cache_clear()
+    [one] = families.re_arc(0)  # the other has a single pair
+    assert one.id == "aaaa" and len(one.demonstrations) == len(one.queries) == 3 and len({*one.demonstrations, *one.queries}) == 6
+    assert all(pair.output == (pair.input[0] * 2,) for pair in (*one.demonstrations, *one.queries))
+    assert families.re_arc(1) != families.re_arc(0)
+    families.re_arc.cache_clear()
+    assert families.re_arc(0) == (one,)
+    families.re_arc.cache_clear()
+
+
+def test_mini_arc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # promise 2
+    pairs = [{"input": [["1", 0]], "output": [[None, "2"]]}]
+    (tmp_path / "mini.json").write_text(json.dumps({"train": pairs, "test": pairs}))
+    monkeypatch.setattr(reading, "file_of", lambda package, path, install: tmp_path)
+    mini_arc.cache_clear()
+    [one] = mini_arc()
+    assert one.demonstrations == one.queries == (Pair(((1, 0),), ((0, 2),)),)
+    mini_arc.cache_clear()

