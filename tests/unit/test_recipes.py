@@ -2,7 +2,8 @@
 
 1. Each is a valid recipe.
 2. Its page says what its results say. They are of the form that docs/comparisons.md describes, and hold what a comparison is worthless without.
-3. `prepare.py` finds its passages in SQuAD as it is published, and says which are missing.
+3. The page of the puzzles' recipe can be made: every row has its name there, whatever it is called in a run, and pairs are compared.
+4. `prepare.py` finds its passages in SQuAD as it is published, and says which are missing.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.unit.tasks.copying import as_json, planted
 
 from selfedit.config import load_recipe
 
@@ -70,7 +72,7 @@ def test_the_page_says_what_the_results_say() -> None:  # promise 2
         assert f"| `{of}` over `{over}` | {runs[0][of, over]} | {runs[1][of, over]} |" in page
 
 
-def test_passages_are_found_in_what_is_published(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:  # promise 3
+def test_passages_are_found_in_what_is_published(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:  # promise 4
     shutil.copy(SQUAD / "prepare.py", tmp_path)
     prepare = runpy.run_path(str(tmp_path / "prepare.py"))
     contexts = ("It was raised in 1847.", "The brook is cold.")
@@ -90,3 +92,22 @@ def test_passages_are_found_in_what_is_published(tmp_path: Path, capsys: pytest.
     assert row == {"title": "Tolmet Weir", "context": contexts[0], "questions": [{"question": "When was it raised?", "answer": "1847"}]}
     assert "data/train.jsonl: 1 passages, 0 questions" in capsys.readouterr().out
     assert set(json.loads((SQUAD / "passages.json").read_text())) == {"train", "shown", "dev", "train-first", "dev-first", "tuning"}
+
+
+def test_puzzles_make_one_table(tmp_path: Path) -> None:  # promise 3
+    recipe = RECIPES[0].parents[1] / "arc-smollm2"
+    load_recipe(recipe / "seal.toml")
+    module = runpy.run_path(str(recipe / "run.py"))
+    docs = [tmp_path / f"{n}.json" for n in range(12)]
+    for n, file in enumerate(docs):
+        file.write_text(json.dumps(as_json(planted(str(n)))))
+    small = {"engine": "fake", "docs": tuple(docs), "limit": 2, "rounds": 2, "domain": {"type": "arc", "sequences": 8}, "guards": ("training",)}
+    few = {"propose": {"candidates": 2}, "baseline": {"best_directives": {"most": 2}}}
+    runs = [module["trained"](recipe / "recipe.toml", tmp_path / "out", seed, **small, **few) for seed in (0, 1)]
+    assert module["trained"](recipe / "recipe.toml", tmp_path / "out", 0).folder == runs[0].folder, "a finished run is not made again"
+    results = module["table"](module["rows_of"](runs))
+    names = ["in_context", "untrained", "default_edit", "random_edit", "best_of_k", "oracle", "after_round_1", "after_rl"]
+    assert sorted(row["name"] for row in results["rows"]) == sorted(names)
+    assert all(0 <= row["low"] <= row["mean"] <= row["high"] <= 1 and (row["n"], row["seeds"]) == (2, 2) for row in results["rows"])
+    pairs = {(one["of"], one["over"]) for one in results["differences"]}
+    assert {("after_rl", over) for over in ("in_context", "default_edit", "random_edit", "untrained", "best_of_k")} <= pairs
