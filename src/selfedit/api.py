@@ -44,7 +44,7 @@ def learn(
     `settings` are keys of the recipe: `model="smollm2-135m"`, `engine="fake"`, `propose={"candidates": 2}`. `keep` puts adapters in force whatever
     guards say, `resume` goes on with a run, `folder` is where runs live. Raises SelfeditError, whose message says what to do.
     """
-    chosen = None if resume else _learning(_rewarded(made(recipe or packaged("learn"), settings, docs=_paths(docs))))
+    chosen = None if resume else _learning(_rewarded(made(recipe or beginning(_domain(settings)) or packaged("learn"), settings, docs=_paths(docs))))
     return _learned("learn", chosen, keep, resume, folder, watch)
 
 

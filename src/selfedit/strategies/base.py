@@ -46,6 +46,8 @@ class Strategy(Part):
     form: Form = "statements"
     at_once = True
     """Whether it asks once for the whole passage, so that a single completion is a self-edit."""
+    has_text = True
+    """Whether its self-edits hold examples; without any, the domain has to make training data of the task itself."""
     directives: Directives = ()
     """Settings of the inner loop that its self-edits carry, where the policy sets none itself."""
 

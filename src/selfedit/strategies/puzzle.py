@@ -13,6 +13,7 @@ class Puzzle(Strategy):
     """A self-edit without any text of its own; the domain makes the training data."""
 
     at_once = False
+    has_text = False
 
     def ask(self, source: Source) -> tuple[Prompt, ...]:
         """Nothing is asked."""

@@ -11,6 +11,7 @@ from selfedit.directives import Directive
 from selfedit.errors import ConfigError
 from selfedit.parts import Part, Registry
 from selfedit.rewards import NAME
+from selfedit.strategies import find, parts, strategy
 from selfedit.types import Answer, Demonstration, Example, Passage, Question, SelfEdit, Task
 
 if TYPE_CHECKING:
@@ -34,8 +35,17 @@ class Domain(Part):
     """What a self-edit is for, as the policy is told where it sets directives: "the settings that help most to ..."."""
     judge = NAME
     """How answers are judged, in a few words."""
+    needs_text = True
+    """Whether adapters are trained on what self-edits hold, and not on what the domain makes of the task itself."""
     learns_documents = True
     """Whether its tasks are documents, which `learn` keeps adapters of."""
+
+    def check(self, recipe: Any) -> None:
+        """Refuse strategies whose self-edits could not be trained on, or would be ignored."""
+        for name in (part for choice in recipe.propose.strategies for part in parts(choice)):
+            if name in strategy and find(name, recipe.strategy).has_text != self.needs_text:
+                why = "writes nothing to train on" if self.needs_text else "writes texts, and training data are made of the task itself"
+                raise ValueError(f"propose.strategies: {name} does not go with domain {self.settings.part}: it {why}")
 
     def read(self, recipe: Any, docs: Sequence[Path], split: Split, say: Say) -> list[Passage]:
         """The passages of the documents, or of what the domain brings where there are none. Needs no model. Raises DataError."""

@@ -114,7 +114,7 @@ def test_answers_with_the_passage_in_view() -> None:  # promise 3
 
 @pytest.mark.parametrize("chat", [True, False])
 @pytest.mark.parametrize(
-    "strategy", [entry.name for entry in strategy if entry.module.startswith("selfedit.") and entry.name not in ("passage-only", "cloze")]
+    "strategy", [entry.name for entry in strategy if entry.module.startswith("selfedit.") and entry.name not in ("passage-only", "cloze", "puzzle")]
 )
 def test_strategies_are_served(strategy: str, chat: bool) -> None:  # promise 4
     engine = Fake()

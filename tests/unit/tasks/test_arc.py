@@ -224,6 +224,8 @@ def test_a_whole_run(tmp_path: Path) -> None:  # promise 7
         ({"reward": "majority"}, "answers in several views"),
         ({"prefilter": "halving"}, "goes with prefilter none"),
         ({"domain": {"type": "arc", "switches": ("dihedrals",)}}, "no switch 'dihedrals'"),
+        ({"propose": {"strategies": ("self-qa",)}}, "self-qa does not go with domain arc: it writes texts"),
+        ({"domain": "knowledge", "propose": {"strategies": ("self-qa+puzzle",)}}, "puzzle does not go with domain knowledge: it writes nothing"),
     ],
 )
 def test_what_does_not_fit_is_refused(settings: dict[str, Any], said: str) -> None:

@@ -107,10 +107,12 @@ class Arc(Domain):
     begins_with = "arc"
     aim = "to find the rule of these pairs of grids and to apply it to another grid"
     judge = "every cell, in one of the attempts"
+    needs_text = False
     learns_documents = False
 
     def check(self, recipe: Any) -> None:
         """Refuse what compares texts: grids are asked for in several views."""
+        super().check(recipe)
         reward = recipe.open("reward").needs()
         if reward.samples or reward.texts or reward.form != "answer":
             raise ValueError(
