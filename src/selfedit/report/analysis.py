@@ -134,8 +134,9 @@ Measured = dict[str, list[tuple[Proposal, Values]]]
 
 
 def review(reader: Reader) -> Analysis | None:
-    """None where the run wrote no self-edits, or only tried rewards with them; numbers have none of these properties."""
-    if any(one.edit.vector for one in reader.proposals(0)):
+    """None where the run wrote no self-edits, or only tried rewards with them; numbers and directives alone have none of these properties."""
+    written = [one.edit for one in reader.proposals(0)]
+    if written and not any(edit.examples for edit in written):
         return None
     tasks, candidates = {task.id: task for task in reader.tasks()}, reader.candidates()
     rounds, held_out, search = _rounds(reader), _held_out(reader), _search(reader)

@@ -164,7 +164,10 @@ class Schedule:
 
 @dataclass(frozen=True)
 class Adam:
-    """First and second moments of the gradient of M and G side by side, after `steps` steps."""
+    """First moments of the gradient of M and G side by side (d + L, F), and second moments, one a number (d + L, 1), after `steps` steps.
+
+    All features of a number share the largest second moment: with one each, those that say nothing would move as far as the constant does.
+    """
 
     first: Array
     second: Array
@@ -172,7 +175,8 @@ class Adam:
 
     def step(self, gradient: Array) -> tuple[Adam, Array]:
         """The next state, and the direction of the step."""
-        first, second, n = BETA1 * self.first + (1 - BETA1) * gradient, BETA2 * self.second + (1 - BETA2) * gradient**2, self.steps + 1
+        squares, n = (gradient**2).max(axis=1, keepdims=True), self.steps + 1
+        first, second = BETA1 * self.first + (1 - BETA1) * gradient, BETA2 * self.second + (1 - BETA2) * squares
         return Adam(first, second, n), (first / (1 - BETA1**n)) / (np.sqrt(second / (1 - BETA2**n)) + EPS)
 
 
@@ -188,8 +192,7 @@ class Learned:
 def begin(d: int, features: int, sigma: float, layers: int = 0) -> Learned:
     """The policy that every run begins with: the mean edit is zero for every context; with a gate (`layers` > 0) each layer is on half the time."""
     policy = Gaussian(np.zeros((d, features)), sigma, np.zeros((layers, features)) if layers else None)
-    nothing = np.zeros((d + layers, features))
-    return Learned(policy, Adam(nothing, nothing))
+    return Learned(policy, Adam(np.zeros((d + layers, features)), np.zeros((d + layers, 1))))
 
 
 def update(before: Learned, groups: Sequence[Draws], weigh: Weigh, passes: int, schedule: Schedule, progress: float) -> Learned:
