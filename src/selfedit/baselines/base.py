@@ -155,6 +155,12 @@ baseline = Registry("baseline", Baseline, wrap=_of_function, typed=False)
 """`@baseline(name, means=..., label=..., settings=...)` registers a subclass of Baseline, or a function of (task, settings)."""
 
 
+def needs_directives(name: str, recipe: Any) -> None:
+    """Raises ValueError where a row about directives is asked for, and the recipe names none."""
+    if not recipe.propose.directives:
+        raise ValueError(f"eval.baselines names {name}, and propose.directives is empty: every row has the recipe's settings")
+
+
 def matched(job: TrainJob, tokens: int) -> TrainJob:
     """The same job over as many epochs as come nearest to `tokens` tokens in all; at least one."""
     return replace(job, epochs=max(1, round(tokens * job.epochs / tokens_of(job))))

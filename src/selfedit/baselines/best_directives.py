@@ -6,10 +6,11 @@ import random
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import product
+from typing import Any
 
 from pydantic import Field
 
-from selfedit.baselines.base import Baseline, Comparison, Measurement, Start, baseline
+from selfedit.baselines.base import Baseline, Comparison, Measurement, baseline, needs_directives
 from selfedit.parts import Settings
 from selfedit.types import Directives, Task
 
@@ -33,12 +34,9 @@ class BestDirectives(Baseline):
     place = 6
     needs_edits = 1
 
-    def measure(self, run: Comparison) -> Start | None:
-        """Left out where the recipe names no directives."""
-        if run.policy.recipe.space.directives:
-            return super().measure(run)
-        run.leave_out("best_directives", "the recipe names no directives (propose.directives)")
-        return None
+    def check(self, recipe: Any) -> None:
+        """Refuse it where there is nothing to choose."""
+        needs_directives(self.settings.part, recipe)
 
     def plan(self, run: Comparison, task: Task, seed: int) -> Sequence[Measurement]:
         """The model's first self-edit with each setting that can be trained."""

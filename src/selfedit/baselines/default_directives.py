@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from selfedit.baselines.base import Baseline, Comparison, Measurement, baseline
+from selfedit.baselines.base import Baseline, Comparison, Measurement, baseline, needs_directives
 from selfedit.types import Directives, Task
 
 
@@ -26,8 +26,7 @@ class DefaultDirectives(Baseline):
 
     def check(self, recipe: Any) -> None:
         """Refuse it where there is nothing to compare."""
-        if not recipe.propose.directives:
-            raise ValueError(f"eval.baselines names {self.settings.part}, and propose.directives is empty: every row has the recipe's settings")
+        needs_directives(self.settings.part, recipe)
 
     def plan(self, run: Comparison, task: Task, seed: int) -> Sequence[Measurement]:
         """Also where what the model wrote as its settings cannot be used: these can."""

@@ -72,9 +72,12 @@ def test_reward_as_the_recipe_says(kind: str) -> None:
 
 
 def test_a_reward_says_what_it_needs() -> None:
-    assert opened("correctness").needs() == opened("likelihood").needs() == Needs(answers=True, gold=True)
+    assert opened("correctness").needs() == Needs(answers=True, gold=True) and opened("likelihood").needs() == Needs(
+        answers=True, gold=True, written=False
+    )
     assert opened("choice").needs() == Needs(answers=True, gold=True, form="choice")
-    assert opened("likelihood", of="sentence").needs() == opened("mix", of="sentence").needs() == Needs(answers=True, gold=True, form="sentence")
+    assert opened("likelihood", of="sentence").needs() == Needs(answers=True, gold=True, form="sentence", written=False)
+    assert opened("mix", of="sentence").needs() == Needs(answers=True, gold=True, form="sentence")
     assert opened("majority", samples=5, temperature=0.9).needs() == Needs(samples=5, temperature=0.9)
     assert opened("perplexity").needs() == Needs(texts=True)
     assert opened("python", function="a:b").needs() == Needs(answers=True)
