@@ -9,7 +9,7 @@ from selfedit.config import parse_recipe
 from selfedit.rewards import Measured, Needs, RewardFunction, reward
 from selfedit.rewards.correctness import correctness
 from selfedit.rewards.likelihood import likelihood
-from selfedit.types import Reward
+from selfedit.types import Answer, Question, Reward
 
 
 def test_correctness_is_the_share_of_correct_answers() -> None:
@@ -64,6 +64,17 @@ def test_choice_is_the_mean_probability() -> None:
     assert score(opened("choice"), Measured(task(), edit(), answers=(answer("a", logprob=math.nan),)))[0].reason == "probability is not finite (nan)"
 
 
+def test_f1_falls_with_what_else_is_said() -> None:
+    """Gold "1802": said alone 1; among four words 2 · ¼ · 1 / (¼ + 1) = 0.4; not said 0."""
+    known = Question("When?", "1802")
+    answers = tuple(Answer(known, said, None) for said in ("1802", "It was in 1802", "1924"))
+    [found] = score(opened("f1"), Measured(task(), edit(), answers=answers))
+    assert (found.value, found.kind) == (pytest.approx(1.4 / 3), "f1")
+    unknown = Answer(Question("Why?", ""), "so", None)
+    assert score(opened("f1"), Measured(task(), edit(), answers=(*answers, unknown)))[0].reason == "no right answer is known for 1 of 4 questions"
+    assert score(opened("f1"), Measured(task(), edit()))[0].reason == "no reward questions"
+
+
 @pytest.mark.parametrize("kind", ["correctness", "likelihood", "choice", "mix"])
 def test_reward_as_the_recipe_says(kind: str) -> None:
     answers = (answer("a", True, -1.0),)
@@ -82,6 +93,6 @@ def test_a_reward_says_what_it_needs() -> None:
     assert opened("perplexity").needs() == Needs(texts=True)
     assert opened("python", function="a:b").needs() == Needs(answers=True)
     ours = {entry.name: entry for entry in reward if entry.module.startswith("selfedit.")}
-    assert set(ours) == {"choice", "correctness", "judge", "likelihood", "majority", "mix", "perplexity", "python"}
+    assert set(ours) == {"choice", "correctness", "f1", "judge", "likelihood", "majority", "mix", "perplexity", "python"}
     assert all((needs := opened(name).needs()).answers or needs.samples or needs.texts for name in ours)
     assert all(entry.means for entry in ours.values())
