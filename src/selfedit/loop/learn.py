@@ -89,6 +89,8 @@ def harvested(run: Run, tasks: Sequence[Task], best: Sequence[Proposal], kept: S
     jobs, title = {task.id: one.job for one in groups for task in one.tasks}, "Harvesting what the adapters answer to fresh questions"
     found = run.step("harvest", Harvested, title, lambda progress: harvest(run, jobs, tasks, kept, progress))
     run.watch.say(f"{sum(one.used for one in found)} of {sum(not one.known for one in found)} answers to fresh questions are learned")
+    if not any(one.used for one in found):
+        return groups
     grown = grouped(run, tasks, best, {task.id: learned(run, found, task) for task in tasks})
     return [replace(new, without=matched(old.job, tokens_of(new.job))) for old, new in zip(groups, grown, strict=True)]
 
