@@ -102,6 +102,7 @@ def render(folder: Path) -> str:
             "tasks": tasks,
             "comparison": comparison,
             "edits": edits,
+            "in_view": _in_view(tasks, edited is not None),
             "unedited": unedited(learned, reader.selected()) if info.command in ("learn", "demo") else "",
             "told": [*findings.routing(reader.routed()).values(), *findings.harvest(reader.harvested()).values()],
             "harvested": reader.harvested(),
@@ -120,6 +121,13 @@ def render(folder: Path) -> str:
             "content_hash": reader.content_hash(),
         }
     return _page(values, _figures(comparison, edits, trust, found))
+
+
+def _in_view(tasks: Sequence[Task], vectors: bool) -> str:
+    """What is shown with the report questions, in words."""
+    if vectors:
+        return " with the passage in view"
+    return ", each beside the solved pairs of its puzzle" if grids.of_grids(tasks) else ", without the document in view"
 
 
 def _page(values: dict[str, Any], drawn: dict[str, figures.Figure]) -> str:

@@ -157,4 +157,4 @@ def test_every_way_runs(tmp_path: Path, settings: dict[str, Any]) -> None:  # pr
 
 def test_the_report(run: api.Run) -> None:  # promise 6
     page = render(run.folder)
-    assert "Edit vectors" in page and "layer 11" in page and "Edit by context" in page
+    assert "Edit vectors" in page and "layer 11" in page and "Edit by context" in page and "report questions with the passage in view." in page

@@ -211,7 +211,7 @@ def test_a_whole_run(tmp_path: Path) -> None:  # promise 7
     assert all(question.kind == "grid" for task in run.tasks for question in (*task.reward_questions, *task.report_questions))
     assert all(row["mean"] == row["f1"]["mean"] for row in run.table if "f1" in row)
     page = render(run.folder)
-    assert page.count('<svg class="grid"') > 4
+    assert page.count('<svg class="grid"') > 4 and "report questions, each beside the solved pairs of its puzzle." in page
     measured = api.evaluate(domain="arc", engine="fake", docs=tuple(docs), limit=2, folder=tmp_path / "runs", watch=Silent())
     assert {"base", "untrained"} <= {row["name"] for row in measured.table}
     with pytest.raises(ConfigError, match="no documents to learn"):
