@@ -10,7 +10,7 @@ import numpy as np
 
 from selfedit.baselines.base import tokens_of
 from selfedit.errors import EngineError
-from selfedit.loop.vectors import Ground, applied, vector_of
+from selfedit.loop.vector_ground import Ground, applied, vector_of
 from selfedit.policy import Asked, Policy
 from selfedit.types import Adapter, Progress, Proposal, Result, SelfEdit, Task, TrainJob
 from selfedit.vectors.gaussian import Gaussian

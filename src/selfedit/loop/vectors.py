@@ -9,12 +9,9 @@ Shapes: P passages, K edits a passage and learner, Q questions, d numbers of an 
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from functools import cached_property
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from statistics import fmean
-from typing import Any
 
 import numpy as np
 
@@ -23,41 +20,30 @@ from selfedit.errors import EngineError
 from selfedit.loop.begin import check_lengths
 from selfedit.loop.run import Run
 from selfedit.loop.train import of_round
+from selfedit.loop.vector_ground import Ground, applied, prepared, scored, unedited, vector_of
+from selfedit.loop.vector_rows import measure
 from selfedit.parts import KINDS
-from selfedit.policy import Asked
-from selfedit.retention import own_answers
-from selfedit.rewards import Measured
 from selfedit.store.artifacts import seal
 from selfedit.tasks.base import named_apart
 from selfedit.types import (
-    Adapter,
-    Answer,
     Artifact,
     Candidate,
-    Example,
     Passage,
     Progress,
     Proposal,
     Question,
-    Result,
-    Reward,
-    Score,
-    ScoreRequest,
     SelfEdit,
     Task,
     Trained,
     Update,
-    VectorEdit,
 )
-from selfedit.vectors import gaussian, reading
-from selfedit.vectors.gaussian import Array, Draws, Gaussian, Learned, Schedule
+from selfedit.vectors import gaussian
+from selfedit.vectors.gaussian import Array, Draws, Gaussian, Learned
 from selfedit.vectors.rows import Learner, VectorRow
 
 
 def train_vectors(run: Run, passages: Sequence[Passage], held_out: Sequence[Passage]) -> None:
     """Learn to make edit vectors, and compare them on documents that none was learned from."""
-    from selfedit.loop.vector_rows import measure
-
     policy = run.policy
     check_lengths(run, [*passages, *held_out])
     layers = policy.inner.layers(policy.engine.layers)
@@ -93,146 +79,14 @@ def exported(ground: Ground, learner: Learner, policy: Gaussian) -> None:
     run.step("adapter", Artifact, "Exporting the mean edit", work)
 
 
-# ---------------------------------------------------------------- what a run learns on
-
-
-@dataclass(frozen=True)
-class Ground:
-    """What edits are learned on: `train` and `validation` tasks; `features` φ(C) (F,) of every task, also of held-out ones, by its id.
-
-    `base` has the model's own answers to the reward questions by task, `anchors` the everyday answers that an edit should leave as likely as `spoken`
-    says that they were. `layers` (L,) are those that edits change.
-    """
-
-    run: Run
-    train: Sequence[Task]
-    validation: Sequence[Task]
-    features: Mapping[str, Array]
-    base: Mapping[str, tuple[Answer, ...]]
-    anchors: Sequence[ScoreRequest]
-    spoken: Sequence[Score]
-    layers: tuple[int, ...]
-
-    @property
-    def settings(self) -> Any:
-        """Those of the inner loop."""
-        return self.run.recipe.inner
-
-    @property
-    def d(self) -> int:
-        """Numbers of an edit."""
-        return len(self.layers) * int(self.settings.width)
-
-    @cached_property
-    def schedule(self) -> Schedule:
-        """How policies move."""
-        s = self.settings
-        return Schedule(s.sigma, s.lr, s.kl * self.d, s.anchor)
-
-    def edit(self, values: Array) -> VectorEdit:
-        """Numbers (d,) as an edit of the run's basis, shortened where they are too long."""
-        s = self.settings
-        return VectorEdit(self.run.recipe.seed, self.layers, s.rank, s.width, tuple(gaussian.limited(values, s.norm).tolist()))
-
-    def of(self, learner: Learner, task: Task) -> Array:
-        """φ(C) as a learner sees it: the constant alone, where it does not look at the context."""
-        return self.features[task.id] if learner.contextual else self.features[task.id][:1]
-
-
-def prepared(run: Run, tasks: Sequence[Task], exams: Sequence[Task], layers: tuple[int, ...]) -> Ground:
-    """Read the passages, ask the model before anything is edited, and let it say what is to stay as it is."""
-    policy, settings = run.policy, run.recipe.inner
-    kept = round(getattr(settings, "validation", 0.0) * len(tasks))
-    shuffled = random.Random(policy.seed("validation")).sample(list(tasks), len(tasks))
-    chosen = {task.id for task in shuffled[:kept]} if kept < len(tasks) else set()
-    train = [task for task in tasks if task.id not in chosen]
-    with run.watch.stage("Reading the passages") as progress:
-        everything = [*tasks, *exams]
-        read = policy.engine.read([policy.engine.tokenizer.encode(f"{t.title}\n{t.context}") for t in everything], progress)
-    found = dict(zip((t.id for t in everything), read, strict=True))
-    fitted = reading.fit([found[t.id] for t in train], int(getattr(settings, "features", 0)))
-
-    def before(progress: Progress) -> list[Result]:
-        sets = [Asked(None, task, task.reward_questions, shown=task.context) for task in tasks]
-        return [Result("base", task.id, answers, 0, "reward") for task, answers in zip(tasks, answered(run, sets, progress), strict=True)]
-
-    base = {one.task_id: one.answers for one in run.step("base", Result, "Asking before anything is edited", before)}
-    n = int(getattr(settings, "anchors", 0))
-    said = run.step("replay", Example, "Answering everyday prompts", lambda progress: own_answers(policy, n, None, progress))
-    anchors = [ScoreRequest(policy.render.ask(one.prompt), policy.render.reply(one.text)) for one in said]
-    features = {task_id: fitted.features(one) for task_id, one in found.items()}
-    return Ground(run, train, [t for t in tasks if t.id in chosen], features, base, anchors, policy.engine.score(anchors), layers)
-
-
-def answered(run: Run, sets: Sequence[Asked], progress: Progress) -> list[tuple[Answer, ...]]:
-    """Answers as far as the reward needs them: written and judged, or the likelihood of the gold ones alone."""
-    policy = run.policy
-    if policy.reward.needs().written:
-        return policy.answer(sets, progress)
-    golds = policy.gold(sets, progress=progress)
-    return [tuple(Answer(q, "", None, gold) for q, gold in zip(one.questions, own, strict=True)) for one, own in zip(sets, golds, strict=True)]
-
-
-# ---------------------------------------------------------------- apply, evaluate, revert
-
-
-@contextmanager
-def applied(run: Run, edits: Sequence[VectorEdit]) -> Iterator[list[Adapter]]:
-    """The edits as adapters, which are dropped at the end of the block, however it ends. The model itself is never changed."""
-    adapters: list[Adapter] = []
-    try:
-        for edit in edits:
-            adapters.append(run.policy.engine.make(edit))
-        yield adapters
-    finally:
-        for adapter in adapters:
-            run.policy.engine.drop(adapter)
-
-
-def scored(ground: Ground, proposals: Sequence[Proposal], asked: Mapping[str, tuple[Question, ...]], progress: Progress) -> list[Candidate]:
-    """What edits are worth: all are asked at once, each the questions of its task."""
-    run, policy = ground.run, ground.run.policy
-    tasks = {task.id: task for task in (*ground.train, *ground.validation)}
-    edits = [one.edit.vector for one in proposals if one.edit.vector]
-    with applied(run, edits) as adapters:
-        sets = [Asked(a, tasks[p.task_id], asked[p.task_id], shown=tasks[p.task_id].context) for a, p in zip(adapters, proposals, strict=True)]
-        answers = answered(run, sets, progress)
-        drifts = drifted(ground, adapters)
-    measured = [
-        Measured(replace(one.task, report_questions=()), p.edit, found, base_answers=ground.base[p.task_id])
-        for one, p, found in zip(sets, proposals, answers, strict=True)
-    ]
-    rewards = zip(policy.reward.score(measured, run.ledger), drifts, edits, strict=True)
-    return [Candidate(p, penalised(ground, *found)) for p, found in zip(proposals, rewards, strict=True)]
-
-
-def drifted(ground: Ground, adapters: Sequence[Adapter]) -> list[float]:
-    """How much less likely the model's own everyday answers became under each adapter, nats a token."""
-    if not ground.anchors:
-        return [0.0] * len(adapters)
-    scores = ground.run.policy.engine.score([replace(anchor, adapter=adapter) for adapter in adapters for anchor in ground.anchors])
-    n, tokens = len(ground.anchors), sum(len(score.logprobs) for score in ground.spoken)
-    before = sum(sum(score.logprobs) for score in ground.spoken)
-    return [(before - sum(sum(score.logprobs) for score in scores[i * n : (i + 1) * n])) / tokens for i in range(len(adapters))]
-
-
-def penalised(ground: Ground, reward: Reward, drift: float, edit: VectorEdit) -> Reward:
-    """The reward less what drift and open layers cost; unscored where either could not be measured."""
-    s = ground.settings
-    if reward.value is None or not np.isfinite(drift):
-        return reward if reward.value is None else Reward(None, reward.kind, "the everyday answers have no finite likelihood under the edit")
-    on = sum(any(edit.values[i * edit.width : (i + 1) * edit.width]) for i in range(len(edit.layers)))
-    value = reward.value - s.drift * max(0.0, drift - s.drift_free) - s.gate * on
-    return replace(reward, value=value, parts=(*reward.parts, ("gain", reward.value), ("drift", drift)))
-
-
 # ---------------------------------------------------------------- learning
 
 
 def learn(ground: Ground, learners: Sequence[Learner]) -> dict[str, Gaussian]:
-    """Every learner's best policy by the validation passages; the first one's that was not worse than no edit at all, where there are any."""
+    """The best policy of every learner, by the validation passages; no edit at all where none beats that. Without such passages it is the last."""
     now = {one.name: begun(ground, one) for one in learners}
-    best: dict[str, tuple[float, Gaussian]] = {name: (0.0, one.policy) for name, one in now.items()}
+    nothing = unedited(ground, validation_questions(ground))
+    best: dict[str, tuple[float, Gaussian]] = {name: (nothing, one.policy) for name, one in now.items()}
     since = 0
     rounds = ground.run.recipe.rounds
     for number in range(rounds):
@@ -303,6 +157,11 @@ def questions_of(ground: Ground, task: Task, number: int, times: int = 1) -> tup
     return tuple(chooser.sample(task.reward_questions, min(most, len(task.reward_questions))))
 
 
+def validation_questions(ground: Ground) -> dict[str, tuple[Question, ...]]:
+    """What the validation tasks are asked after every round, by task: always the same."""
+    return {task.id: questions_of(ground, task, -1, 2) for task in ground.validation}
+
+
 def proposals(
     ground: Ground, learners: Sequence[Learner], tasks_P: Sequence[Task], drawn: Mapping[tuple[str, str], Draws], number: int
 ) -> list[Proposal]:
@@ -355,16 +214,11 @@ def validated(ground: Ground, learners: Sequence[Learner], after: Mapping[str, L
         Proposal(task.id, number, index, 0, SelfEdit(learner.name, (), (), vector=vector_of(ground, learner, after[learner.name].policy, task)))
         for index, (learner, task) in enumerate(pairs)
     ]
-    asked = {task.id: questions_of(ground, task, -1, 2) for task in ground.validation}
+    asked = validation_questions(ground)
     values: dict[str, list[float]] = {}
     for one in scored(ground, found, asked, progress) if found else ():
         values.setdefault(one.proposal.edit.strategy, []).append(-np.inf if one.reward.value is None else one.reward.value)
     return {name: fmean(own) for name, own in values.items()}
-
-
-def vector_of(ground: Ground, learner: Learner, policy: Gaussian, task: Task) -> VectorEdit:
-    """The edit that a policy has for a task, without noise."""
-    return ground.edit(policy.likeliest(ground.of(learner, task)))
 
 
 def told(number: int, rounds: int, update: Update) -> str:

@@ -56,7 +56,7 @@ class Subject:
     context: str
     way: str
     chat: bool
-    aim: str = "to remember what this passage says"
+    aim: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,6 +30,7 @@ from selfedit.loop.round import adapt_and_score
 from selfedit.models import load, tiny
 from selfedit.policy import Asked, Policy
 from selfedit.policy.directing import Subject, slot
+from selfedit.tasks.base import Domain
 from selfedit.types import Candidate, Example, Question, Reward, Round, ScoreRequest, Task, TrainJob
 
 TASKS = [Task(f"task-{i}", f"Place {i}", f"It was built in {1800 + i} by a man.", (), ()) for i in range(4)]
@@ -68,7 +69,7 @@ def test_a_slot(folder: Path) -> None:  # promise 1
     policy = opened(folder, recipe)
     tokenizer = policy.engine.tokenizer
     first, second = recipe.space.directives
-    subject = Subject("Place 0", TASKS[0].context, "the passage", chat=True)
+    subject = Subject("Place 0", TASKS[0].context, "the passage", True, Domain.aim)
     turns = slot(second, subject, (("lr", first.values[1]),))
     assert [turn.completion for turn in turns] == list(second.written) and "Set already: lr 0.001.\n" in turns[0].prompt.text
     assert all(text in turns[0].prompt.text for text in (TASKS[0].context, second.means, ", ".join(second.written)))
@@ -178,7 +179,7 @@ def two(algorithm: str) -> Recipe:
 def slots(policy: Policy, tasks: list[Task]) -> list[list[Any]]:
     [directive] = policy.recipe.space.directives
     way = policy.strategy("passage-only").means
-    return [slot(directive, Subject(task.title, task.context, way, chat=True), ()) for task in tasks]
+    return [slot(directive, Subject(task.title, task.context, way, True, Domain.aim), ()) for task in tasks]
 
 
 @pytest.fixture(scope="module")

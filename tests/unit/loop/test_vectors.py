@@ -6,12 +6,14 @@
 4. What does not fit is refused in one line before anything is opened.
 5. Every algorithm for vectors runs, with a gate too, and with a reward of written answers.
 6. The report shows the vectors.
+7. What a round has to beat is the reward of the model's own answers, whatever the reward: it is 0 only of gains.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -24,6 +26,7 @@ from selfedit.errors import ConfigError, DataError
 from selfedit.loop import vectors
 from selfedit.report.page import render
 from selfedit.store.artifacts import adapter_of
+from selfedit.text import judge_answer
 from selfedit.types import ScoreRequest
 
 QUICK: dict[str, Any] = {"edits": ("vector",), "engine": "fake", "limit": 6, "rounds": 6, "round_passages": 0}
@@ -153,6 +156,18 @@ def test_other_commands_refuse(run: api.Run, tmp_path: Path) -> None:  # promise
 )
 def test_every_way_runs(tmp_path: Path, settings: dict[str, Any]) -> None:  # promise 5
     assert trained(tmp_path, limit=4, rounds=2, **settings).status == "finished"
+
+
+@pytest.mark.parametrize("reward", ["f1", "likelihood"])
+def test_no_edit_has_the_reward_of_the_models_own_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reward: str) -> None:  # promise 7
+    seen: list[tuple[float, Any, Any]] = []
+    known = vectors.unedited
+    monkeypatch.setattr(vectors, "unedited", lambda ground, asked: seen.append((known(ground, asked), ground, asked)) or seen[-1][0])
+    trained(tmp_path, limit=8, rounds=1, reward={"type": reward})
+    [(value, ground, asked)] = seen
+    own = [[a for a in ground.base[task.id] if a.question in asked[task.id]] for task in ground.validation]
+    f1 = fmean(fmean(judge_answer(a.prediction, a.question.golds).f1 for a in answers) for answers in own)
+    assert own and all(own) and value == pytest.approx(f1 if reward == "f1" else 0.0)
 
 
 def test_the_report(run: api.Run) -> None:  # promise 6
