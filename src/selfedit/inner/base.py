@@ -22,6 +22,8 @@ class InnerSettings(Settings):
     """Adapters made of each self-edit with different seeds, the same ones for all self-edits of a passage; the reward is their mean."""
     replay: int = Field(0, ge=0)
     """Everyday prompts with the model's own answers that every job trains on as well, against forgetting; the same ones in all jobs of a run."""
+    worked: int = Field(0, ge=0)
+    """Questions of general knowledge, each with its answer in a word or two, that every job trains on as well: they teach in which form to answer."""
 
 
 class InnerLoop(Part):

@@ -25,6 +25,7 @@ def begin(ledger: Ledger, watch: Watch, *, rewarded: bool = True) -> Run:
     note_parts(ledger)
     run = Run(open_model(ledger, watch), ledger, watch)
     run.policy.replay = tuple(replay(run))
+    run.policy.worked = tuple(run.policy.domain.worked(int(getattr(recipe.inner, "worked", 0))))
     return run
 
 

@@ -86,8 +86,8 @@ class Plan:
 
 
 class Policy:
-    """A model's current weights with everything the loop asks of them. Tokens are counted by `count`; `replay` is trained on in every job,
-    and what is trained is kept on the `shelf`, where there is one.
+    """A model's current weights with everything the loop asks of them. Tokens are counted by `count`; `replay` and `worked` are trained on in every
+    job, and what is trained is kept on the `shelf`, where there is one.
 
     `variant` is a strategy of a search that is written with in place of the recipe's. `merged` is what was added to the model as it came, `start`
     those of it that were there when learning from rewards began.
@@ -102,6 +102,7 @@ class Policy:
         self.merged: list[Path] = []
         self.start: tuple[Path, ...] = ()
         self.replay: tuple[Example, ...] = ()
+        self.worked: tuple[Example, ...] = ()
         self.shelf: Shelf | None = None
 
     def writing_as(self, variant: Variant) -> Policy:
@@ -248,9 +249,9 @@ class Policy:
     # ------------------------------------------------------------ learn
 
     def job(self, examples: Sequence[Example], seed: int, directives: Directives = (), epochs: int | None = None) -> TrainJob:
-        """The inner loop on some examples, and on what is replayed."""
+        """The inner loop on some examples, on what is replayed, and on worked questions."""
         replayed = self.inner.replayed(self.replay, directives)
-        found: TrainJob = self.inner.job(self.render, [*examples, *replayed], seed, directives, epochs)
+        found: TrainJob = self.inner.job(self.render, [*examples, *replayed, *self.worked], seed, directives, epochs)
         return found
 
     def material(self, task: Task, edit: SelfEdit, asked: Sequence[Question], seed: int = 0) -> tuple[Example, ...]:

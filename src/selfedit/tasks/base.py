@@ -101,6 +101,10 @@ class Domain(Part):
         """A question as it will be asked, with its answer."""
         return Example(question.answer, prompt=self.question(task.title, question.question))
 
+    def worked(self, n: int) -> Sequence[Example]:
+        """`n` questions about none of the tasks, as questions are put, with answers as they ought to be; there may be fewer."""
+        return ()
+
     def expected(self, task: Task, question: Question, form: Expectation) -> tuple[Sequence[str], Sequence[str]]:
         """The texts that give the gold answer in this form, and those that could be said instead; neither where there is no choice."""
         raise NotImplementedError

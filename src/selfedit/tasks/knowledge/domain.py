@@ -17,6 +17,7 @@ from selfedit.tasks.base import Domain, Purpose, Say, Split, domain
 from selfedit.tasks.knowledge.documents import read_demonstrations, read_documents
 from selfedit.tasks.knowledge.questions import agree, cloze, open_book, parse_questions, writing_prompts
 from selfedit.tasks.knowledge.split import bundled_corpus, divide, same
+from selfedit.tasks.knowledge.worked import worked_questions
 from selfedit.text import ask, contains, holding
 from selfedit.types import Demonstration, Example, Passage, Prompt, Question, SampleRequest, Sampling, Task
 
@@ -92,6 +93,10 @@ class Knowledge(Domain):
     def passage(self, task: Task) -> Example:
         """Title and text."""
         return Example(f"{task.title}\n{task.context}")
+
+    def worked(self, n: int) -> Sequence[Example]:
+        """Questions of general knowledge, answered shortly, of every kind: who, when, where, how many, of what."""
+        return worked_questions()[:n]
 
     def fresh(self, policy: Policy, tasks: Sequence[Task], wanted: int, progress: Progress) -> list[tuple[Question, ...]]:
         """As an exam is written, with other seeds; what asks for the same as a reward or report question is left out."""
