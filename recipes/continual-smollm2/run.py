@@ -18,7 +18,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from ways import DEFAULT, WAYS, Found, Scores, Stream
+from ways import DEFAULT, REPLAYED, WAYS, Found, Scores, Stream
 
 from selfedit.config import load_recipe
 from selfedit.policy import Policy
@@ -91,7 +91,8 @@ def measure(policy: Policy, passages: Sequence[Passage], number: int, folder: Pa
     folder.mkdir(parents=True, exist_ok=True)
     tasks = policy.domain.tasks(policy, passages, "learn", lambda done, of: None)
     edits = [one.edit.examples for one in policy.propose(tasks, number, policy.recipe.propose)]
-    replay = tuple(own_answers(policy, policy.inner.settings.replay))
+    policy.worked = tuple(policy.domain.worked(policy.inner.settings.worked))
+    replay = tuple(own_answers(policy, REPLAYED))
     stream = Stream(policy, tasks, edits, replay, folder, whole)
     for name in ways:
         file, begun = folder / f"{name}.json", time.monotonic()

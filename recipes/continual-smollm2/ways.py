@@ -23,8 +23,9 @@ from selfedit.types import Adapter, Datum, Example, Question, SampleRequest, Sam
 
 Scores = list[tuple[float, float]]
 """Right or not, and F1, of each question of a document."""
-EVERYDAY, PROBES, ANCHORS = 60, 112, 24
-"""Everyday prompts whose answers are compared, probes of ability, and everyday prompts by which STABLE measures what an edit costs."""
+EVERYDAY, PROBES, ANCHORS, REPLAYED = 60, 112, 24, 8
+"""Everyday prompts whose answers are compared, probes of ability, everyday prompts by which STABLE measures what an edit costs, and everyday prompts
+that are trained on beside each document where a way replays them."""
 TEACHER = 32
 """Likeliest tokens that a teacher gives at each place."""
 COST = 0.055
@@ -50,7 +51,10 @@ class Found:
 
 @dataclass(frozen=True)
 class Stream:
-    """A sequence of documents with what all ways share; `whole` asks for the matrix where a way can give it."""
+    """A sequence of documents with what all ways share: `replay` are everyday prompts with the answers of the model as it came.
+
+    `whole` asks for the matrix where a way can give it.
+    """
 
     policy: Policy
     tasks: list[Task]
@@ -59,13 +63,13 @@ class Stream:
     folder: Path
     whole: bool = False
 
-    def job(self, examples: Sequence[Example], number: int, replay: bool = True) -> TrainJob:
-        """Training on a document with everyday prompts beside it; without them, for as many tokens as with them."""
-        self.policy.replay = self.replay
+    def job(self, examples: Sequence[Example], number: int, replay: int | None = None) -> TrainJob:
+        """Training with as many everyday prompts beside it as the recipe says; with another number of them, for as many tokens."""
+        self.policy.replay = self.replay[: self.policy.inner.settings.replay]
         full = self.policy.job(examples, number)
-        if replay:
+        if replay is None:
             return full
-        self.policy.replay = ()
+        self.policy.replay = self.replay[:replay]
         return matched(self.policy.job(examples, number), tokens_of(full))
 
 
@@ -168,12 +172,12 @@ def at_scale(s: Stream, adapter: Adapter, scale: float) -> Adapter:
 
 def alone(s: Stream, number: int) -> TrainJob:
     """The self-edit and nothing else."""
-    return s.job(s.edits[number], number, replay=False)
+    return s.job(s.edits[number], number, replay=0)
 
 
 def beside_everyday(s: Stream, number: int) -> TrainJob:
     """The self-edit, and everyday prompts with the answers of the model as it came."""
-    return s.job(s.edits[number], number)
+    return s.job(s.edits[number], number, replay=len(s.replay))
 
 
 def beside_earlier(share: float) -> Making:
@@ -182,17 +186,17 @@ def beside_earlier(share: float) -> Making:
     def make(s: Stream, number: int) -> TrainJob:
         earlier = [example for edit in s.edits[:number] for example in edit]
         drawn = random.Random(number).sample(earlier, round(share * len(earlier)))
-        return matched(s.job([*s.edits[number], *drawn], number, replay=False), tokens_of(alone(s, number)))
+        return matched(s.job([*s.edits[number], *drawn], number, replay=0), tokens_of(alone(s, number)))
 
     return make
 
 
 def near_the_base(s: Stream, number: int) -> TrainJob:
     """Everyday answers are learned from the distributions of the model as it came (KL to the base), not as texts."""
-    s.policy.replay = ()
-    own = s.policy.job(s.edits[number], number)
+    own = s.job(s.edits[number], number, replay=0)
     taught = with_teacher(s, tuple(s.policy.render.datum(example) for example in s.replay), "everyday")
-    return replace(own, data=(*own.data, *taught), loss="distill", loss_options={"reverse": 0.0, "temperature": 1.0})
+    both = replace(own, data=(*own.data, *taught), loss="distill", loss_options={"reverse": 0.0, "temperature": 1.0})
+    return matched(both, tokens_of(own))
 
 
 def with_teacher(s: Stream, data: Sequence[Datum], name: str) -> list[Datum]:

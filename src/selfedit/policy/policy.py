@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import copy
 from dataclasses import asdict, dataclass, replace
-from itertools import product
 from pathlib import Path
 from typing import TypeVar
 
 from selfedit.config import Propose, Recipe
-from selfedit.directives import Space
 from selfedit.engine.base import Engine
-from selfedit.policy.directing import Directed, Subject, answered, as_object, slot
+from selfedit.policy.proposing import propose
 from selfedit.policy.render import Renderer
+from selfedit.policy.seeds import derive
 from selfedit.policy.shelf import Shelf
 from selfedit.rewards import Expectation
-from selfedit.strategies import Source, Strategy, chances, choosing, drawn, find, joined, parts
+from selfedit.strategies import Strategy, chances, choosing, find, parts
 from selfedit.strategies.written import Written
 from selfedit.types import (
     Adapter,
@@ -47,12 +45,6 @@ T = TypeVar("T")
 Key = TypeVar("Key", bound=Hashable)
 
 
-def derive(seed: int, *parts: object) -> int:
-    """A seed of its own for every piece of work: depends on what the work is, never on when it is done."""
-    digest = hashlib.sha256("\0".join(map(str, (seed, *parts))).encode()).digest()
-    return int.from_bytes(digest[:4], "big")
-
-
 @dataclass(frozen=True, slots=True)
 class Asked:
     """Questions about a task that are put to an adapter (None: the current weights); `seed` is for drawn answers.
@@ -68,21 +60,6 @@ class Asked:
     shown: str = ""
     before: Sequence[tuple[str, str]] = ()
     edit: SelfEdit | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """Self-edit number `index` of a task before it is written: a `choice` of strategies, and what will be asked for each.
-
-    `chosen` is the turn in which the policy picked the choice, if it did.
-    """
-
-    task: Task
-    index: int
-    seed: int
-    choice: str
-    chosen: tuple[Turn, ...]
-    strategies: tuple[tuple[Strategy, tuple[Prompt, ...]], ...]
 
 
 class Policy:
@@ -126,77 +103,7 @@ class Policy:
 
         The strategies are those `given`, one for each self-edit, or else taken in turn or picked by the policy, as the settings say.
         """
-        plans = self._plans(tasks, number, settings, first, given)
-        directed = self._directed(plans, settings)
-        asked = [(i, place, prompt) for i, plan in enumerate(plans) for place, (_, prompts) in enumerate(plan.strategies) for prompt in prompts]
-        numbers = _numbered([i for i, _, _ in asked])
-        requests = [
-            SampleRequest(self.render.prompt(prompt), self.sampling(settings, prompt, derive(plans[i].seed, n)))
-            for (i, _, prompt), n in zip(asked, numbers, strict=True)
-        ]
-        turns: dict[tuple[int, int], list[Turn]] = {}
-        for (i, place, prompt), completion in zip(asked, self.sample(requests, progress), strict=True):
-            turns.setdefault((i, place), []).append(Turn(prompt, completion.text, completion.finish_reason, completion.tokens))
-        proposals = []
-        for i, (plan, said) in enumerate(zip(plans, directed, strict=True)):
-            task, own = plan.task, [turns.get((i, place), []) for place in range(len(plan.strategies))]
-            edits = [s.build(task.title, task.context, some, plan.seed) for (s, _), some in zip(plan.strategies, own, strict=True)]
-            edit = self.checked(task, self._with(task, joined(plan.choice, plan.chosen, edits), said))
-            proposals.append(Proposal(plan.task.id, number, plan.index, plan.seed, edit))
-        return proposals
-
-    def _plans(self, tasks: Sequence[Task], number: int, settings: Propose, first: int, given: Sequence[str]) -> list[Plan]:
-        """One for each self-edit. Where there are more choices than candidates, tasks begin with different ones, so that all get their turn."""
-        choices, indices, K = settings.choices, range(settings.candidates), self.recipe.propose.candidates
-        preferred = self.preferences(tasks, settings) if settings.policy_picks and not given else {}
-        begin = {task.id: self.seed("turn", number, task.id, first) if len(choices) > K else 0 for task in tasks}
-        named = given or [choices[(begin[task.id] + index) % len(choices)] for task in tasks for index in indices]
-        same = self.recipe.open("algorithm").same_prompts
-        plans = []
-        for (task, index), name in zip(product(tasks, indices), named, strict=True):
-            seed = self.seed("edit", number, task.id, first + index)
-            chosen = (drawn(preferred[task.id], derive(seed, "pick")),) if preferred else ()
-            choice = chosen[0].completion.strip() if chosen else name
-            source = Source(task.title, task.context, self.chat, self.seed("prompts", number, task.id) if same else seed, settings.spans)
-            asked = tuple((strategy, strategy.ask(source)) for strategy in map(self.strategy, parts(choice)))
-            plans.append(Plan(task, first + index, seed, choice, chosen, asked))
-        return plans
-
-    def _directed(self, plans: Sequence[Plan], settings: Propose) -> list[Directed]:
-        """What the policy sets itself for each planned self-edit; nothing where the recipe names no directives."""
-        space = self.recipe.space.only(settings.directives)
-        if not space.directives:
-            return [Directed()] * len(plans)
-        ways = [" ".join(strategy.means for strategy, _ in plan.strategies) for plan in plans]
-        subjects = [Subject(plan.task.title, plan.task.context, way, self.chat, self.domain.aim) for plan, way in zip(plans, ways, strict=True)]
-        if settings.directives_as == "slots":
-            return self._in_slots(plans, subjects, space, settings.sampling.temperature)
-        prompts = [as_object(space, subject) for subject in subjects]
-        requests = [
-            SampleRequest(self.render.prompt(prompt), self.sampling(settings, prompt, derive(plan.seed, "directives")))
-            for prompt, plan in zip(prompts, plans, strict=True)
-        ]
-        written = zip(prompts, self.sample(requests), strict=True)
-        return [answered(space, Turn(prompt, found.text, found.finish_reason, found.tokens)) for prompt, found in written]
-
-    def _in_slots(self, plans: Sequence[Plan], subjects: Sequence[Subject], space: Space, temperature: float) -> list[Directed]:
-        """One directive after the other, each drawn from its alternatives, given those before it."""
-        found = [Directed()] * len(plans)
-        for directive in space.directives:
-            asked = [slot(directive, subject, before.directives) for subject, before in zip(subjects, found, strict=True)]
-            weighed = self.weigh({turns[0].prompt: turns for turns in asked}, temperature)
-            for i, (plan, turns) in enumerate(zip(plans, asked, strict=True)):
-                turn = drawn(weighed[turns[0].prompt], derive(plan.seed, "directive", directive.name))
-                value = dict(zip([one.completion for one in turns], directive.values, strict=True))[turn.completion]
-                found[i] = Directed((*found[i].turns, turn), (*found[i].directives, (directive.name, value)))
-        return found
-
-    def _with(self, task: Task, edit: SelfEdit, said: Directed) -> SelfEdit:
-        """A self-edit with the directives that the policy set for it, and with the turns in which it did, before the writing."""
-        if not said.turns:
-            return edit
-        turns = (*edit.decisions, *said.turns, *edit.writing)
-        return self.directed(task, replace(edit, turns=turns, directive_turns=len(said.turns), problem=said.problem), said.directives)
+        return propose(self, tasks, number, settings, progress, first, given)
 
     def checked(self, task: Task, edit: SelfEdit) -> SelfEdit:
         """A self-edit with the reason why the domain cannot train on it, where there is one."""
@@ -422,16 +329,6 @@ def _grouped(places: Sequence[int], values: Sequence[T], groups: int) -> list[tu
     for place, value in zip(places, values, strict=True):
         found[place].append(value)
     return [tuple(group) for group in found]
-
-
-def _numbered(keys: Sequence[int]) -> list[int]:
-    """How many equal keys stand before each: 5, 5, 7, 5 → 0, 1, 0, 2."""
-    seen: dict[int, int] = {}
-    numbers = []
-    for key in keys:
-        numbers.append(seen.get(key, 0))
-        seen[key] = numbers[-1] + 1
-    return numbers
 
 
 def _expected(right: Sequence[Score], wrong: Sequence[Score]) -> float | None:
