@@ -40,17 +40,15 @@ def ties(folders: Sequence[Path], out: Path) -> None:
 
 def _ties(pairs: Sequence[tuple[Matrix, Matrix]]) -> tuple[Matrix, Matrix]:
     """(down, up) of one layer from those of each adapter."""
-    total = count = 0.0
-    trimmed = []
+    trimmed: list[Matrix] = []
     for down, up in pairs:
         update = up @ down
         least = numpy.quantile(numpy.abs(update), 1 - KEPT)
         trimmed.append(numpy.where(numpy.abs(update) >= least, update, 0.0))
     sign = numpy.sign(sum(trimmed))
-    for update in trimmed:
-        agrees = (numpy.sign(update) == sign) & (update != 0)
-        total, count = total + numpy.where(agrees, update, 0.0), count + agrees
-    left, values, right = numpy.linalg.svd(total / numpy.maximum(count, 1), full_matrices=False)
+    agreeing = [(numpy.sign(update) == sign) & (update != 0) for update in trimmed]
+    total = sum(numpy.where(agrees, update, 0.0) for agrees, update in zip(agreeing, trimmed, strict=True))
+    left, values, right = numpy.linalg.svd(total / numpy.maximum(sum(agreeing), 1), full_matrices=False)
     root = numpy.sqrt(values[:RANK])
     none = RANK - len(root)  # a small layer has fewer
     return numpy.pad(root[:, None] * right[:RANK], ((0, none), (0, 0))), numpy.pad(left[:, :RANK] * root, ((0, 0), (0, none)))

@@ -75,8 +75,8 @@ def collected(out: Path) -> list[dict[str, Any]]:
     """The figures of every way and length that has been measured, over the sequences that there are."""
     found: dict[int, dict[str, dict[str, Found]]] = {}
     for file in sorted(out.glob("*-*/*.json")):
-        length, number = file.parent.name.split("-")
-        found.setdefault(int(length), {}).setdefault(file.stem, {})[number] = Found(**json.loads(file.read_text(encoding="utf-8")))
+        size, number = file.parent.name.split("-")
+        found.setdefault(int(size), {}).setdefault(file.stem, {})[number] = Found(**json.loads(file.read_text(encoding="utf-8")))
     rows = []
     for length, ways in sorted(found.items()):
         base = ways.get("untouched", {})

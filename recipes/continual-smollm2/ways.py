@@ -14,7 +14,7 @@ from merges import linear, scaled, ties
 from selfedit.baselines.base import matched, tokens_of
 from selfedit.library import Adapters, Document, Entry, Library, calibrate, request, routes
 from selfedit.library.routing import candidates
-from selfedit.policy import Asked, Policy
+from selfedit.policy import Asked, Policy, Renderer
 from selfedit.retention import everyday
 from selfedit.retention.probes import ask_probes, some
 from selfedit.store.artifacts import digest_of
@@ -94,6 +94,25 @@ def direct(policy: Policy, tasks: Sequence[Task], adapters: Sequence[Adapter | N
     return [[graded(answer.prediction, answer.question) for answer in some] for some in answers]
 
 
+def as_it_came(s: Stream, shown: Sequence[str]) -> list[Scores]:
+    """Answers of the model as it came, in its chat form, each with a text in view or without one, scored."""
+    render = Renderer(s.policy.engine.tokenizer)
+    flat = [(n, task, q) for n, task in enumerate(s.tasks) for q in task.report_questions]
+    sampling = Sampling(s.policy.recipe.questions.max_tokens, stop=render.answer_stop)
+    requests = [
+        SampleRequest(render.ask(s.policy.wording(task.title, q.question, text)), sampling) for (_, task, q), text in zip(flat, shown, strict=True)
+    ]
+    return collected(len(s.tasks), [(n, q, completion.text) for (n, _, q), completion in zip(flat, s.policy.sample(requests), strict=True)])
+
+
+def collected(documents: int, said: Sequence[tuple[int, Question, str]]) -> list[Scores]:
+    """Scores by document of answers in any order: (number of the document, question, answer)."""
+    scores: list[Scores] = [[] for _ in range(documents)]
+    for n, question, text in said:
+        scores[n].append(graded(text.strip(), question))
+    return scores
+
+
 def right(scores: Sequence[Scores]) -> list[float]:
     """The share of right answers about each document."""
     return [fmean(one for one, _ in document) for document in scores]
@@ -126,8 +145,8 @@ def always_on(s: Stream, adapter: Adapter, tokens: int) -> Found:
 
 
 def untouched(s: Stream) -> Found:
-    """Nothing is learned."""
-    scores = direct(s.policy, s.tasks)
+    """Nothing is learned. The model as it came is asked in its chat form, in which it answers best."""
+    scores = as_it_came(s, [""] * sum(len(task.report_questions) for task in s.tasks))
     return Found(scores, scores, 1.0, abilities(s.policy), 0)
 
 
@@ -329,10 +348,7 @@ def routed(s: Stream, adapters: Adapters, tasks: Sequence[Task], titled: bool) -
     chosen = routes(adapters, [f"{tasks[n].title}: {q.question}" if titled else q.question for n, q in flat])
     most = s.policy.recipe.questions.max_tokens
     said = s.policy.sample([request(s.policy, adapters, who, q.question, most) for who, (_, q) in zip(chosen, flat, strict=True)])
-    found: list[Scores] = [[] for _ in tasks]
-    for (n, q), completion in zip(flat, said, strict=True):
-        found[n].append(graded(completion.text.strip(), q))
-    return found
+    return collected(len(tasks), [(n, q, completion.text) for (n, q), completion in zip(flat, said, strict=True)])
 
 
 def chosen_by(pick: Callable[[int, int], int]) -> Way:
@@ -381,20 +397,22 @@ def retrieving(passages: int, adapted: bool = False) -> Way:
             [ones] = candidates(known, [question.question], passages)
             return [texts[one.document.title + one.document.context] for one in ones] or [task]
 
-        handles = {task.id: s.policy.engine.load(s.folder / "made" / str(n)) for n, task in enumerate(s.tasks)} if adapted else {}
         flat = [(n, task, q, places(task, q)) for n, task in enumerate(s.tasks) for q in task.report_questions]
-        sampling = Sampling(s.policy.recipe.questions.max_tokens, stop=s.policy.render.answer_stop)
         shown = ["\n\n".join(place.context for place in found) for *_, found in flat]
+        if not adapted:
+            scores = as_it_came(s, shown)
+            return Found(scores, scores, 1.0, [], 0)
+        handles = {task.id: s.policy.engine.load(s.folder / "made" / str(n)) for n, task in enumerate(s.tasks)}
+        sampling = Sampling(s.policy.recipe.questions.max_tokens, stop=s.policy.render.answer_stop)
         requests = [
-            SampleRequest(s.policy.question(task.title, q.question, text), sampling, handles.get(found[0].id))
+            SampleRequest(s.policy.question(task.title, q.question, text), sampling, handles[found[0].id])
             for (_, task, q, found), text in zip(flat, shown, strict=True)
         ]
-        scores: list[Scores] = [[] for _ in s.tasks]
-        for (n, _, q, _), completion in zip(flat, s.policy.sample(requests), strict=True):
-            scores[n].append(graded(completion.text.strip(), q))
+        said = s.policy.sample(requests)
         for handle in handles.values():
             s.policy.engine.drop(handle)
-        return Found(scores, scores, 1.0, [], tokens if adapted else 0)
+        scores = collected(len(s.tasks), [(n, q, completion.text) for (n, _, q, _), completion in zip(flat, said, strict=True)])
+        return Found(scores, scores, 1.0, [], tokens)
 
     return way
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from selfedit.ledger import Reader
-from selfedit.report.comparison import PICKS
+from selfedit.report.rows import PICKS
 from selfedit.report.words import plural
 from selfedit.study import statistics as stats
 from selfedit.study.properties import PROPERTIES, Scored, Text, Values, differ, group, read, reason, shares, taught, with_reward

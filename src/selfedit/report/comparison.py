@@ -8,60 +8,16 @@ from functools import lru_cache
 from types import MappingProxyType
 
 from selfedit.ledger import final_row
-from selfedit.report.words import DASH, NARROW, PartWords, count, percent, percent_range, plural, points, points_range
+from selfedit.report.headline import Headline, headline
+from selfedit.report.rows import BASE, BASELINES, CHANCE, PICKS, RECITED, UNTRAINED, Gain, Row, round_of
+from selfedit.report.words import DASH, PartWords, count, plural
 from selfedit.study import statistics as stats
 from selfedit.study.chance import recital
 from selfedit.text import Judged, judge_answer
 from selfedit.types import Answer, Interval, Result, Selected, Task
 
-BASE = "base"
-UNTRAINED = "untrained"
-PICKS = "untrained_picks"
-"""Where a policy picks its strategies, what training began with."""
-COLD_START = "cold_start"
-SETTINGS = {"default_directives": "the default settings", "random_directives": "random settings"}
-"""Where a policy sets directives, rows with the self-edits of the untrained one under other settings, and what those are."""
-BASELINES = (BASE, "passage_only", "token_matched", UNTRAINED, *SETTINGS, PICKS, COLD_START)
-"""What the other rows are compared with, question by question."""
-
-CHANCE = "chance"
-RECITED = ("A random sentence", "what reciting a random sentence of the right passage would score; computed, no model")
-"""The row of chance, which is no part."""
-STRICT = "by F1, which counts what else an answer says"
-"""What verdicts go by."""
 LEFT_OUT = "left out: "
 """How the notes begin that say why a row is not there."""
-
-
-@dataclass(frozen=True, slots=True)
-class Gain:
-    """What one row has more than another, as shares of the same questions: of right answers, and by F1."""
-
-    correct: Interval
-    f1: Interval
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One row. `differences` has a paired difference for each baseline there is, None where the questions are not the same.
-
-    `accuracy` is the share of right answers, whatever else they say; `f1` and `exact` fall with what else is said. All three count questions, each
-    with its mean over `seeds`; `mean_tokens` is what one adapter was trained on.
-    """
-
-    name: str
-    label: str
-    meaning: str
-    tokens: str
-    tokens_each: bool
-    mean_tokens: int
-    seeds: int
-    tasks: int
-    accuracy: Interval
-    f1: Interval
-    exact: Interval
-    gold_logprob: Interval | None
-    differences: dict[str, Gain | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,22 +36,6 @@ class LeftOut:
     name: str
     label: str
     why: str
-
-
-@dataclass(frozen=True, slots=True)
-class Headline:
-    """What the run found in a sentence, and in another how much of it the controls found too (empty: not measured).
-
-    The verdict goes by F1, which an answer cannot raise by saying more. `stages` are the rows from the first to the final one; `difference` is the
-    final one's over what `over` says.
-    """
-
-    verdict: str
-    sentence: str
-    control: str
-    stages: list[tuple[str, Row]]
-    difference: Gain | None
-    over: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +103,7 @@ def compare(tasks: Sequence[Task], results: Sequence[Result], notes: Mapping[str
         rows=rows,
         baselines=[row for row in rows if row.name in BASELINES],
         final=final,
-        headline=_headline(rows, final),
+        headline=headline(rows, final),
         documents=[_document(task, before.get(task.id, []), after.get(task.id, [])) for task in tasks if task.id in before or task.id in after],
         gained=[change for change in changed if change.after.correct],
         lost=[change for change in changed if change.before.correct],
@@ -181,18 +121,12 @@ def unedited(tasks: Sequence[Task], kept: Sequence[Selected]) -> str:
 
 
 def _trains(rows: Iterable[str]) -> bool:
-    return any(row in (UNTRAINED, PICKS, "best_strategy") or _round(row) for row in rows)
-
-
-def _round(row: str) -> int:
-    """Rounds of training that the policy had; 0 where the row is no round's."""
-    number = row.removeprefix("round-")
-    return int(number) if number != row and number.isdecimal() else 0
+    return any(row in (UNTRAINED, PICKS, "best_strategy") or round_of(row) for row in rows)
 
 
 def _words(row: str, trains: bool, words: PartWords) -> tuple[str, str]:
     """A row's name, and what it is."""
-    if number := _round(row):
+    if number := round_of(row):
         rounds = plural(number, "round")
         return f"After {rounds}", f"the policy after {rounds} of training, with an adapter for each document on a self-edit that it wrote"
     kind = "vector_row" if ("vector_row", row) in words.noted else "baseline"
@@ -319,112 +253,6 @@ def _questions(answers: Sequence[Answer]) -> list[tuple[str, str]]:
 
 def _pair(before: Sequence[Answer], after: Sequence[Answer]) -> list[tuple[Answer, Answer]]:
     return list(zip(before, after, strict=True)) if _questions(before) == _questions(after) else []
-
-
-def _headline(rows: list[Row], final: str | None) -> Headline | None:
-    found = {row.name: row for row in rows}
-    if BASE not in found or final not in found:
-        return None
-    start = next((row for row in (PICKS, UNTRAINED) if row in found), None)
-    return _training(found, start, found[final]) if start and final != UNTRAINED else _learning(found, found[final])
-
-
-def _learning(found: dict[str, Row], final: Row) -> Headline:
-    """From before to after."""
-    before, gain = found[BASE], final.differences.get(BASE)
-    verdict = _verdict(gain, "The model learned.", "The model got worse.", "No change that can be told from chance.")
-    sentence = f"On {_asked(final)}, {STRICT}, answers went from {_by_f1(before)} to {_by_f1(final)}"
-    sentence += f": {_points(gain.f1)}. " if gain else ". "
-    sentence += f"The share of right answers went from {_share(before)} to {_share(final)}{_reciting(found)}."
-    return Headline(verdict, sentence, _control(found, final), [("before", before), ("after", final)], gain, "before")
-
-
-def _training(found: dict[str, Row], start: str, final: Row) -> Headline:
-    """From the model as it came, over reading the passage and untrained self-edits, to those of the last round: did it learn to write better ones?
-
-    Its own `start` are those that it writes, or picks and writes, before any training.
-    """
-    gain, over = final.differences.get(start), "untrained picks" if start == PICKS else "untrained self-edits"
-    better = "A better way to write self-edits was found." if final.name == "best_strategy" else "The model learned to write better self-edits."
-    verdict = _verdict(gain, better, "Its self-edits got worse.", "No change of its self-edits that can be told from chance.")
-    steps = [step for step in _steps(start, over, final) if step[0] in found]
-    by_f1 = _listed([f"{_by_f1(found[row])} {when}" for row, _, when in steps], ",")
-    shares = _listed([percent(found[row].accuracy.mean) for row, *_ in steps])
-    sentence = f"On {_asked(final)} that the policy never learned from, {STRICT}, answers score {by_f1}."
-    if gain:
-        sentence += f" Over the {over} that is {_points(gain.f1)}."
-    if start == PICKS and (fixed := final.differences.get(UNTRAINED)):
-        sentence += f" Over its best strategy for all documents, untrained, it is {points(fixed.f1.mean)} points ({points_range(fixed.f1)})."
-    sentence += f" The share of right answers is, in this order, {shares}{f': {points(gain.correct.mean)} points' if gain else ''}{_reciting(found)}."
-    for row, what in SETTINGS.items():
-        if same := final.differences.get(row):
-            sentence += f" Over the same untrained self-edits with {what} it is {points(same.f1.mean)} points ({points_range(same.f1)})."
-    taught = final.differences.get(COLD_START)
-    control = f"Over the cold start alone, {_made(taught)} {_control(found, final)}" if taught else _control(found, final)
-    return Headline(verdict, sentence, control.strip(), [(name, found[row]) for row, name, _ in steps], gain, over)
-
-
-def _steps(start: str, over: str, final: Row) -> list[tuple[str, str, str]]:
-    """The rows that lead to the final one, each with its short name and how the sentence speaks of it."""
-    when = f"after {plural(_round(final.name), 'round')}" if _round(final.name) else "with the best strategy"
-    steps = [
-        (BASE, "before", "before learning"),
-        ("passage_only", "passage only", "after training on the passage alone"),
-        (start, over, f"after training on the self-edits it {'picks and writes' if start == PICKS else 'writes'} as it came"),
-        (COLD_START, "cold start", "on those it writes after it was shown good ones"),
-    ]
-    if final.name != COLD_START:
-        steps.append((final.name, when, f"on those it writes {when}{' of training' if _round(final.name) else ''}"))
-    return steps
-
-
-def _listed(parts: list[str], last: str = "") -> str:
-    return f"{', '.join(parts[:-1])}{last} and {parts[-1]}"
-
-
-def _by_f1(row: Row) -> str:
-    return f"{percent(row.f1.mean)} ({percent_range(row.f1)})"
-
-
-def _share(row: Row) -> str:
-    return f"{percent(row.accuracy.mean)} ({percent_range(row.accuracy)})"
-
-
-def _points(interval: Interval) -> str:
-    return f"{points(interval.mean)} points, 95{NARROW}% interval {points_range(interval)}"
-
-
-def _reciting(found: dict[str, Row]) -> str:
-    """What the share of right answers has to be compared with."""
-    return f"; a random sentence of the right passage would reach {percent(found[CHANCE].accuracy.mean)}" if CHANCE in found else ""
-
-
-def _asked(row: Row) -> str:
-    return f"{plural(row.accuracy.n, 'held-out question')} about {plural(row.tasks, 'document')}"
-
-
-def _verdict(gain: Gain | None, better: str, worse: str, neither: str) -> str:
-    if gain is None:
-        return "The two sides answered different questions."
-    return better if gain.f1.low > 0 else worse if gain.f1.high < 0 else neither
-
-
-def _control(found: dict[str, Row], final: Row) -> str:
-    """How much of the gain is the self-edits': the strictest control that was measured."""
-    for name, how in (("token_matched", ", for as many tokens,"), ("passage_only", "")):
-        gain = final.differences.get(name)
-        if gain is not None:
-            reached = f"{percent(found[name].f1.mean)} by F1 and {percent(found[name].accuracy.mean)} of right answers"
-            return f"Training on the passages alone{how} reaches {reached}; {_made(gain)}"
-    return ""
-
-
-def _made(gain: Gain) -> str:
-    told = _verdict(gain, "", "", ", which cannot be told from chance")
-    return (
-        f"the self-edits make {points(gain.f1.mean)} points of difference by F1 ({points_range(gain.f1)}){told}, "
-        f"and {points(gain.correct.mean)} of right answers."
-    )
 
 
 def _document(task: Task, before: Seeds, after: Seeds) -> Document:

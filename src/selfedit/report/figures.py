@@ -12,10 +12,11 @@ from itertools import cycle
 from typing import Any
 
 from selfedit.report.analysis import SHARES, Analysis, Column, Tested
-from selfedit.report.comparison import Difference, Document, Row
+from selfedit.report.comparison import Difference, Document
 from selfedit.report.edits import Edits, Round, key
 from selfedit.report.findings import PROPERTIES
 from selfedit.report.reliability import PrefilterTrust, RewardTrust
+from selfedit.report.rows import Row
 from selfedit.report.words import short, signed
 from selfedit.types import Candidate, Interval, Task
 

@@ -8,7 +8,8 @@ from typing import Any
 
 from selfedit.disk import write_atomically
 from selfedit.ledger import Reader
-from selfedit.report.comparison import Comparison, Row, compare
+from selfedit.report.comparison import Comparison, compare
+from selfedit.report.rows import Row
 from selfedit.types import Interval
 
 FILE = "results.json"

@@ -33,8 +33,9 @@ from selfedit.config import Propose, Recipe
 from selfedit.errors import LedgerError
 from selfedit.ledger import Ledger, Reader
 from selfedit.report import write
-from selfedit.report.comparison import STRICT, compare
+from selfedit.report.comparison import compare
 from selfedit.report.results import as_results
+from selfedit.report.rows import STRICT
 from selfedit.report.words import percent, percent_range, points, points_range, signed
 from selfedit.study import statistics as stats
 from selfedit.study.chance import recital
