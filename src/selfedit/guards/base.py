@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from selfedit.errors import ConfigError, SelfeditError
-from selfedit.parts import Part, Registry
+from selfedit.parts import Part, Registry, Settings
 from selfedit.types import Adapter, Answer, Result, Round, SelfEdit, Trained, Verdict
 
 if TYPE_CHECKING:
@@ -49,10 +49,22 @@ class RoundSeen:
     results: Sequence[Result]
 
 
+class ShrinkSettings(Settings):
+    """Settings of a guard of adapters that may scale one down in place of rejecting it."""
+
+    shrink: bool = False
+    """Scale an adapter that would be rejected down until it passes. It is rejected only where not even a tenth of its update passes."""
+
+
 class Guard(Part):
     """Decides whether something may be used."""
 
     stage: Stage = "adapter"
+
+    @property
+    def shrinks(self) -> bool:
+        """Whether it is asked about smaller scales of an adapter that it would reject: it must need no answers of the adapter to decide."""
+        return bool(getattr(self.settings, "shrink", False))
 
     def verdict(self, seen: Any) -> Verdict | None:
         """Accept, reject or stop, with the reason; None where the guard has nothing to say about it. `seen` is the record of its stage."""
