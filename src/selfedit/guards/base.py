@@ -8,13 +8,17 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from selfedit.errors import ConfigError, SelfeditError
 from selfedit.parts import Part, Registry, Settings
-from selfedit.types import Adapter, Answer, Result, Round, SelfEdit, Trained, Verdict
+from selfedit.types import Adapter, Answer, Result, Round, SampleRequest, SelfEdit, Trained, Verdict
 
 if TYPE_CHECKING:
     from selfedit.policy import Policy
 
 Stage = Literal["candidate", "adapter", "round"]
 """What a guard looks at: the trainings of a candidate, the adapter that `learn` ends with, or the policy after a round of `train`."""
+
+
+InUse = Callable[[Sequence[str]], Sequence[tuple[SampleRequest, SampleRequest]]]
+"""Questions as they are put to the model as it came and, beside it, to whoever answers in use."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,12 +32,17 @@ class CandidateSeen:
 
 @dataclass(frozen=True, slots=True)
 class AdapterSeen:
-    """An adapter that is to be put in force, over the policy's weights; answers to the reward questions of all documents, by the base and by it."""
+    """An adapter that is to be put in force, over the policy's weights; answers to the reward questions of all documents, by the base and by it.
+
+    `in_use` says of questions how the model as it came is asked and, beside it, whoever would answer if this adapter were the only one: where a gate
+    does not let a question in, the two are the same. None where no gate stands in front.
+    """
 
     policy: Policy
     adapter: Adapter
     before: Sequence[Answer]
     after: Sequence[Answer]
+    in_use: InUse | None = None
 
 
 @dataclass(frozen=True, slots=True)

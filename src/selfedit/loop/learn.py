@@ -10,7 +10,7 @@ from types import MappingProxyType
 from selfedit.baselines.base import matched, tokens_of
 from selfedit.errors import EngineError
 from selfedit.guards import AdapterSeen, judge
-from selfedit.library import Adapters, Document, Entry, Library, Route, calibrate, request, routes
+from selfedit.library import NOBODY, Adapters, Document, Entry, Library, calibrate, in_use, request, routes
 from selfedit.loop.begin import check_lengths
 from selfedit.loop.evaluate import gold
 from selfedit.loop.harvest import harvest, learned
@@ -176,7 +176,7 @@ def route_questions(run: Run, adapters: Adapters, tasks: Sequence[Task], progres
     named = {Document(task.title, task.context).id: task.id for task in tasks}
     routed = [Routed(q, about, named[r.found.document.id] if r.found else "", r.score) for (about, q), r in zip(asked, found, strict=True)]
     inside = [n for n, (one, route) in enumerate(zip(routed, found, strict=True)) if not one.about and route.found]
-    put = [request(policy, adapters, who, routed[n].question, LONGEST) for n in inside for who in (found[n], Route(None, None))]
+    put = [request(policy, adapters, who, routed[n].question, LONGEST) for n in inside for who in (found[n], NOBODY)]
     answers = chunks(policy.sample(put, progress), 2)
     changed = {n: after.text != before.text for n, (after, before) in zip(inside, answers, strict=True)}
     return [one if one.about else replace(one, changed=changed.get(n, False)) for n, one in enumerate(routed)]
@@ -211,8 +211,9 @@ def check(run: Run, groups: Sequence[Group], adapters: Adapters, progress: Progr
     asked = [(name, task) for name, group in found for task in group.tasks if task.id in before]
     answers = policy.answer([Asked(adapters.load(name), task, task.reward_questions) for name, task in asked], progress)
     guards, verdicts = [one for one in run.recipe.open_all("guard", run.recipe.guards) if not one.shrinks], []
+    behind = in_use(policy, adapters)
     for name, _ in found:
         own = [(before[task.id], after) for (of, task), after in zip(asked, answers, strict=True) if of == name]
-        seen = AdapterSeen(policy, adapters.load(name), [a for then, _ in own for a in then], [a for _, now in own for a in now])
+        seen = AdapterSeen(policy, adapters.load(name), [a for then, _ in own for a in then], [a for _, now in own for a in now], behind(name))
         verdicts += [replace(verdict, about=name) for verdict in judge(guards, "adapter", seen)]
     return verdicts
