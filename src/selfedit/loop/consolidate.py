@@ -27,7 +27,7 @@ def consolidate(run: Run, library: Library, documents: Sequence[Document]) -> No
     with Adapters(run.policy.engine, library) as before, Adapters(run.policy.engine, rebuilt) as after:
         results = run.step("compare", Result, "Comparing it with the library", lambda progress: compare(run, tasks, before, after, progress))
         gate = max(gate_of(library), gate_of(rebuilt), key=lambda one: one.threshold)  # as `put_in_force` chooses
-        run.step("guards", Verdict, "Checking what else changed", lambda _: check(run, results, after, gate))
+        run.step("guards", Verdict, "Checking what else changed", lambda _: check(run, tasks, results, after, gate))
 
 
 def compare(run: Run, tasks: Sequence[Task], before: Adapters, after: Adapters, progress: Progress) -> list[Result]:
@@ -51,10 +51,10 @@ def judged(run: Run, question: Question, text: str) -> Answer:
     return Answer(question, text, run.policy.domain.correct(text, question))
 
 
-def check(run: Run, results: Sequence[Result], adapters: Adapters, gate: Gate) -> list[Verdict]:
+def check(run: Run, tasks: Sequence[Task], results: Sequence[Result], adapters: Adapters, gate: Gate) -> list[Verdict]:
     """The guards of the recipe: `worse` compares the new adapter with the library, not with the model as it came."""
     before, after = ([answer for one in results if one.row == row for answer in one.answers] for row in ROWS)
     [name] = adapters.library.names()
     guards = [one for one in run.recipe.open_all("guard", run.recipe.guards) if not one.shrinks]
-    seen = AdapterSeen(run.policy, adapters.load(name), before, after, in_use(run.policy, adapters, gate)(name))
+    seen = AdapterSeen(run.policy, adapters.load(name), before, after, in_use(run.policy, adapters, gate)(name), tasks)
     return judge(guards, "adapter", seen)

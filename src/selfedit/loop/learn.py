@@ -213,7 +213,9 @@ def check(run: Run, groups: Sequence[Group], adapters: Adapters, progress: Progr
     guards, verdicts = [one for one in run.recipe.open_all("guard", run.recipe.guards) if not one.shrinks], []
     behind = in_use(policy, adapters)
     for name, _ in found:
-        own = [(before[task.id], after) for (of, task), after in zip(asked, answers, strict=True) if of == name]
-        seen = AdapterSeen(policy, adapters.load(name), [a for then, _ in own for a in then], [a for _, now in own for a in now], behind(name))
+        own = [(task, before[task.id], after) for (of, task), after in zip(asked, answers, strict=True) if of == name]
+        then, now = [answer for _, some, _ in own for answer in some], [answer for _, _, some in own for answer in some]
+        tasks = [replace(task, report_questions=()) for task, _, _ in own]
+        seen = AdapterSeen(policy, adapters.load(name), then, now, behind(name), tasks)
         verdicts += [replace(verdict, about=name) for verdict in judge(guards, "adapter", seen)]
     return verdicts
