@@ -233,7 +233,7 @@ def _learned(output: Output, run: api.Run) -> int:
         tasks, said_of, refused = (
             reader.tasks(),
             routing(reader.routed()) | harvest(reader.harvested()),
-            {one.about for one in reader.verdicts() if one.decision != "accept"},
+            {one.about for one in reader.verdicts() if one.against},
         )
         if said := unedited(tasks, reader.selected()):
             facts["unedited"] = said

@@ -159,7 +159,7 @@ class Recipe(Settings):
         for key in CHOSEN:
             if getattr(self, key) is not None:
                 self.open(key).check(self)
-        for one in self.open_all("baseline", self.eval.baselines):
+        for one in (*self.open_all("baseline", self.eval.baselines), *self.open_all("guard", self.guards)):
             one.check(self)
         return self
 

@@ -124,6 +124,10 @@ class Adapters(Protocol):
         """Read an adapter in PEFT's format."""
         ...
 
+    def scaled(self, adapter: Adapter, scale: float) -> Adapter:
+        """Another adapter whose update is `scale` times that of this one."""
+        ...
+
     def export(self, adapter: Adapter, folder: Path) -> None:
         """Write the adapter in PEFT's format."""
         ...

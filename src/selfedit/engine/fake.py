@@ -134,6 +134,11 @@ class Fake:
         """Add the adapter to the current weights."""
         self._merged = self._merged + self._get(adapter)
 
+    def scaled(self, adapter: Adapter, scale: float) -> Adapter:
+        """One that remembers only this share of the texts: the first in the order of the alphabet."""
+        seen = sorted(self._get(adapter).items())
+        return self._add(Memory(dict(seen[: math.ceil(scale * len(seen))])))
+
     def export(self, adapter: Adapter, folder: Path) -> None:
         """Write the adapter under the names PEFT uses; the configuration says that it is a fake."""
         import numpy

@@ -64,6 +64,10 @@ class SplitEngine:
         """Read an adapter in PEFT's format."""
         return self.trainer.load(folder)
 
+    def scaled(self, adapter: Adapter, scale: float) -> Adapter:
+        """Another adapter whose update is `scale` times that of this one; made by the trainer, and handed over as trained ones are."""
+        return self.trainer.scaled(adapter, scale)
+
     def export(self, adapter: Adapter, folder: Path) -> None:
         """Write the adapter in PEFT's format."""
         self.trainer.export(adapter, folder)

@@ -10,13 +10,12 @@ from collections.abc import Sequence
 
 from pydantic import Field, field_validator
 
-from selfedit.guards.base import AdapterSeen, Guard, accept, guard, reject
-from selfedit.parts import Settings
+from selfedit.guards.base import AdapterSeen, Guard, ShrinkSettings, accept, guard, reject
 from selfedit.retention.probes import JUDGED, OVERALL, Probed, ask_probes, cache_of, compared, some
 from selfedit.types import Verdict
 
 
-class AbilitySettings(Settings):
+class AbilitySettings(ShrinkSettings):
     """Settings of `ability`."""
 
     max_points: float = Field(10.0, gt=0)

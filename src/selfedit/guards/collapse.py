@@ -17,7 +17,9 @@ class Collapse(Guard):
     stage = "round"
 
     def verdict(self, seen: RoundSeen) -> Verdict | None:
-        """None where the reward is no vote."""
+        """None where the reward is no vote, and after the first round."""
+        if seen.before is None:
+            return None
         return collapse(seen.before.candidates, seen.after.candidates, seen.results_before, seen.results)
 
 

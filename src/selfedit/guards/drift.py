@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
-from selfedit.guards.base import AdapterSeen, Guard, accept, guard, reject
-from selfedit.parts import Settings
+from selfedit.guards.base import AdapterSeen, Guard, ShrinkSettings, accept, guard, reject
 from selfedit.retention.everyday import LONGEST, everyday
 from selfedit.types import SampleRequest, Sampling, Score, ScoreRequest, Verdict
 
@@ -25,7 +24,7 @@ Answered = tuple[list[ScoreRequest], list[Score]]
 """The base's answers to prompts, and their log-likelihood under it."""
 
 
-class DriftSettings(Settings):
+class DriftSettings(ShrinkSettings):
     """Settings of `drift`."""
 
     max_nats: float = Field(1.0, gt=0)

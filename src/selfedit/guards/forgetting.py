@@ -7,8 +7,7 @@ from collections.abc import Sequence
 
 from pydantic import Field
 
-from selfedit.guards.base import AdapterSeen, Guard, accept, guard, reject
-from selfedit.parts import Settings
+from selfedit.guards.base import AdapterSeen, Guard, ShrinkSettings, accept, guard, reject
 from selfedit.types import Score, ScoreRequest, Verdict
 
 ANCHORS = (
@@ -28,7 +27,7 @@ ANCHORS = (
 """Beginnings and endings that any language model knows, about nothing that anyone would teach it."""
 
 
-class ForgettingSettings(Settings):
+class ForgettingSettings(ShrinkSettings):
     """Settings of `forgetting`."""
 
     max_nats: float = Field(2.0, gt=0)

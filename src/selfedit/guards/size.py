@@ -16,14 +16,13 @@ from typing import Any
 
 from pydantic import Field
 
-from selfedit.guards.base import AdapterSeen, Guard, accept, guard, reject
-from selfedit.parts import Settings
+from selfedit.guards.base import AdapterSeen, Guard, ShrinkSettings, accept, guard, reject
 from selfedit.types import Verdict
 
 _BEFORE, _DOWN, _UP = "base_model.model.", ".lora_A.weight", ".lora_B.weight"
 
 
-class SizeSettings(Settings):
+class SizeSettings(ShrinkSettings):
     """Settings of `size`."""
 
     max_norm: float = Field(0.2, gt=0)

@@ -209,7 +209,8 @@ SELECT records.step, iif(records.kind = 'Candidate', records.id, NULL) AS candid
     json_extract(verdict.value, '$.guard') AS guard,
     json_extract(verdict.value, '$.decision') AS decision,
     json_extract(verdict.value, '$.reason') AS reason,
-    json_extract(verdict.value, '$.about') AS about          -- the adapter, by its SHA-256; empty: the only one, or all
+    json_extract(verdict.value, '$.about') AS about,         -- the adapter, by its SHA-256; empty: the only one, or all
+    json_extract(verdict.value, '$.scale') AS scale          -- of `shrink`: the adapter was scaled by this
 FROM records, json_each(iif(records.kind = 'Candidate', json_extract(records.body, '$.verdicts'), json_array(json(records.body)))) AS verdict
 WHERE records.kind IN ('Candidate', 'Verdict');
 

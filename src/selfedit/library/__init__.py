@@ -1,12 +1,13 @@
 """What a model has learned: adapters by document, version by version, and who is asked what."""
 
 from selfedit.library.adapters import Adapters
-from selfedit.library.answering import calibrate, gate_of, request, routes
+from selfedit.library.answering import NOBODY, calibrate, gate_of, in_use, request, routes
 from selfedit.library.database import Library
 from selfedit.library.gate import Gate, Route
 from selfedit.library.records import Action, Document, Entry, Found, Version
 
 __all__ = [
+    "NOBODY",
     "Action",
     "Adapters",
     "Document",
@@ -18,6 +19,7 @@ __all__ = [
     "Version",
     "calibrate",
     "gate_of",
+    "in_use",
     "request",
     "routes",
 ]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
+from functools import cache
 from typing import TYPE_CHECKING
 
 from selfedit.library.adapters import Adapters
@@ -12,7 +13,7 @@ from selfedit.library.gate import Gate, Route, calibrated, route
 from selfedit.library.records import Found
 from selfedit.library.routing import Features, features
 from selfedit.policy.render import Renderer
-from selfedit.retention import everyday
+from selfedit.retention.everyday import LONGEST, everyday
 from selfedit.types import SampleRequest, Sampling
 
 if TYPE_CHECKING:
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 ROOM = 32
 """Questions whose candidates are scored in one call: their adapters are in memory together."""
+NOBODY = Route(None, None)
+"""The model as it came answers."""
 
 
 def gate_of(library: Library) -> Gate:
@@ -47,6 +50,34 @@ def _features(adapters: Adapters, questions: Sequence[str]) -> Iterator[list[tup
     for i in range(0, len(questions), ROOM):
         yield from features(adapters, questions[i : i + ROOM])
         adapters.trim()
+
+
+Pair = tuple[SampleRequest, SampleRequest]
+"""A question as it is put to the model as it came and, beside it, to whoever answers."""
+
+
+def in_use(policy: Policy, adapters: Adapters, gate: Gate | None = None) -> Callable[[str], Callable[[Sequence[str]], list[Pair]]]:
+    """By the name of an adapter, how questions are put before and after it is in force behind the gate: answers of at most `LONGEST` tokens.
+
+    What the gate lets in to another adapter is not put to this one. Who answers is worked out once for all adapters.
+    """
+
+    @cache
+    def chosen(questions: tuple[str, ...]) -> list[Route]:
+        with Adapters(adapters.engine, adapters.library) as own:  # what it loads and drops is nobody else's
+            return routes(own, questions, gate)
+
+    def of(entry: str) -> Callable[[Sequence[str]], list[Pair]]:
+        def pairs(questions: Sequence[str]) -> list[Pair]:
+            found = [one if one.found and one.found.entry == entry else NOBODY for one in chosen(tuple(questions))]
+            put = [
+                [request(policy, adapters, who, question, LONGEST) for who in (NOBODY, one)] for question, one in zip(questions, found, strict=True)
+            ]
+            return [(before, after) for before, after in put]
+
+        return pairs
+
+    return of
 
 
 def request(policy: Policy, adapters: Adapters, chosen: Route, question: str, max_tokens: int) -> SampleRequest:

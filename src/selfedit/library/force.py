@@ -42,7 +42,7 @@ def put_in_force(root: Path, run: Path, force: bool, policy: Policy | None = Non
     """
     library, entries = opened(root), of_run(run)
     with Reader(run) as reader:
-        refused = {verdict.about for verdict in reader.verdicts() if verdict.decision != "accept"}
+        refused = {verdict.about for verdict in reader.verdicts() if verdict.against}
         keep = reader.info().recipe.get("library", {}).get("versions", 0)
     known = any(version.action == action and version.note == run.name for version in library.history())
     known = known or any(change.head is not None and change.head.run_id == run.name for change in Heads(root).history())

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from selfedit.guards import AdapterSeen, judge
-from selfedit.library import Adapters, Document, Found, Library, Route, request, routes
+from selfedit.library import Adapters, Document, Found, Gate, Library, Route, gate_of, in_use, request, routes
 from selfedit.loop.learn import group, train_adapters
 from selfedit.loop.run import Run
+from selfedit.loop.shrink import shrink_adapters
 from selfedit.policy.shelf import Shelf
 from selfedit.types import Answer, Progress, Question, Result, Task, Verdict
 
@@ -22,9 +23,11 @@ def consolidate(run: Run, library: Library, documents: Sequence[Document]) -> No
     tasks = [Task(one.id, one.title, one.context, reward_questions=one.questions) for one in documents]
     tasks = run.step("tasks", Task, "Reading the library", lambda _: tasks)
     rebuilt = train_adapters(run, [group(run, tasks, documents)], Shelf(run.ledger.folder / "candidates"))
+    shrink_adapters(run, rebuilt)
     with Adapters(run.policy.engine, library) as before, Adapters(run.policy.engine, rebuilt) as after:
         results = run.step("compare", Result, "Comparing it with the library", lambda progress: compare(run, tasks, before, after, progress))
-        run.step("guards", Verdict, "Checking what else changed", lambda _: check(run, results, after))
+        gate = max(gate_of(library), gate_of(rebuilt), key=lambda one: one.threshold)  # as `put_in_force` chooses
+        run.step("guards", Verdict, "Checking what else changed", lambda _: check(run, tasks, results, after, gate))
 
 
 def compare(run: Run, tasks: Sequence[Task], before: Adapters, after: Adapters, progress: Progress) -> list[Result]:
@@ -48,8 +51,10 @@ def judged(run: Run, question: Question, text: str) -> Answer:
     return Answer(question, text, run.policy.domain.correct(text, question))
 
 
-def check(run: Run, results: Sequence[Result], adapters: Adapters) -> list[Verdict]:
+def check(run: Run, tasks: Sequence[Task], results: Sequence[Result], adapters: Adapters, gate: Gate) -> list[Verdict]:
     """The guards of the recipe: `worse` compares the new adapter with the library, not with the model as it came."""
     before, after = ([answer for one in results if one.row == row for answer in one.answers] for row in ROWS)
     [name] = adapters.library.names()
-    return judge(run.recipe.open_all("guard", run.recipe.guards), "adapter", AdapterSeen(run.policy, adapters.load(name), before, after))
+    guards = [one for one in run.recipe.open_all("guard", run.recipe.guards) if not one.shrinks]
+    seen = AdapterSeen(run.policy, adapters.load(name), before, after, in_use(run.policy, adapters, gate)(name), tasks)
+    return judge(guards, "adapter", seen)

@@ -120,8 +120,8 @@ def _in_order(baselines: Sequence[Baseline]) -> list[Baseline]:
 
 
 def validates(run: Run) -> bool:
-    """Whether rounds are compared on validation questions: where the reward is a vote, which can rise while answers get worse."""
-    return bool(run.policy.reward.needs().samples)
+    """Whether rounds are compared on validation questions: where the reward is a vote, which can rise while answers get worse; or for a guard."""
+    return bool(run.policy.reward.needs().samples) or any(one.validates for one in run.recipe.open_all("guard", run.recipe.guards))
 
 
 def directives_of(run: Run, variant: Variant | None) -> Directives:
@@ -187,7 +187,7 @@ class Rows:
         best = max(strategies, key=lambda strategy: _correct(r for r in found[strategy] if r.role == "reward"))
         same = [replace(r, row="untrained") for r in found[best] if r.role == "report"]
         results = self.run.step("evaluate/untrained", Result, f"The best strategy is {best}", lambda _: same)
-        return Start(best, results, results)
+        return Start(best, results, found[best])
 
     def _first(self, strategy: str, choosing: bool) -> Plan:
         """An adapter on the first self-edit of a strategy, that is asked the reward questions too where they choose between strategies."""

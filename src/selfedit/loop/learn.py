@@ -10,12 +10,13 @@ from types import MappingProxyType
 from selfedit.baselines.base import matched, tokens_of
 from selfedit.errors import EngineError
 from selfedit.guards import AdapterSeen, judge
-from selfedit.library import Adapters, Document, Entry, Library, Route, calibrate, request, routes
+from selfedit.library import NOBODY, Adapters, Document, Entry, Library, calibrate, in_use, request, routes
 from selfedit.loop.begin import check_lengths
 from selfedit.loop.evaluate import gold
 from selfedit.loop.harvest import harvest, learned
 from selfedit.loop.round import all_failed, answer_base, answers_before, one_round
 from selfedit.loop.run import Run, chunks
+from selfedit.loop.shrink import shrink_adapters
 from selfedit.policy import Asked
 from selfedit.policy.shelf import Shelf
 from selfedit.retention import everyday
@@ -55,6 +56,7 @@ def learn_documents(run: Run, passages: Sequence[Passage]) -> None:
     measure_baselines(run, groups)
     library = train_adapters(run, groups, kept)
     kept.clear()
+    shrink_adapters(run, library)
     with Adapters(policy.engine, library) as adapters:
         routed = run.step("routes", Routed, "Calibrating the gate", lambda progress: route_questions(run, adapters, tasks, progress))
         run.step("compare", Result, "Asking what was learned", lambda progress: answer_routed(run, groups, adapters, routed, progress))
@@ -152,6 +154,12 @@ def train_adapters(run: Run, groups: Sequence[Group], kept: Shelf) -> Library:
     return library
 
 
+def named(library: Library, groups: Sequence[Group]) -> list[tuple[str, Group]]:
+    """The groups with the names of their adapters in force."""
+    holder = {document.id: entry.id for entry in library.entries() for document in entry.documents}
+    return [(holder[group.documents[0].id], group) for group in groups]
+
+
 # ---------------------------------------------------------------- who answers what
 
 
@@ -168,7 +176,7 @@ def route_questions(run: Run, adapters: Adapters, tasks: Sequence[Task], progres
     named = {Document(task.title, task.context).id: task.id for task in tasks}
     routed = [Routed(q, about, named[r.found.document.id] if r.found else "", r.score) for (about, q), r in zip(asked, found, strict=True)]
     inside = [n for n, (one, route) in enumerate(zip(routed, found, strict=True)) if not one.about and route.found]
-    put = [request(policy, adapters, who, routed[n].question, LONGEST) for n in inside for who in (found[n], Route(None, None))]
+    put = [request(policy, adapters, who, routed[n].question, LONGEST) for n in inside for who in (found[n], NOBODY)]
     answers = chunks(policy.sample(put, progress), 2)
     changed = {n: after.text != before.text for n, (after, before) in zip(inside, answers, strict=True)}
     return [one if one.about else replace(one, changed=changed.get(n, False)) for n, one in enumerate(routed)]
@@ -176,7 +184,7 @@ def route_questions(run: Run, adapters: Adapters, tasks: Sequence[Task], progres
 
 def answer_routed(run: Run, groups: Sequence[Group], adapters: Adapters, routed: Sequence[Routed], progress: Progress) -> list[Result]:
     """The report questions, asked of whoever the gate chose, as `ask` does: row `after`. The right adapters' own answers: row `right_adapter`."""
-    home = {task.id: (name, task) for name, group in zip(adapters.library.names(), groups, strict=True) for task in group.tasks}
+    home = {task.id: (name, task) for name, group in named(adapters.library, groups) for task in group.tasks}
     tokens = {task.id: tokens_of(group.job) for group in groups for task in group.tasks}
     chosen = {(one.about, one.question): one.to for one in routed}
     asked = [(row, task, q) for row in ("right_adapter", "after") for _, task in home.values() for q in task.report_questions]
@@ -197,14 +205,17 @@ def answer_routed(run: Run, groups: Sequence[Group], adapters: Adapters, routed:
 
 
 def check(run: Run, groups: Sequence[Group], adapters: Adapters, progress: Progress) -> list[Verdict]:
-    """What the recipe's guards say of each adapter. They see reward questions, never those of the report."""
-    policy, names = run.policy, adapters.library.names()
+    """What the recipe's guards say of each adapter, but for those that shrink, which have spoken. They see no questions of the report."""
+    policy, found = run.policy, named(adapters.library, groups)
     before = answers_before(run, "round-0/base", [task for group in groups for task in group.tasks if task.reward_questions])
-    asked = [(name, task) for name, group in zip(names, groups, strict=True) for task in group.tasks if task.id in before]
+    asked = [(name, task) for name, group in found for task in group.tasks if task.id in before]
     answers = policy.answer([Asked(adapters.load(name), task, task.reward_questions) for name, task in asked], progress)
-    guards, verdicts = run.recipe.open_all("guard", run.recipe.guards), []
-    for name in names:
-        own = [(before[task.id], after) for (of, task), after in zip(asked, answers, strict=True) if of == name]
-        seen = AdapterSeen(policy, adapters.load(name), [a for then, _ in own for a in then], [a for _, now in own for a in now])
+    guards, verdicts = [one for one in run.recipe.open_all("guard", run.recipe.guards) if not one.shrinks], []
+    behind = in_use(policy, adapters)
+    for name, _ in found:
+        own = [(task, before[task.id], after) for (of, task), after in zip(asked, answers, strict=True) if of == name]
+        then, now = [answer for _, some, _ in own for answer in some], [answer for _, _, some in own for answer in some]
+        tasks = [replace(task, report_questions=()) for task, _, _ in own]
+        seen = AdapterSeen(policy, adapters.load(name), then, now, behind(name), tasks)
         verdicts += [replace(verdict, about=name) for verdict in judge(guards, "adapter", seen)]
     return verdicts

@@ -211,7 +211,7 @@ def score(
     """Candidates with their rewards, in the order of the self-edits; unscored where a guard refused the training."""
     guards = policy.recipe.open_all("guard", tuple(dict.fromkeys(("training", *policy.recipe.guards))))
     verdicts = [tuple(judge(guards, "candidate", seen)) for seen in _seen(adapted_PK)]
-    fine = [one for one, said in zip(adapted_PK, verdicts, strict=True) if all(v.decision == "accept" for v in said)]
+    fine = [one for one, said in zip(adapted_PK, verdicts, strict=True) if not any(v.against for v in said)]
     measured = measure(policy, tasks, fine, base_PQ, seeds, progress)
     found = {id(one): pair for one, pair in zip(fine, zip(measured, policy.reward.score(measured, memory), strict=True), strict=True)}
     return [_candidate(policy, one, said, *found.get(id(one), (None, None))) for one, said in zip(adapted_PK, verdicts, strict=True)]
@@ -231,7 +231,7 @@ def _seen(adapted_PK: Sequence[Adapted]) -> list[CandidateSeen]:
 def _candidate(policy: Policy, one: Adapted, verdicts: tuple[Verdict, ...], seen: Measured | None, reward: Reward | None) -> Candidate:
     losses, tokens = tuple(loss for t in one.trained for loss in t.losses), sum(t.tokens for t in one.trained)
     if seen is None or reward is None:
-        refused = next(verdict.reason for verdict in verdicts if verdict.decision != "accept")
+        refused = next(verdict.reason for verdict in verdicts if verdict.against)
         return Candidate(one.edit, Reward(None, policy.recipe.reward.part, refused), (), losses, tokens, verdicts)
     return Candidate(one.edit, reward, (*seen.answers, *seen.drawn), losses, tokens, verdicts)
 

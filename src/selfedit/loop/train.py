@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from selfedit.algorithms.base import imitated, outer_job
 from selfedit.guards import RoundSeen, judge
+from selfedit.ledger import Reader
 from selfedit.loop.begin import check_lengths
 from selfedit.loop.evaluate import baselines_after, baselines_before, directives_of, gold, held_out_tasks, policy_row, validates
 from selfedit.loop.round import learn, one_round
@@ -57,10 +58,12 @@ def of_round(policy: Policy, tasks: Sequence[Task], number: int) -> Sequence[Tas
 
 
 def stopped(run: Run, rounds: Sequence[Round], measured: Sequence[Sequence[Result]]) -> bool:
-    """Whether a guard ends the run: their verdicts on a round that has one before it."""
-    if len(rounds) < 2:
-        return False
-    found = judge(run.recipe.open_all("guard", run.recipe.guards), "round", RoundSeen(rounds[-2], rounds[-1], *measured[-2:]))
+    """Whether a guard ends the run: their verdicts on the last round. `measured` are answers of the policy as each round began."""
+    before, then = (rounds[-2], measured[-2]) if len(rounds) > 1 else (None, ())
+    with Reader(run.ledger.folder) as reader:
+        cost = reader.cost()
+    seen = RoundSeen(before, rounds[-1], then, measured[-1], cost, sum(len(one.candidates) for one in rounds))
+    found = judge(run.recipe.open_all("guard", run.recipe.guards), "round", seen)
     if not found:
         return False
     verdicts = run.step(f"round-{len(rounds) - 1}/guards", Verdict, "Checking the round", lambda _: found)

@@ -118,7 +118,7 @@ def review(
     if len(kinds) > 1:
         raise LedgerError(f"the self-edits of this run have rewards of different kinds ({', '.join(kinds)}): they are not shown in one table")
     judged = of_run + of_candidates
-    refused = of_run + [judgement for judgement in of_candidates if judgement.verdict.decision != "accept"]
+    refused = of_run + [judgement for judgement in of_candidates if judgement.verdict.against]
     return Edits(
         reward_kind=", ".join(kinds),
         reward_meaning=" ".join(f"The reward is {means}." for kind in kinds if (means := words.means("reward", kind))),
@@ -130,7 +130,7 @@ def review(
         best=best,
         worst=worst,
         counts=_counts(judged),
-        refusals=[verdict for verdict in verdicts if verdict.decision != "accept"],
+        refusals=[verdict for verdict in verdicts if verdict.against],
         judgements=refused[:MOST_VERDICTS],
         left_off=max(0, len(refused) - MOST_VERDICTS),
         parts=list(_parts([candidate.reward for candidate in candidates], words)),
@@ -245,4 +245,4 @@ def _loss(losses: Sequence[float]) -> str:
 def _counts(judged: Sequence[Judgement]) -> list[tuple[str, dict[str, int]]]:
     """For each guard how often it decided what."""
     counted = Counter((judgement.verdict.guard, judgement.verdict.decision) for judgement in judged)
-    return [(guard, {d: counted[guard, d] for d in ("accept", "reject", "stop")}) for guard in sorted({guard for guard, _ in counted})]
+    return [(guard, {d: counted[guard, d] for d in ("accept", "shrink", "reject", "stop")}) for guard in sorted({guard for guard, _ in counted})]

@@ -116,6 +116,10 @@ class Domain(Part):
         """
         raise ConfigError(f"domain {self.settings.part} writes no questions of its own: leave harvest.questions at 0")
 
+    def reworded(self, question: Question) -> Question | None:
+        """The same question in other words, with the same answers; None where the domain cannot say it otherwise."""
+        return None
+
     def open_book(self, task: Task, question: Question) -> str:
         """A question with the context in view; reads as a user's turn and as a text to continue."""
         raise NotImplementedError

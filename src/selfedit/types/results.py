@@ -50,12 +50,21 @@ class JudgeReply:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What a guard decided and why; `about` names the adapter, where there are several."""
+    """What a guard decided and why; `about` names the adapter, where there are several.
+
+    `shrink`: not that adapter is used but one whose update is `scale` times as large.
+    """
 
     guard: str
-    decision: Literal["accept", "reject", "stop"]
+    decision: Literal["accept", "shrink", "reject", "stop"]
     reason: str
     about: str = ""
+    scale: float = 1.0
+
+    @property
+    def against(self) -> bool:
+        """Whether it forbids the use."""
+        return self.decision in ("reject", "stop")
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +92,7 @@ class Candidate:
     @property
     def accepted(self) -> bool:
         """Whether no guard was against it."""
-        return all(verdict.decision == "accept" for verdict in self.verdicts)
+        return not any(verdict.against for verdict in self.verdicts)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -112,6 +113,11 @@ class Torch:
     def merge(self, adapter: Adapter) -> None:
         """Add the adapter to the current weights."""
         self.base.merge(self._get(adapter))
+
+    def scaled(self, adapter: Adapter, scale: float) -> Adapter:
+        """Another adapter on the same matrices, whose alpha is `scale` times as large."""
+        weights = self._get(adapter)
+        return self._add(replace(weights, scale=weights.scale * scale))
 
     def export(self, adapter: Adapter, folder: Path) -> None:
         """Write the adapter in PEFT's format."""

@@ -16,6 +16,7 @@ from selfedit.strategies import demonstrate, parts, pieces
 from selfedit.tasks.base import Domain, Purpose, Say, Split, domain
 from selfedit.tasks.knowledge.documents import read_demonstrations, read_documents
 from selfedit.tasks.knowledge.questions import agree, cloze, open_book, parse_questions, writing_prompts
+from selfedit.tasks.knowledge.rewording import reworded
 from selfedit.tasks.knowledge.split import bundled_corpus, divide, same
 from selfedit.tasks.knowledge.worked import worked_questions
 from selfedit.text import ask, contains, holding
@@ -104,6 +105,10 @@ class Knowledge(Domain):
         own = {task.id: (*task.reward_questions, *task.report_questions) for task in tasks}
         new = {task.id: [q for q in drafts[task.id] if not any(same(q, other, task.title) for other in own[task.id])] for task in tasks}
         return [tuple(new[task.id][:wanted]) for task in tasks]
+
+    def reworded(self, question: Question) -> Question:
+        """Asked more politely, which no question of a document is."""
+        return replace(question, question=reworded(question.question))
 
     def open_book(self, task: Task, question: Question) -> str:
         """The passage, the question, and that a few words are wanted."""
