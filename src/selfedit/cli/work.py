@@ -74,7 +74,7 @@ class Learn(MakesRuns):
     docs: Positional[Annotated[tuple[Path, ...], arg(metavar="[DOCS ...]", help_behavior_hint="")]] = ()
     """Files and folders: .txt, .md, .jsonl."""
     recipe: File = None
-    """Settings from a TOML file (`selfedit show recipe` prints one); flags override it. Without one: short answers, as docs/strategies.md explains."""
+    """Settings from a TOML file (`selfedit show recipe` prints one); flags override it. Without one: for short answers."""
     keep: bool = False
     """Put adapters in force even if a guard was against them."""
     output: Options = field(default_factory=Output)
