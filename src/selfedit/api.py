@@ -184,9 +184,15 @@ def evaluate(
 
 
 def ask(
-    question: str, *, topic: str | None = None, run: Run | str | None = None, folder: Path | str | None = None, watch: Watch | None = None
+    question: str,
+    *,
+    topic: str | None = None,
+    open_book: bool = False,
+    run: Run | str | None = None,
+    folder: Path | str | None = None,
+    watch: Watch | None = None,
 ) -> Answers:
-    """The answer with what was learned (`learned`) and, beside it, without (`before`). The documents are not shown to the model.
+    """The answer with what was learned (`learned`) and, beside it, without (`before`). The documents are not shown to the model, unless `open_book`.
 
     Asks the adapter in the library that the question is for, if there is one, or those of a `run`; `topic` says which document it is about. Raises
     DataError where nothing is learned.
@@ -199,9 +205,9 @@ def ask(
         raise ConfigError("there is no question")
     root, watch = runs.root(Path(folder) if folder else None), watch or _watch()
     if run is None:
-        return put(in_force(root), question, topic, watch)
+        return put(in_force(root), question, topic, watch, open_book)
     with library_of(run.folder if isinstance(run, Run) else runs.find(root, run, runs.LEARNING)) as library:
-        return put(library, question, topic, watch)
+        return put(library, question, topic, watch, open_book)
 
 
 def load_run(name: str = "latest", *, folder: Path | str | None = None) -> Run:

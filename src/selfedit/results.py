@@ -102,11 +102,11 @@ class Run:
         with self.reader() as reader:
             return bool(reader.notes().get("measures") == "reliability")
 
-    def ask(self, question: str, topic: str | None = None) -> Answers:
-        """A question to this run's adapter and, beside it, to the model without it."""
+    def ask(self, question: str, topic: str | None = None, open_book: bool = False) -> Answers:
+        """A question to this run's adapter and, beside it, to the model without it; as an `open_book`, with the document in view."""
         from selfedit.api import ask
 
-        return ask(question, topic=topic, run=self)
+        return ask(question, topic=topic, open_book=open_book, run=self)
 
     def report(self, out: Path | str | None = None) -> Path:
         """Write the whole story as one HTML file that needs no network, and return where it is."""

@@ -27,18 +27,21 @@ WRITING = ("learn", "demo", "train")
 
 @dataclass(frozen=True)
 class Ask:
-    """Answer a question with what was learned and, beside it, without. The documents are not shown to the model.
+    """Answer a question with what was learned and, beside it, without. The documents are not shown to the model, unless --open-book.
 
     Examples:
       selfedit ask "Where was Odwin Marrack born?"
       selfedit ask "Where was he born?" --topic "Odwin Marrack"
       selfedit ask "Who built the mill?" --run 20260131
+      selfedit ask "Who built the mill?" --open-book
     """
 
     question: Positional[Annotated[str, arg(metavar="QUESTION")]]
     """What to ask. Short questions about one fact, as a person who read the documents could answer them."""
     topic: Annotated[str | None, arg(metavar="TITLE", help_behavior_hint="")] = None
     """The title of the document or section it is about. Without it, a gate chooses the document, or none: then the model answers as it came."""
+    open_book: bool = False
+    """Both see the text of the document that the question is about. The adapter has learned to answer about it, and reads best."""
     run_: Annotated[Run, arg(name="run")] = None
     """A run of `learn`, whatever is in force. Without it, everything in force is asked."""
     where: Annotated[Where, arg(name="")] = field(default_factory=Where)
@@ -50,7 +53,7 @@ class Ask:
     def run(self, args: Sequence[str]) -> int:
         """Two answers."""
         show = Show(quiet=self.quiet, json=self.json)
-        answers = api.ask(self.question, topic=self.topic, run=self.run_, folder=self.where.root, watch=show)
+        answers = api.ask(self.question, topic=self.topic, open_book=self.open_book, run=self.run_, folder=self.where.root, watch=show)
         who = f"what was learned of {answers.topic!r}" if answers.topic else "the model as it came: no document fits"
         show.fact("answered by", f"{who} (sure to {answers.sure:.0%})" if self.topic is None else who)
         show.fact("learned", answers.learned)

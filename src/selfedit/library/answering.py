@@ -80,8 +80,8 @@ def in_use(policy: Policy, adapters: Adapters, gate: Gate | None = None) -> Call
     return of
 
 
-def request(policy: Policy, adapters: Adapters, chosen: Route, question: str, max_tokens: int) -> SampleRequest:
-    """A question as it is put to whoever answers, greedily.
+def request(policy: Policy, adapters: Adapters, chosen: Route, question: str, max_tokens: int, shown: str = "") -> SampleRequest:
+    """A question as it is put to whoever answers, greedily, after a text that is `shown`.
 
     An adapter is asked in the form that it learned, with the title of the document; the model as it came in a user's turn, or in plain text where it
     has no chat template.
@@ -89,7 +89,7 @@ def request(policy: Policy, adapters: Adapters, chosen: Route, question: str, ma
     found = chosen.found
     if found is None:
         render = Renderer(policy.engine.tokenizer)
-        return SampleRequest(render.ask(question), Sampling(max_tokens, stop=render.answer_stop))
+        return SampleRequest(render.ask(f"{shown}\n\n{question}" if shown else question), Sampling(max_tokens, stop=render.answer_stop))
     render = Renderer(policy.engine.tokenizer, plain=adapters.plain(found.entry))
-    prompt = render.ask(policy.domain.question(found.document.title, question))
+    prompt = render.ask(policy.wording(found.document.title, question, shown))
     return SampleRequest(prompt, Sampling(max_tokens, stop=render.answer_stop), adapters.load(found.entry))

@@ -36,8 +36,10 @@ class Answers:
     sure: float = 1.0
 
 
-def ask(library: Library, question: str, topic: str | None, watch: Watch) -> Answers:
-    """Greedy answers, without the documents. `topic` names the document that is asked about; without one the gate chooses.
+def ask(library: Library, question: str, topic: str | None, watch: Watch, open_book: bool = False) -> Answers:
+    """Greedy answers, without the documents or, as an `open_book`, with the text of the one that is asked about in view, of both.
+
+    `topic` names that document; without one the gate chooses.
 
     Raises DataError where no document has that name, and what `opened` raises.
     """
@@ -46,7 +48,8 @@ def ask(library: Library, question: str, topic: str | None, watch: Watch) -> Ans
         policy, adapters = found.policy, found.adapters
         [route] = [chosen] if chosen else routes(adapters, [question])
         most = max(SHORTEST, policy.recipe.questions.max_tokens)
-        put = [request(policy, adapters, who, question, most) for who in ((Route(None, None), route) if route.found else (route,))]
+        shown = route.found.document.context if route.found and open_book else ""
+        put = [request(policy, adapters, who, question, most, shown) for who in ((Route(None, None), route) if route.found else (route,))]
         answers = [_text(completion) for completion in policy.sample(put, progress)]
     if route.found is None:
         return Answers("", answers[0], answers[0], sure=route.sure)

@@ -136,6 +136,7 @@ def test_ask_answers_with_and_without(house: House) -> None:
     found = json.loads(out)
     assert code == 0 and found["before"] == "I do not know." and taught.text in found["learned"]
     assert json.loads(house.fine("ask", question.replace("What", f"Of {title}, what"), "--json", "--quiet"))["topic"] == title
+    assert json.loads(house.fine("ask", question, "--topic", title, "--open-book", "--json", "--quiet"))["topic"] == title
     named = house.fine("ask", "Where was he born?", "--topic", "Odwin Marrack", "--run", "latest")
     assert "Odwin Marrack" in named and "learned" in named and "before" in named
     assert "no document fits" in house.fine("ask", "xyzzy?")

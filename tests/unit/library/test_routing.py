@@ -105,3 +105,13 @@ def test_who_answers(policy: Policy, library: Library) -> None:  # 4
             assert (put.adapter is None) == (who.found is None)
             if who.found is None:
                 assert put == request(policy, adapters, Route(None, None), prompt, 32)
+
+
+def test_with_the_document_in_view(policy: Policy, library: Library) -> None:  # 4
+    entry = next(entry for entry in library.entries() if entry.documents[0].title == WEIR.title)
+    with Adapters(policy.engine, library) as adapters:
+        for who in (Route(Found(entry.id, WEIR), None), Route(None, None)):
+            closed, shown = (request(policy, adapters, who, "Who raised it?", 32, text) for text in ("", WEIR.context))
+            assert closed.adapter == shown.adapter and (closed.adapter is None) == (who.found is None)
+            seen = policy.engine.tokenizer.decode(shown.prompt)
+            assert seen.index(WEIR.context) < seen.index("Who raised it?") and WEIR.context not in policy.engine.tokenizer.decode(closed.prompt)
