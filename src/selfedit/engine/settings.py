@@ -21,6 +21,6 @@ class TorchSettings(Settings):
     slots: int = Field(16, ge=1)
     """Adapters trained at the same time, by all workers together."""
     budget_tokens: int = Field(0, ge=0)
-    """Tokens of one pass of a worker; 0 is 1024 on a CPU, 8192 on a GPU."""
-    cache_tokens: int = Field(24576, ge=1024)
-    """Tokens held in the key-value cache while sampling."""
+    """Tokens of one pass of a worker; 0 is 1024 on a CPU, on a GPU as many as there is room for, up to 8192."""
+    cache_tokens: int = Field(0, ge=0)
+    """Tokens held in the key-value cache while sampling; 0 is 24576 on a CPU, on a GPU what three tenths of its free memory hold, at most 393216."""

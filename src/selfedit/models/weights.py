@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +27,7 @@ def load(folder: Path, dtype: torch.dtype, device: torch.device | str = "cpu") -
         with quiet():
             tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
             model, report = open_model(
-                folder, dtype=dtype, local_files_only=True, use_safetensors=True, trust_remote_code=False, output_loading_info=True
+                folder, dtype=dtype, local_files_only=True, use_safetensors=True, trust_remote_code=False, output_loading_info=True, **_placed(device)
             )
             model = model.to(device).eval().requires_grad_(False)
     except (OSError, ValueError, KeyError, TypeError, ImportError, RuntimeError, SafetensorError) as error:
@@ -37,6 +38,11 @@ def load(folder: Path, dtype: torch.dtype, device: torch.device | str = "cpu") -
     made = HFTokenizer(tokenizer)
     _check_vocabulary(made, model.get_input_embeddings().weight.shape[0], folder)
     return model, made
+
+
+def _placed(device: torch.device | str) -> dict[str, object]:
+    """The option by which weights are read straight into a GPU's memory; it needs the package accelerate."""
+    return {} if str(device) == "cpu" or find_spec("accelerate") is None else {"device_map": device}
 
 
 def _check_vocabulary(tokenizer: HFTokenizer, rows: int, folder: Path) -> None:

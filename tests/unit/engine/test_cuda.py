@@ -2,7 +2,8 @@
 
 0. A call waits for the device (reads a number from it) as often however many layers the model has. Counted on any machine.
 1. Alone equals together, in fp64 to 1e-9, whatever the packing; a job that diverges fails alone.
-2. What the GPU trains, samples and scores is what the CPU does (fp64).
+2. What the GPU trains, samples and scores is what the CPU does (fp64), to 1e-6: the norms and the rotary embedding of transformers round to fp32
+   even in fp64, and the two devices add up in another order.
 3. bf16, whose grouped products take another path: the same losses as fp32 within 5 %, alone and together.
 """
 
@@ -81,11 +82,7 @@ def test_alone_equals_together(family: Family) -> None:  # promise 1
         assert family == "gemma3" or (failed.failure or "").startswith("diverged")
         for mine, theirs in zip(found, alone, strict=True):
             assert mine.losses == pytest.approx(theirs.losses, rel=1e-9)
-            assert distance(flat_cpu(machine, mine.adapter), flat_cpu(machine, theirs.adapter)) <= 1e-9
-
-
-def flat_cpu(machine: Torch, adapter: object) -> torch.Tensor:
-    return flat(machine, adapter).cpu()  # type: ignore[arg-type]
+            assert distance(flat(machine, mine), flat(machine, theirs)) <= 1e-9
 
 
 @gpu
@@ -94,8 +91,8 @@ def test_gpu_is_cpu(family: Family) -> None:  # promise 2
     machines = on_gpu(family), engine(family)
     trained = [machine.train(JOBS) for machine in machines]
     for mine, theirs in zip(*trained, strict=True):
-        assert mine.losses == pytest.approx(theirs.losses, rel=1e-9)
-        assert distance(flat_cpu(machines[0], mine.adapter), flat(machines[1], theirs)) <= 1e-8
+        assert mine.losses == pytest.approx(theirs.losses, rel=1e-6)
+        assert distance(flat(machines[0], mine), flat(machines[1], theirs)) <= 1e-6
     said, scores = [], []
     for machine in machines:
         adapters = (None, loud(machine, 1), loud(machine, 2, LoraShape(2, 32.0, ("q_proj",))))

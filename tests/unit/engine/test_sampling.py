@@ -31,7 +31,7 @@ from selfedit.engine.settings import TorchSettings
 from selfedit.engine.torch.engine import Torch
 from selfedit.engine.torch.kv_cache import KVCache
 from selfedit.engine.torch.model import Base
-from selfedit.engine.torch.sampling import UNIFORMS, _inside, _nucleus, draw
+from selfedit.engine.torch.sampling import UNIFORMS, Limits, _inside, _nucleus, draw, draw_at_once
 from selfedit.errors import EngineError
 from selfedit.models import load
 from selfedit.types import Adapter, Completion, LoraShape, SampleRequest, Sampling, Score, ScoreRequest
@@ -219,16 +219,16 @@ def test_ties_stand_by_index(row: tuple[float, ...], top_p: float, top_k: int) -
     order = sorted(range(V), key=lambda i: (-row[i], i))
     nucleus = [i for place, i in enumerate(order) if sum(row[j] for j in order[:place]) < top_p and place < (top_k or V) and row[i] > 0]
     every = torch.arange(V)
-    inside = _inside(p.repeat(V, 1), every, torch.tensor([top_p] * V, dtype=torch.float64), torch.tensor([top_k or V] * V))
+    settings = Sampling(temperature=1.0, top_p=top_p, top_k=top_k)
+    inside = _inside(p.repeat(V, 1), every, Limits.of([settings] * V, p))
     assert [i for i in range(V) if inside[i]] == sorted(nucleus)
     n = 4000
-    found = draw(p.repeat(n, 1), [top_p] * n, [top_k] * n, torch.rand(n, UNIFORMS, dtype=torch.float64, generator=torch.Generator().manual_seed(V)))
-    sorted_out = _nucleus(
-        p.repeat(n, 1),
-        torch.tensor([top_p] * n, dtype=torch.float64),
-        torch.tensor([top_k or V] * n),
-        (torch.arange(n, dtype=torch.float64) + 0.5) / n,
-    )
+    rows, limits = p.repeat(n, 1), Limits.of([settings] * n, p)
+    uniforms = torch.rand(n, UNIFORMS, dtype=torch.float64, generator=torch.Generator().manual_seed(V))
+    found = draw(rows, limits, uniforms)
+    sorted_out = _nucleus(rows, limits, (torch.arange(n, dtype=torch.float64) + 0.5) / n)
+    at_once, missed = draw_at_once(rows, limits, uniforms)
+    assert torch.equal(at_once[~missed], found[~missed]) and torch.equal(_nucleus(rows, limits, uniforms[:, -1])[missed], found[missed])
     wanted = torch.zeros(V, dtype=torch.float64).index_put((torch.tensor(nucleus),), torch.tensor([row[i] for i in nucleus], dtype=torch.float64))
     for drawn in (found, sorted_out):
         counts = torch.bincount(drawn, minlength=V).double()

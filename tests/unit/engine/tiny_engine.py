@@ -66,11 +66,11 @@ def job(seed: int, lengths: tuple[int, ...] = (12, 7, 20, 16, 5), lora: LoraShap
 
 
 def flat(machine: Torch, result: Trained | Adapter | None) -> Tensor:
-    """All numbers of an adapter, scale included."""
+    """All numbers of an adapter, scale included, on the CPU."""
     adapter = result.adapter if isinstance(result, Trained) else result
     assert adapter is not None, result
     w = machine._adapters[adapter.id]
-    return torch.cat([torch.tensor([w.scale])] + [z.reshape(-1) for z in (*w.down, *w.up) if z is not None])
+    return torch.cat([torch.tensor([w.scale])] + [z.reshape(-1).cpu() for z in (*w.down, *w.up) if z is not None])
 
 
 def distance(a: Tensor, b: Tensor) -> float:

@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import groupby
 
 import torch
 from torch import Tensor
 from torch.optim.adamw import adamw
 
-from selfedit.engine.torch.lora import Bank, Weights, widest
+from selfedit.engine.torch import hardware
+from selfedit.engine.torch.layout import Layout, widest
+from selfedit.engine.torch.lora import Bank, Weights
 from selfedit.engine.torch.model import Base
 from selfedit.types import LoraShape, Optimizer
 
@@ -21,26 +24,50 @@ class Arena:
     """Weights, gradients and both moments of AdamW as (K, P) tensors of at least fp32, and the weights again in the base's type."""
 
     def __init__(self, base: Base, slots: int, shapes: Sequence[LoraShape]) -> None:
-        self.base, self.rank = base, widest((shape.rank for shape in shapes), base.device)
-        self.targets = sorted({site for shape in shapes for site in base.targeted(shape)})
-        size = sum(self.rank * (base.sites[i].in_features + base.sites[i].out_features) for i in self.targets)
+        self.base = base
+        targets = {site for shape in shapes for site in base.targeted(shape)}
+        self.layout = layout_of(base, targets, widest((shape.rank for shape in shapes), base.device))
         wide = torch.promote_types(base.dtype, torch.float32)
-        self.master, self.gradient, self.moment1, self.moment2 = torch.zeros(4, slots, size, dtype=wide, device=base.device)
-        self.shadow = self.master if wide == base.dtype else torch.zeros(slots, size, dtype=base.dtype, device=base.device)
+        self.master, self.gradient, self.moment1, self.moment2 = torch.zeros(4, slots, self.layout.size, dtype=wide, device=base.device)
+        self.shadow = self.master if wide == base.dtype else torch.zeros(slots, self.layout.size, dtype=base.dtype, device=base.device)
         self.scale = torch.ones(slots, 1, 1, dtype=base.dtype, device=base.device)
-        self.bank = Bank(*self.views(self.shadow), self.scale, *self.views(self.gradient))
+        self.bank = Bank(*self.layout.views(self.shadow), self.scale, *self.layout.views(self.gradient))
 
-    def views(self, rows: Tensor) -> tuple[list[Tensor | None], list[Tensor | None]]:
-        """Cut rows (K, P) into down (K, R, i) and up (K, R, o) of every target; None elsewhere."""
-        sites = self.base.sites
-        down: list[Tensor | None] = [None] * len(sites)
-        up: list[Tensor | None] = [None] * len(sites)
-        at = 0
-        for i in self.targets:
-            for into, width in ((down, sites[i].in_features), (up, sites[i].out_features)):
-                into[i] = rows[:, at : at + self.rank * width].view(-1, self.rank, width)
-                at += self.rank * width
-        return down, up
+    def step_together(self, slots: Sequence[Slot], rates: Sequence[float]) -> Tensor:
+        """A step of AdamW of these slots with few launches and without waiting: each gradient's norm (S,), by which it is clipped on the device.
+
+        A gradient that is not finite spoils the weights of its own slot alone.
+        """
+        own = hardware.upload(torch.tensor([slot.index for slot in slots], dtype=torch.long), self.gradient.device)
+        norms: Tensor = torch.linalg.vector_norm(self.gradient, dim=1)
+        if any(slot.optimizer.clip > 0 for slot in slots):
+            limits = torch.full((len(self.gradient),), math.inf, dtype=norms.dtype)
+            for slot in slots:
+                limits[slot.index] = slot.optimizer.clip if slot.optimizer.clip > 0 else math.inf
+            self.gradient.mul_((hardware.upload(limits, norms.device) / (norms + 1e-6)).clamp_(max=1.0)[:, None])
+        by_setting = sorted(zip(slots, rates, strict=True), key=lambda one: (one[1], repr(one[0].optimizer)))
+        for _, alike in groupby(by_setting, key=lambda one: (one[1], one[0].optimizer)):
+            some = list(alike)
+            _adamw([slot for slot, _ in some], some[0][1])
+        if self.shadow is not self.master:
+            self.shadow.copy_(self.master)
+        return norms.index_select(0, own)
+
+
+def layout_of(base: Base, targets: set[int], rank: int) -> Layout:
+    """Of adapters of this rank on these sites of a base."""
+    return Layout(rank, tuple((s.in_features, s.out_features) if i in targets else None for i, s in enumerate(base.sites)))
+
+
+def _adamw(slots: Sequence[Slot], lr: float, grad_scale: Tensor | None = None) -> None:
+    """One step of AdamW (Loshchilov & Hutter 2019) of slots with the same settings, in a single pass over memory."""
+    o = slots[0].optimizer
+    master, gradient, moment1, moment2, updates = zip(*((s.master, s.gradient, s.moment1, s.moment2, s.updates) for s in slots), strict=True)
+    adamw(
+        list(master), list(gradient), list(moment1), list(moment2), [], list(updates),
+        fused=True, grad_scale=grad_scale,
+        amsgrad=False, beta1=o.beta1, beta2=o.beta2, lr=lr, weight_decay=o.weight_decay, eps=o.eps, maximize=False,
+    )  # fmt: skip
 
 
 class Slot:
@@ -51,20 +78,19 @@ class Slot:
         self.master, self.gradient, self.shadow = arena.master[index], arena.gradient[index], arena.shadow[index]
         self.moment1, self.moment2 = arena.moment1[index], arena.moment2[index]
 
-    def begin(self, shape: LoraShape, optimizer: Optimizer, generator: torch.Generator) -> None:
-        """Initialise as PEFT does: A uniform in ±1/√i, B zero, drawn site by site from the job's own generator."""
-        base = self.arena.base
-        self.optimizer, self.updates = optimizer, torch.zeros((), dtype=torch.float32, device=base.device)
+    def begin(self, shape: LoraShape, optimizer: Optimizer, generator: torch.Generator, start: Tensor | None = None) -> None:
+        """Initialise as PEFT does: A uniform in ±1/√i, B zero, drawn from the job's own generator; or as was drawn before, `start` (P,)."""
+        device = self.arena.base.device
+        self.optimizer, self.updates = optimizer, torch.zeros((), dtype=torch.float32, device=device)
         if self.used:  # a new arena is all zeros
             for buffer in (self.master, self.gradient, self.moment1, self.moment2):
                 buffer.zero_()
         self.used = True
-        down, _ = self.arena.views(self.arena.master)
-        for i in base.targeted(shape):
-            bound = 1 / math.sqrt(base.sites[i].in_features)
-            draw = torch.empty(shape.rank, base.sites[i].in_features).uniform_(-bound, bound, generator=generator)
-            down[i][self.index, : shape.rank].copy_(draw)  # type: ignore[index]
-        self.arena.scale[self.index] = shape.alpha / shape.rank
+        if start is not None:
+            self.master.copy_(start, non_blocking=True)
+        else:
+            draw(self.arena, shape, generator, self.master)
+        self.arena.scale[self.index].fill_(shape.alpha / shape.rank)
         self._refresh()
 
     def _refresh(self) -> None:
@@ -77,27 +103,34 @@ class Slot:
         return norm
 
     def step(self, lr: float, norm: float) -> None:
-        """One step of AdamW (Loshchilov & Hutter 2019) in a single pass, the gradient clipped to `optimizer.clip` given its norm."""
-        o = self.optimizer
-        clip = min(1.0, o.clip / (norm + 1e-6)) if o.clip > 0 else 1.0
-        adamw(
-            [self.master], [self.gradient], [self.moment1], [self.moment2], [], [self.updates],
-            fused=True,
-            grad_scale=torch.tensor(1 / clip) if clip < 1.0 else None,
-            amsgrad=False, beta1=o.beta1, beta2=o.beta2, lr=lr, weight_decay=o.weight_decay, eps=o.eps, maximize=False,
-        )  # fmt: skip
+        """One step of AdamW, the gradient clipped to `optimizer.clip` given its norm."""
+        clip = min(1.0, self.optimizer.clip / (norm + 1e-6)) if self.optimizer.clip > 0 else 1.0
+        _adamw([self], lr, torch.tensor(1 / clip) if clip < 1.0 else None)
         self._refresh()
 
-    def finite(self) -> bool:
-        """Whether every weight is a number, in the base's type too."""
-        return bool(self.shadow.isfinite().all())
+    def finite(self) -> Tensor:
+        """Whether every weight is a number, in the base's type too: a scalar."""
+        return self.shadow.isfinite().all()
 
     def finished(self, shape: LoraShape) -> Weights:
         """A copy of the trained weights that outlives the slot, without the rank's padding."""
-        down, up = self.arena.views(self.arena.shadow)
-        targets = set(self.arena.base.targeted(shape))
+        base = self.arena.base
+        layout = layout_of(base, set(base.targeted(shape)), widest([shape.rank], base.device))
+        if layout == self.arena.layout:
+            row = self.shadow.clone()
+        else:
+            row = self.shadow.new_zeros(layout.size)
+            theirs, mine = self.arena.layout.views(self.shadow[None]), layout.views(row[None])
+            for z, whole in zip((*mine[0], *mine[1]), (*theirs[0], *theirs[1]), strict=True):
+                if z is not None and whole is not None:
+                    z.copy_(whole[:, : layout.rank])
+        return Weights.of(row, layout, shape.rank, shape.alpha / shape.rank)
 
-        def own(stacked: list[Tensor | None]) -> list[Tensor | None]:
-            return [z[self.index, : shape.rank].clone() if i in targets and z is not None else None for i, z in enumerate(stacked)]
 
-        return Weights(own(down), own(up), shape.alpha / shape.rank)
+def draw(arena: Arena, shape: LoraShape, generator: torch.Generator, into: Tensor) -> None:
+    """The random start of an adapter, site by site from its own generator, into its row (P,), which is zero."""
+    down, _ = arena.layout.views(into[None])
+    for i in arena.base.targeted(shape):
+        width = arena.base.sites[i].in_features
+        bound = 1 / math.sqrt(width)
+        down[i][0, : shape.rank].copy_(torch.empty(shape.rank, width).uniform_(-bound, bound, generator=generator))  # type: ignore[index]

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from selfedit.engine.torch import hardware
 from selfedit.engine.torch.cross_entropy import capped, wide
 
 NAME = "selfedit"
@@ -36,18 +37,19 @@ def attention(module: nn.Module, query: Tensor, key: Tensor, value: Tensor, atte
     """The attention function that transformers calls: it hands the layer on to the pass's own `attend`."""
     attend: AttentionPass = options["attend"]
     scale = options.get("scaling") or query.shape[-1] ** -0.5
-    q, k, v = (z[0].transpose(0, 1) for z in (query, key, value))
+    q, k, v = (z.squeeze(0).transpose(0, 1) for z in (query, key, value))
     out = attend(module.layer_idx, q, k, v, scale, options.get("sliding_window"), options.get("softcap"))  # type: ignore[arg-type]
     return out.unsqueeze(0), None
 
 
 WASTE = 3000
-"""A sequence joins a bucket where padding it costs at most so many logits a head, about what the calls of a bucket of its own cost; on a GPU
-a hundred times as many."""
+"""On a CPU a sequence joins a bucket where padding it costs at most so many logits a head, about what the calls of a bucket of its own cost."""
+BUCKET_WASTE = 1_000_000
+"""On a GPU it joins where all padding of the bucket stays below so many logits a head: however many join, memory for it has a bound."""
 
 
-PIECE = 150
-"""Queries of a long sequence that are taken together, about."""
+PIECE, GPU_PIECE = 150, 1024
+"""Queries of a long sequence that are taken together, about. Pieces save logits that would only be masked; each costs some launches more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,20 +57,22 @@ class Bucket:
     """S sequences (`members`, by their number in the batch) of similar length T as a padded view of the flat tokens.
 
     `rows` (S · T,) is the flat position of each token, with the sequence's own last one for padding: being last, padding is never seen
-    by a causal query. Where nothing is padded, `take` and `real` are None; else `take` are the places that are real, `real` (S · T, 1, 1)
-    ones and zeros.
+    by a causal query. Where nothing is padded, `take`, `back` and `real` are None; else `take` are the places that are real, `back` the flat
+    positions of these, `real` (S · T, 1, 1) ones and zeros.
     """
 
     members: list[int]
     shape: tuple[int, int]
     rows: slice | Tensor
     take: Tensor | None = None
+    back: Tensor | None = None
     real: Tensor | None = None
+    piece: int = PIECE
 
     def parts(self) -> list[tuple[Bucket, int]]:
         """The queries of one long sequence in pieces, the last one first, and how many keys each sees: later ones would only be masked."""
         S, T = self.shape
-        pieces = max(1, round(T / PIECE))
+        pieces = max(1, round(T / self.piece))
         if S > 1 or pieces == 1 or not isinstance(self.rows, slice):
             return [(self, T)]
         cuts, start = [T * i // pieces for i in range(pieces + 1)], self.rows.start
@@ -77,28 +81,35 @@ class Bucket:
     def fold(self, z: Tensor, groups: int) -> Tensor:
         """(N, H, D) → (S · G, r · T, D): the r query heads of a group stand below each other."""
         S, T = self.shape
-        return z[self.rows].view(S, T, groups, -1, z.shape[2]).permute(0, 2, 3, 1, 4).reshape(S * groups, -1, z.shape[2])
+        rows = z[self.rows] if isinstance(self.rows, slice) else z.index_select(0, self.rows)
+        return rows.view(S, T, groups, -1, z.shape[2]).permute(0, 2, 3, 1, 4).reshape(S * groups, -1, z.shape[2])
 
     def unfold(self, z: Tensor, into: Tensor) -> None:
         """(S · G, r · T, D) → the sequences' rows of `into` (N, H, D)."""
         S, T = self.shape
         _, H, D = into.shape
         flat = z.view(S, -1, T, D).transpose(1, 2).reshape(S * T, H, D)
-        if self.take is None:
-            into[self.rows] = flat
+        if self.take is not None and self.back is not None:
+            into.index_copy_(0, self.back, flat.index_select(0, self.take))
+        elif isinstance(self.rows, slice):
+            into[self.rows].copy_(flat)
         else:
-            into[self.rows[self.take]] = flat[self.take]  # type: ignore[index]  # only an index is ever padded
+            into.index_copy_(0, self.rows, flat)
 
 
 def buckets(lengths: Sequence[int], device: torch.device) -> list[Bucket]:
     """Group sequences that lie one after another in the flat batch by similar length."""
-    starts, waste = [0, *accumulate(lengths)], WASTE if device.type == "cpu" else 100 * WASTE
+    starts, on_gpu = [0, *accumulate(lengths)], hardware.on_gpu(device)
     groups: list[list[int]] = []
+    wasted = 0
     for i in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
-        if groups and lengths[groups[-1][0]] ** 2 - lengths[i] ** 2 <= waste:
+        waste = lengths[groups[-1][0]] ** 2 - lengths[i] ** 2 if groups else 0
+        wasted += waste
+        if groups and (wasted <= BUCKET_WASTE if on_gpu else waste <= WASTE):
             groups[-1].append(i)
         else:
             groups.append([i])
+            wasted = 0
     return [_bucket(sorted(group), starts, lengths, device) for group in groups]
 
 
@@ -107,15 +118,18 @@ def _bucket(members: list[int], starts: Sequence[int], lengths: Sequence[int], d
     longest = max(n for _, n in spans)
     shape = (len(spans), longest)
     even = all(n == longest for _, n in spans)
+    piece = GPU_PIECE if hardware.on_gpu(device) else PIECE
     if even and all(start == spans[0][0] + i * longest for i, (start, _) in enumerate(spans)):
-        return Bucket(members, shape, slice(spans[0][0], spans[0][0] + len(spans) * longest))
+        return Bucket(members, shape, slice(spans[0][0], spans[0][0] + len(spans) * longest), piece=piece)
     start, length = torch.tensor(spans).T[:, :, None]
     offset = torch.arange(longest)[None]
-    rows = (start + torch.minimum(offset, length - 1)).view(-1).to(device)
+    rows = (start + torch.minimum(offset, length - 1)).view(-1)
     if even:
-        return Bucket(members, shape, rows)
+        return Bucket(members, shape, hardware.upload(rows, device))
     real = (offset < length).view(-1)
-    return Bucket(members, shape, rows, real.nonzero().squeeze(1).to(device), real[:, None, None].to(device))
+    take = real.nonzero().squeeze(1)
+    rows, take, back, ones = (hardware.upload(z, device) for z in (rows, take, rows[take], real[:, None, None]))
+    return Bucket(members, shape, rows, take, back, ones)
 
 
 class FlatAttention:
@@ -219,7 +233,7 @@ class _FlatAttentionFunction(torch.autograd.Function):
                     if end == b.shape[1]:  # the first part, whose queries see all keys
                         total.copy_(share)
                     else:
-                        total[:, :end] += share
+                        total[:, :end].add_(share)
             b.unfold(dks, dk)
             b.unfold(dvs, dv)
         return dq, dk, dv, None, None, None

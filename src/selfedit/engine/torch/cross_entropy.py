@@ -14,8 +14,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-CHUNK = 256
-"""Rows at a time: enough for the product to run at full speed."""
+from selfedit.engine.torch import hardware
+
+CHUNK, GPU_CHUNK = 256, 2048
+"""Rows at a time: enough for the product to run at full speed. A chunk reads the whole head, whatever its rows."""
+
+
+def chunks(hidden: Tensor) -> list[slice]:
+    """The rows of hidden (M, d), some at a time."""
+    size = GPU_CHUNK if hardware.on_gpu(hidden.device) else CHUNK
+    return [slice(i, i + size) for i in range(0, hidden.shape[0], size)]
 
 
 def wide(z: Tensor) -> Tensor:
@@ -60,8 +68,7 @@ def logprobs(hidden: Tensor, head: Head, targets: Tensor) -> Tensor:
     """hidden (M, d), targets (M,) → log-probabilities (M,) in nats, without gradient."""
     out = []
     with torch.no_grad():
-        for i in range(0, hidden.shape[0], CHUNK):
-            rows = slice(i, i + CHUNK)
+        for rows in chunks(hidden):
             logits = head.logits(hidden[rows])
             out.append(logits.gather(1, targets[rows, None]).squeeze(1) - logits.logsumexp(-1))
     return torch.cat(out) if out else hidden.new_zeros(0, dtype=torch.promote_types(hidden.dtype, torch.float32))
@@ -87,8 +94,7 @@ def top_logprobs(hidden: Tensor, head: Head, targets: Tensor, count: int) -> tup
     """As `logprobs`, (M,), with the `count` likeliest tokens at each position: their ids and log-probabilities (M, count)."""
     out: list[tuple[Tensor, Tensor, Tensor]] = []
     with torch.no_grad():
-        for i in range(0, hidden.shape[0], CHUNK):
-            rows = slice(i, i + CHUNK)
+        for rows in chunks(hidden):
             logits = head.logits(hidden[rows])
             total = logits.logsumexp(-1, keepdim=True)
             values, ids = likeliest(logits, count)
@@ -104,8 +110,7 @@ RowLoss = Callable[[Tensor, slice], tuple[Tensor, Tensor]]
 def head_loss(ctx: Any, hidden: Tensor, head: Head, weights: Tensor, loss: RowLoss) -> tuple[Tensor, Tensor]:
     """hidden (M, d), weights (M,) → Σ weightₘ · lossₘ and each lossₘ; `ctx` keeps the gradient of the hidden states."""
     gradient, losses = torch.empty_like(hidden), []
-    for i in range(0, hidden.shape[0], CHUNK):
-        rows = slice(i, i + CHUNK)
+    for rows in chunks(hidden):
         logits = head.logits(hidden[rows])
         each, slope = loss(logits, rows)
         losses.append(each)
@@ -118,12 +123,11 @@ def head_loss(ctx: Any, hidden: Tensor, head: Head, weights: Tensor, loss: RowLo
 
 
 def _log(p: Tensor, logits: Tensor, targets: Tensor) -> Tensor:
-    """log p (n, 1) of the targets, also where p is too small to be told from zero."""
-    lost = (p < 1e-30).squeeze(1).nonzero().squeeze(1)
-    found = p.log()
-    if len(lost):
-        found[lost] = logits[lost].log_softmax(-1).gather(1, targets[lost])
-    return found
+    """log p (n, 1) of the targets, also where p is too small to be told from zero. On a GPU, nobody waits to see whether there are such."""
+    lost = p < 1e-30
+    if not hardware.on_gpu(p.device) and not lost.any():
+        return p.log()
+    return torch.where(lost, logits.gather(1, targets) - logits.logsumexp(-1, keepdim=True), p.log())
 
 
 class LinearCrossEntropy(torch.autograd.Function):

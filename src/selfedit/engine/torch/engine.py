@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,8 @@ import torch
 from selfedit.engine.base import Tokenizer
 from selfedit.engine.losses import check_loss
 from selfedit.engine.settings import TorchSettings
-from selfedit.engine.torch import generate, peft, score, train, vectors
+from selfedit.engine.torch import generate, hardware, peft, score, train, vectors
+from selfedit.engine.torch.budget import CACHE_TOKENS, MOST_TOKENS, cache_tokens, token_bytes
 from selfedit.engine.torch.fallback import make_base
 from selfedit.engine.torch.lora import Weights
 from selfedit.engine.torch.model import context_tokens, end_tokens
@@ -31,8 +33,11 @@ class Torch:
         self.name = name
         self.ends = end_tokens(model) | tokenizer.ends
         self.context_tokens = context_tokens(model)
-        on_gpu = self.base.device.type == "cuda"
-        self.budget_tokens = settings.budget_tokens or (1 if self.slow else 8192 if on_gpu else 1024)  # the slow way gains nothing from large passes
+        self.on_gpu = hardware.on_gpu(self.base.device)
+        if self.on_gpu:  # products of adapters add up many rows, and are rounded to bf16 once
+            torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction = False
+        self.budget_tokens = settings.budget_tokens or (1 if self.slow else 0 if self.on_gpu else 1024)
+        """Of a pass; 0: by the memory of the device. The slow way gains nothing from large passes."""
         self._adapters: dict[str, Weights] = {}
         self._made = 0
         self._bases = vectors.Bases(self.base)
@@ -40,7 +45,16 @@ class Torch:
     @property
     def workers(self) -> int:
         """Threads that each take a share of a call: one a core on a CPU."""
-        return 1 if self.base.device.type == "cuda" else torch.get_num_threads()
+        return 1 if self.on_gpu else torch.get_num_threads()
+
+    @property
+    def cache_tokens(self) -> int:
+        """Tokens that the key-value cache of a call holds."""
+        return self.settings.cache_tokens or (cache_tokens(self._token_bytes, hardware.free_bytes(self.base.device)) if self.on_gpu else CACHE_TOKENS)
+
+    @cached_property
+    def _token_bytes(self) -> int:
+        return token_bytes(self.base)
 
     @property
     def layers(self) -> int:
@@ -70,8 +84,10 @@ class Torch:
                 raise EngineError("sampling needs at least one token of prompt and one to write")
             if r.adapter:
                 self._get(r.adapter)
-        cache = self.settings.cache_tokens
-        return generate.sample(self.base, self.tokenizer, self.ends, self._adapters, requests, cache, self.budget_tokens, self.workers, progress)
+        cache = self.cache_tokens
+        return generate.sample(
+            self.base, self.tokenizer, self.ends, self._adapters, requests, cache, self.budget_tokens or MOST_TOKENS, self.workers, progress
+        )
 
     def train(self, jobs: Sequence[TrainJob], progress: Progress | None = None) -> list[Trained]:
         """Train one adapter for each job, in their order. A job that diverges fails alone."""
@@ -96,7 +112,8 @@ class Torch:
                 raise EngineError(f"top = {r.top}: it is how many of the likeliest tokens are wanted")
             if r.adapter:
                 self._get(r.adapter)
-        return score.score(self.base, self._adapters, requests, self.settings.cache_tokens, self.budget_tokens, self.workers, progress)
+        budget = self.budget_tokens or MOST_TOKENS
+        return score.score(self.base, self._adapters, requests, self.cache_tokens, budget, self.workers, progress)
 
     def read(self, texts: Sequence[Tokens], progress: Progress | None = None) -> list[tuple[float, ...]]:
         """The mean of the last hidden states over the tokens of each text, in their order."""

@@ -10,8 +10,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
+from selfedit.engine.torch import hardware
 from selfedit.engine.torch.attention import AttentionPass
 from selfedit.engine.torch.cross_entropy import wide
 
@@ -24,7 +26,9 @@ class Norm(nn.Module):
         self.weight, self.eps = nn.Parameter(weight, requires_grad=False), eps
 
     def forward(self, x: Tensor) -> Tensor:
-        """x (..., d) → (..., d)."""
+        """x (..., d) → (..., d). PyTorch has it in one launch on a GPU, but not on a CPU."""
+        if hardware.on_gpu(x.device) and x.dtype == self.weight.dtype:
+            return F.rms_norm(x, self.weight.shape, self.weight, self.eps)
         y: Tensor = _Norm.apply(x, self.weight, self.eps)  # type: ignore[no-untyped-call]
         return y
 
@@ -84,7 +88,7 @@ class Attention(nn.Module):
 
     def forward(self, hidden_states: Tensor, position_embeddings: tuple[Tensor, Tensor], attend: AttentionPass, **_: object) -> tuple[Tensor, None]:
         """hidden_states (1, N, d) → (1, N, d); called by the model's decoder layer."""
-        x = hidden_states[0]
+        x = hidden_states.flatten(0, 1)  # taking [0] would cost a copy on the way back
         q, k, v = (p(x).view(x.shape[0], -1, self.size) for p in (self.q_proj, self.k_proj, self.v_proj))
         cos, sin = (z[0, :, None, : self.size // 2] for z in position_embeddings)
         q, k = (Rotate.apply(z, cos, sin) for z in (self.q_norm(q), self.k_norm(k)))  # type: ignore[no-untyped-call]

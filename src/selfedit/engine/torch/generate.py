@@ -15,6 +15,8 @@ import torch
 from torch import Tensor
 
 from selfedit.engine.base import Tokenizer
+from selfedit.engine.torch import hardware
+from selfedit.engine.torch.budget import fitting
 from selfedit.engine.torch.kv_cache import DecodeAttention, KVCache, rounded
 from selfedit.engine.torch.lora import ActiveAdapters, Weights, adapter_indices
 from selfedit.engine.torch.model import Base
@@ -113,7 +115,10 @@ def _admit(base: Base, active: ActiveAdapters, cache: KVCache, waiting: deque[Ro
             break
         texts.append(text)
         admitted.append(waiting.popleft())
-    hidden = prefill(base, active, cache, texts, first)
+    hidden = fitting(lambda: prefill(base, active, cache, texts, first), len(texts))
+    if hidden is None:
+        waiting.extendleft(reversed(admitted))
+        return _admit(base, active, cache, waiting, first, first + len(texts) // 2, budget_tokens)
     for row in admitted:
         row.length = len(row.request.prompt)
     _choose(base, admitted, torch.stack([states[-1] for states in hidden]))
@@ -124,12 +129,12 @@ def _decode(base: Base, active: ActiveAdapters, cache: KVCache, rows: list[Row])
     """One more token for every row."""
     order = sorted(range(len(rows)), key=lambda i: (active.index(rows[i].request.adapter), i))
     batch = [rows[i] for i in order]
-    tokens = torch.tensor([r.tokens[-1] for r in batch], device=base.device)
     positions = [r.length for r in batch]
+    tokens, places = hardware.upload(torch.tensor([[r.tokens[-1] for r in batch], positions]), base.device)
     cache.reserve(max(positions) + 1)
     attend = DecodeAttention(cache, order, positions, base.device)
     running = active.blocks([r.request.adapter for r in batch], [1] * len(batch), base)
-    hidden = base.forward(tokens, torch.tensor(positions, device=base.device), attend, active.bank, running)
+    hidden = base.forward(tokens, places, attend, active.bank, running)
     for row in batch:
         row.length += 1
     _choose(base, batch, hidden)
@@ -147,20 +152,22 @@ def _choose(base: Base, rows: Sequence[Row], hidden: Tensor) -> None:
 
 
 def _retire(rows: list[Row], cache: KVCache, tokenizer: Tokenizer, ends: frozenset[int], done: dict[int, Completion]) -> list[Row]:
-    """Take finished rows out; the last row of the cache moves into each gap."""
-    kept = list(rows)
+    """Take finished rows out; rows from the end of the cache move into the gaps, all at once."""
+    kept = list(enumerate(rows))  # each with its row of the cache
     for i in reversed(range(len(kept))):
-        row = kept[i]
+        _, row = kept[i]
         _finish(row, tokenizer, ends)
         if row.reason is None:
             continue
         text = tokenizer.decode(row.tokens) if row.text is None else row.text
         done[row.index] = Completion(text, tuple(row.tokens), tuple(row.logprobs), row.reason)
         last = kept.pop()
-        if last is not row:
-            cache.copy([len(kept)], [i])
+        if last[1] is not row:
             kept[i] = last
-    return kept
+    moved = [(source, target, row.length) for target, (source, row) in enumerate(kept) if source != target]
+    if moved:
+        cache.copy([source for source, _, _ in moved], [target for _, target, _ in moved], max(length for _, _, length in moved))
+    return [row for _, row in kept]
 
 
 def _finish(row: Row, tokenizer: Tokenizer, ends: frozenset[int]) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from selfedit.engine.torch import hardware
 from selfedit.engine.torch.attention import Bucket, FlatAttention
 from selfedit.engine.torch.cross_entropy import capped, wide
 
@@ -20,6 +21,23 @@ GROWTH = 64
 def rounded(length: int) -> int:
     """The capacity that rows of so many tokens come to have."""
     return -(-length // GROWTH) * GROWTH
+
+
+class Cells:
+    """Where the tokens of a pass go in the cache: token j to position `positions[j]` of row `rows[j]`, in every layer."""
+
+    def __init__(self, cache: KVCache, rows: Sequence[int], positions: Sequence[int], device: torch.device) -> None:
+        self.capacity, self.device = cache.capacity, device
+        self._cells = torch.tensor([list(rows), list(positions)])
+        self._found: dict[int, Tensor] = {}
+
+    def of_heads(self, G: int) -> Tensor:
+        """(N · G,) the place of each token and head among the (R · G · C) of a layer. Layers with as many heads share it."""
+        if G not in self._found:
+            rows, positions = self._cells
+            places = (rows * (G * self.capacity) + positions)[:, None] + torch.arange(G) * self.capacity
+            self._found[G] = hardware.upload(places.view(-1), self.device)
+        return self._found[G]
 
 
 class KVCache:
@@ -48,27 +66,26 @@ class KVCache:
                 new[:, :, :before] = old
             self.layers[index] = grown  # type: ignore[assignment]
 
-    def write(self, layer: int, cells: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        """Put k and v (N, G, D) at `cells` (N,) = row · C + position; returns the layer's keys and values."""
+    def write(self, layer: int, cells: Cells, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        """Put k and v (N, G, D) at `cells`; returns the layer's keys and values."""
         keys, values = self.layer(layer, k)
         _, G, D = k.shape
-        C = self.capacity
-        at = (cells // C * (G * C) + cells % C)[:, None] + torch.arange(G, device=cells.device) * C  # (N, G)
         for z, new in ((keys, k), (values, v)):
-            z.view(-1, D).index_copy_(0, at.view(-1), new.reshape(-1, D))
+            z.view(-1, D).index_copy_(0, cells.of_heads(G), new.reshape(-1, D))
         return keys, values
 
-    def remember(self, cells: Tensor, tokens: Tensor) -> Tensor:
-        """The cache of a model that reads whole texts: put tokens (N,) at `cells` (N,); returns the tokens of all rows (R, C)."""
+    def remember(self, cells: Cells, tokens: Tensor) -> Tensor:
+        """The cache of a model that reads whole texts: put tokens (N,) at `cells`; returns the tokens of all rows (R, C)."""
         one_head = tokens[:, None, None]
         return self.write(0, cells, one_head, one_head)[0][:, 0, :, 0]
 
     def copy(self, sources: Sequence[int], targets: Sequence[int], length: int | None = None) -> None:
-        """Rows `targets` become rows `sources`, or their first `length` tokens do."""
+        """Rows `targets` become rows `sources`, or their first `length` tokens do. No row is both."""
+        moved: list[Tensor] = []
         for keys, values in self.layers.values():
-            into, out_of = (torch.tensor(rows, device=keys.device) for rows in (targets, sources))
-            for z in (keys, values):
-                z[into, :, :length] = z[out_of, :, :length]
+            moved = moved or [hardware.upload(torch.tensor(rows), keys.device) for rows in (targets, sources)]
+            for z in (keys[:, :, :length], values[:, :, :length]):
+                z.index_copy_(0, moved[0], z.index_select(0, moved[1]))
 
     def clear(self, rows: slice) -> None:
         """Zeros: what a row's last tenant left may not be finite, and 0 times NaN is NaN."""
@@ -82,7 +99,7 @@ class _CachedPrefix:
 
     def __init__(self, bucket: Bucket, spans: Sequence[tuple[int, int, int]], capacity: int, device: torch.device) -> None:
         rows, lengths, _ = zip(*(spans[i] for i in bucket.members), strict=True)
-        self.rows, self.lengths = torch.tensor(rows, device=device), torch.tensor(lengths, device=device)
+        self.rows, self.lengths = (hardware.upload(torch.tensor(z), device) for z in (rows, lengths))
         self.longest = min(max(lengths) + bucket.shape[1], capacity)
 
 
@@ -92,7 +109,7 @@ class PrefillAttention(FlatAttention):
     def __init__(self, cache: KVCache, rows: Sequence[int], lengths: Sequence[int], prefixes: Sequence[int], device: torch.device) -> None:
         super().__init__(lengths, device)
         self.cache, self.spans = cache, list(zip(rows, prefixes, lengths, strict=True))
-        self.cells = torch.cat([torch.arange(p, p + n) + row * cache.capacity for row, p, n in self.spans]).to(device)
+        self.cells = Cells(cache, [row for row, _, n in self.spans for _ in range(n)], [i for _, p, n in self.spans for i in range(p, p + n)], device)
         self.prefixes_cached = [_CachedPrefix(b, self.spans, cache.capacity, device) for b in self.buckets] if any(prefixes) else []
         self._seen: dict[tuple[int, int | None], Tensor] = {}
 
@@ -134,11 +151,10 @@ class DecodeAttention:
 
     def __init__(self, cache: KVCache, order: Sequence[int], positions: Sequence[int], device: torch.device) -> None:
         self.cache, self.spans = cache, list(zip(order, positions, strict=True))
-        self.cells = torch.tensor([row * cache.capacity + p for row, p in self.spans], device=device)
+        self.cells = Cells(cache, order, positions, device)
         by_row = sorted(range(len(order)), key=order.__getitem__)
-        self.order: Tensor | None = None if by_row == list(range(len(order))) else torch.tensor(order, device=device)
-        self.back = torch.tensor(by_row, device=device)
-        last = torch.tensor([positions[i] for i in by_row], device=device)
+        last, self.back, there = hardware.upload(torch.tensor([[positions[i] for i in by_row], by_row, list(order)]), device)
+        self.order: Tensor | None = None if by_row == list(range(len(order))) else there
         self.ages = last[:, None] - torch.arange(cache.capacity, device=device)  # (n, C) by cache row
         self._masks: dict[int | None, Tensor] = {}
 
@@ -158,11 +174,11 @@ class DecodeAttention:
         n, H, D = q.shape
         G = k.shape[1]
         keys, values = (z[:n].flatten(0, 1) for z in self.cache.write(layer, self.cells, k, v))  # (n · G, C, D)
-        qs = (q if self.order is None else q[self.back]).reshape(n * G, H // G, D)
+        qs = (q if self.order is None else q.index_select(0, self.back)).reshape(n * G, H // G, D)
         logits = capped(wide(torch.bmm(qs, keys.transpose(1, 2))).mul_(scale), softcap)
         p = logits.view(n, H, -1).add_(self.mask(window)).softmax(-1).to(q.dtype)
         out = torch.bmm(p.view(n * G, H // G, -1), values).view(n, H, D)
-        return out if self.order is None else out[self.order]
+        return out if self.order is None else out.index_select(0, self.order)
 
 
 def age_mask(age: Tensor, window: int | None) -> Tensor:

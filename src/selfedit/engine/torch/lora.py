@@ -16,7 +16,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from selfedit.engine.torch.grouped import ALIGNED, Gradients, GroupedBlock, fits, grouped
+from selfedit.engine.torch import hardware
+from selfedit.engine.torch.grouped import MOST, Gradients, GroupedBlock, grouped, run_of, write
+from selfedit.engine.torch.layout import Layout, widest
 from selfedit.types import Adapter
 
 
@@ -30,6 +32,14 @@ class Weights:
     down: list[Tensor | None]
     up: list[Tensor | None]
     scale: float
+    flat: tuple[Tensor, Layout] | None = None
+    """One row (P,) that all matrices are views of, where there is one."""
+
+    @classmethod
+    def of(cls, row: Tensor, layout: Layout, rank: int, scale: float) -> Weights:
+        """Views of a row (P,), whose layout may have a wider rank."""
+        down, up = ([None if z is None else z[0, :rank] for z in side] for side in layout.views(row[None]))
+        return cls(down, up, scale, (row, layout))
 
 
 @dataclass(slots=True)
@@ -48,7 +58,16 @@ class Bank:
 
     @classmethod
     def of(cls, adapters: Sequence[Weights]) -> Bank:
-        """Finished adapters side by side, for passes without gradient."""
+        """Finished adapters side by side, for passes without gradient. Those that are one row each, all alike, are copied at once."""
+        scale = next(d for w in adapters for d in w.down if d is not None).new_tensor([w.scale for w in adapters])[:, None, None]
+        flat = [w.flat for w in adapters if w.flat]
+        if len(flat) == len(adapters) and len({layout for _, layout in flat}) == 1:
+            return cls(*flat[0][1].views(torch.stack([row for row, _ in flat])), scale)
+        return cls(*cls._side_by_side(adapters), scale)
+
+    @staticmethod
+    def _side_by_side(adapters: Sequence[Weights]) -> tuple[list[Tensor | None], list[Tensor | None]]:
+        """Down (K, R, i) and up (K, R, o) of adapters of any ranks and sites."""
         down: list[Tensor | None] = []
         up: list[Tensor | None] = []
         device = next(d.device for w in adapters for d in w.down if d is not None)
@@ -64,14 +83,7 @@ class Bank:
                     if part is not None:
                         whole[k, : part.shape[0]] = part
                 stacked.append(whole)
-        scale = next(d for w in adapters for d in w.down if d is not None).new_tensor([w.scale for w in adapters])
-        return cls(down, up, scale[:, None, None])
-
-
-def widest(ranks: Iterable[int], device: torch.device) -> int:
-    """The rank that a bank's matrices have."""
-    rank = max(ranks)
-    return rank if device.type == "cpu" else -(-rank // ALIGNED) * ALIGNED
+        return down, up
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +145,7 @@ class PaddedBlock:
     def forward(self, y: Tensor, x: Tensor, down: Tensor, up: Tensor, scale: Tensor) -> Tensor:
         """As in `SingleBlock`, one batched product for all adapters; keeps (S, L, R)."""
         h = torch.bmm(self._pad(x), down[self.adapters].transpose(1, 2)).mul_(scale[self.adapters])
-        y[self.start : self.end] += self._unpad(torch.bmm(h, up[self.adapters]))
+        y[self.start : self.end].add_(self._unpad(torch.bmm(h, up[self.adapters])))
         return h
 
     def backward(self, dx: Tensor | None, dy: Tensor, x: Tensor, h: Tensor, down: Tensor, up: Tensor, scale: Tensor, into: Gradients) -> None:
@@ -141,14 +153,9 @@ class PaddedBlock:
         dys = self._pad(dy) if self.real is None else self._pad(dy) * self.real
         dh = torch.bmm(dys, up[self.adapters].transpose(1, 2)).mul_(scale[self.adapters])
         for grad, found in ((into[0], torch.bmm(dh.transpose(1, 2), self._pad(x))), (into[1], torch.bmm(h.transpose(1, 2), dys))):
-            if self.fresh:
-                grad[self.adapters] = found.to(grad.dtype)
-            elif isinstance(self.adapters, slice):
-                grad[self.adapters] += found
-            else:
-                grad.index_add_(0, self.adapters, found.to(grad.dtype))
+            write(grad, self.adapters, found, self.fresh)
         if dx is not None:
-            dx[self.start : self.end] += self._unpad(torch.bmm(dh, down[self.adapters]))
+            dx[self.start : self.end].add_(self._unpad(torch.bmm(dh, down[self.adapters])))
 
 
 Block = SingleBlock | PaddedBlock | GroupedBlock
@@ -156,41 +163,46 @@ SPREAD = 16
 """On a CPU the longest of a stack has at most this many rows more than the shortest: more padding costs more than a product of its own."""
 
 
-def blocks(rows: Sequence[tuple[int, int]], like: Tensor, start: int = 0, fresh: Sequence[bool] = ()) -> list[Block]:
+def blocks(rows: Sequence[tuple[int, int]], like: Tensor, start: int = 0, fresh: Sequence[bool] = (), odd: bool = False) -> list[Block]:
     """Blocks for neighbouring runs of rows [(adapter's index in the bank, number of rows)], from row `start` on; `like` gives type and device.
 
-    Runs are best sorted by length. `fresh` says of each run whether its adapter's gradient is to be overwritten (the default) or added to;
-    the runs of a block agree in it.
+    Runs are best sorted by length, on a GPU by adapter. `fresh` says of each run whether its adapter's gradient is to be overwritten (the default) or
+    added to; the runs of a block agree in it. `odd`: the model has layers that the grouped product does not take.
     """
     fresh = fresh or [True] * len(rows)
-    spread = SPREAD if like.device.type == "cpu" else math.inf
-    cuts = [0]
-    for j in range(1, len(rows)):
-        lengths = [n for _, n in rows[cuts[-1] : j + 1]]
-        seen = {k for k, _ in rows[cuts[-1] : j]}
-        if max(lengths) - min(lengths) > spread or fresh[j] != fresh[cuts[-1]] or rows[j][0] in seen:
-            cuts.append(j)
+    has_grouped_mm = hardware.has_grouped_mm(like)
     made: list[Block] = []
-    for low, high in pairwise([*cuts, len(rows)]):
-        if low == high:
-            continue
-        end = start + sum(n for _, n in rows[low:high])
-        if fits(like):
-            made.append(grouped(rows[low:high], start, like.device, fresh[low]))
-        elif high == low + 1:
-            made.append(SingleBlock(start, end, rows[low][0], fresh[low]))
+    for low, high in pairwise(_cuts(rows, fresh, like)):
+        run, end = rows[low:high], start + sum(n for _, n in rows[low:high])
+        if high == low + 1:
+            made.append(SingleBlock(start, end, run[0][0], fresh[low]))
+        elif has_grouped_mm:
+            other = _padded_block(run, start, end, like, fresh[low]) if odd else None
+            made.append(grouped(run, start, like.device, fresh[low], other))
         else:
-            made.append(_padded_block(rows[low:high], start, end, like, fresh[low]))
+            made.append(_padded_block(run, start, end, like, fresh[low]))
         start = end
     return made
 
 
+def _cuts(rows: Sequence[tuple[int, int]], fresh: Sequence[bool], like: Tensor) -> list[int]:
+    """Where blocks of these runs begin, and where the last one ends."""
+    spread = math.inf if hardware.on_gpu(like.device) else SPREAD
+    most = MOST if hardware.has_grouped_mm(like) else math.inf
+    cuts: list[int] = []
+    seen: set[int] = set()
+    shortest = longest = 0
+    for j, (adapter, n) in enumerate(rows):
+        shortest, longest = min(shortest, n), max(longest, n)
+        if not cuts or longest - shortest > spread or fresh[j] != fresh[j - 1] or adapter in seen or len(seen) == most:
+            cuts.append(j)
+            seen, shortest, longest = set(), n, n
+        seen.add(adapter)
+    return [*cuts, len(rows)]
+
+
 def _padded_block(rows: Sequence[tuple[int, int]], start: int, end: int, like: Tensor, fresh: bool) -> PaddedBlock:
-    adapters = [k for k, _ in rows]
-    device = like.device
-    first_one = adapters[0]
-    neighbours = adapters == list(range(first_one, first_one + len(adapters)))
-    chosen = slice(first_one, adapters[-1] + 1) if neighbours else torch.tensor(adapters, device=device)
+    chosen, device = run_of([k for k, _ in rows], like.device), like.device
     longest = max(n for _, n in rows)
     if all(n == longest for _, n in rows):
         return PaddedBlock(start, end, chosen, (len(rows), longest), fresh=fresh)
@@ -198,8 +210,9 @@ def _padded_block(rows: Sequence[tuple[int, int]], start: int, end: int, like: T
     length = torch.tensor([n for _, n in rows])[:, None]
     first = start + length.cumsum(0) - length
     real = offset < length
-    index = (first + torch.minimum(offset, length - 1)).view(-1).to(device)
-    take, ones = real.view(-1).nonzero().squeeze(1).to(device), real[..., None].to(device, like.dtype)
+    index = (first + torch.minimum(offset, length - 1)).view(-1)
+    take, ones = real.view(-1).nonzero().squeeze(1), real[..., None].to(like.dtype)
+    index, take, ones = (hardware.upload(z, device) for z in (index, take, ones))
     return PaddedBlock(start, end, chosen, (len(rows), longest), index, take, ones, fresh)
 
 

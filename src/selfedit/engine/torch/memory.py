@@ -24,8 +24,13 @@ class Allocator:
     def __init__(self, share: float = 0.25) -> None:
         trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None  # glibc has it, other C libraries do not
         self.trim = trim if os.environ.get("SELFEDIT_TUNE") != "0" else None
-        self.most = self.least = min(share * memory_bytes(), ENOUGH) if self.trim else 0.0
+        self.share = share
+        self.most = self.least = self.allowed()
         self.lock = threading.Lock()
+
+    def allowed(self) -> float:
+        """Bytes that may be held now: the memory of a virtual machine may grow while it runs."""
+        return min(self.share * memory_bytes(), ENOUGH) if self.trim else 0.0
 
     def tidy(self) -> None:
         """Give back what is free once more than `share` of the memory, or more than `ENOUGH`, is held.
@@ -42,7 +47,9 @@ class Allocator:
         if self.trim is None or held() <= above or not self.lock.acquire(blocking=False):
             return
         try:
-            self.trim(0)
+            before, self.least = self.least, self.allowed()
+            if held() > above + self.least - before:
+                self.trim(0)
             self.most = max(self.least, 1.1 * held())
         finally:
             self.lock.release()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from selfedit.engine.torch.attention import NAME, AttentionPass, RecordingAttention, attention
 from selfedit.engine.torch.cross_entropy import Head
 from selfedit.engine.torch.fused import attention_like, norm_like
+from selfedit.engine.torch.grouped import ALIGNED
 from selfedit.engine.torch.lora import Bank, Block, LoraLinear, PassContext, Weights, blocks
 from selfedit.engine.torch.precision import widened
 from selfedit.errors import ConfigError, EngineError
@@ -91,6 +93,11 @@ class Base:
         """Where the weights live."""
         return self.like.device
 
+    @cached_property
+    def odd(self) -> bool:
+        """Whether there are layers that the grouped product does not take: a Qwen2-MoE model's gate of width 1, for one."""
+        return any(site.in_features % ALIGNED or site.out_features % ALIGNED for site in self.sites)
+
     @property
     def dtype(self) -> torch.dtype:
         """Of the frozen weights."""
@@ -127,7 +134,7 @@ class Base:
 
     def blocks(self, rows: Sequence[tuple[int, int]], start: int = 0, fresh: Sequence[bool] = ()) -> list[Block]:
         """Which rows of a flat batch belong to which adapter of the bank, as `forward` takes them; see `lora.blocks`."""
-        return blocks(rows, self.like, start, fresh)
+        return blocks(rows, self.like, start, fresh, self.odd)
 
     def targeted(self, shape: LoraShape) -> list[int]:
         """Indices of the sites that an adapter of this shape is added to. Raises ConfigError for a name that no layer has."""
@@ -160,7 +167,7 @@ class Base:
             out = self.backbone(inputs_embeds=embedded[None], position_ids=positions[None], use_cache=False, attend=attend)
         finally:
             self.context.bank, self.context.blocks = None, ()
-        hidden: Tensor = out.last_hidden_state[0]
+        hidden: Tensor = out.last_hidden_state.flatten(0, 1)
         return hidden
 
     @torch.no_grad()

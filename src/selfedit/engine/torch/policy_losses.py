@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from selfedit.engine.losses import LOSSES, ActionSize, Options, options_of
-from selfedit.engine.torch.cross_entropy import CHUNK, Head, logprobs
+from selfedit.engine.torch.cross_entropy import Head, chunks, logprobs
 from selfedit.types import Datum, TopTokens, TrainJob
 
 
@@ -142,8 +142,7 @@ class LinearLogprobs(torch.autograd.Function):
         """grad (M,) → the gradient of hidden (M, d)."""
         hidden, targets = ctx.saved_tensors
         gradient = torch.empty_like(hidden)
-        for i in range(0, hidden.shape[0], CHUNK):
-            rows = slice(i, i + CHUNK)
+        for rows in chunks(hidden):
             t = targets[rows, None]
             logits = ctx.head.logits(hidden[rows])
             p = logits.softmax(-1).neg_().scatter_add_(1, t, torch.ones_like(t, dtype=logits.dtype)).mul_(grad[rows, None])

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from selfedit.engine.torch import hardware
 from selfedit.engine.torch.kv_cache import KVCache, PrefillAttention
 from selfedit.engine.torch.lora import ActiveAdapters
 from selfedit.engine.torch.model import Base
@@ -49,8 +50,8 @@ def prefill(base: Base, active: ActiveAdapters, cache: KVCache, texts: Sequence[
     for nodes in _levels(texts):
         heads = [n.members[0] for n in nodes]
         lengths = [n.end - n.begin for n in nodes]
-        tokens = torch.tensor([t for n in nodes for t in texts[n.members[0]].tokens[n.begin : n.end]], device=base.device)
-        positions = torch.cat([torch.arange(n.begin, n.end, device=base.device) for n in nodes])
+        read = [t for n in nodes for t in texts[n.members[0]].tokens[n.begin : n.end]], [p for n in nodes for p in range(n.begin, n.end)]
+        tokens, positions = hardware.upload(torch.tensor(read), base.device)
         attend = PrefillAttention(cache, [first + i for i in heads], lengths, [n.begin for n in nodes], base.device)
         running = active.blocks([texts[i].adapter for i in heads], lengths, base)
         hidden = base.forward(tokens, positions, attend, active.bank, running).split(lengths)  # type: ignore[no-untyped-call]

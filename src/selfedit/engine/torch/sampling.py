@@ -6,11 +6,13 @@ Shapes: n rows, V vocabulary, B blocks of a row.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from selfedit.engine.torch import hardware
 from selfedit.types import Sampling
 
 TRIES = 4
@@ -19,6 +21,8 @@ UNIFORMS = TRIES + 1
 """Random numbers that a token may need."""
 SHORTLIST = 256
 """Most probable tokens looked at first where a nucleus has to be sorted; rows that need more are sorted whole."""
+AT_ONCE = 2**26
+"""Probabilities that a GPU compares at a time: 64 million are a quarter of a gigabyte."""
 BLOCK = 128
 ROUNDING = 1e-4
 """More than the sum of a row's probabilities is off in fp32."""
@@ -27,72 +31,131 @@ ROUNDING = 1e-4
 def next_tokens(logits: Tensor, settings: Sequence[Sampling], uniforms: Tensor, histories: Sequence[Sequence[int]]) -> tuple[list[int], list[float]]:
     """logits (n, V) in at least fp32, uniforms (n, UNIFORMS) → tokens and their log-probabilities at temperature 1 (nats), n of each.
 
-    `histories` are the tokens that a repetition penalty looks at.
+    `histories` are the tokens that a repetition penalty looks at. The device is waited for once, to read what was chosen.
     """
-    device = logits.device
     plain = logits.softmax(-1)
-    changed = [i for i, s in enumerate(settings) if s.repetition_penalty != 1.0]
-    if changed:
-        logits = logits.clone()
-    for i in changed:
-        seen, penalty = torch.tensor(sorted(set(histories[i])), device=device), settings[i].repetition_penalty
-        z = logits[i, seen]  # Keskar et al. 2019 (CTRL), section 4.1
-        logits[i, seen] = torch.where(z > 0, z / penalty, z * penalty)
-    chosen = torch.empty(len(settings), dtype=torch.long, device=device)
-    greedy = [i for i, s in enumerate(settings) if s.temperature == 0]
-    if greedy:
-        chosen[greedy] = (logits if len(greedy) == len(settings) else logits[greedy]).argmax(-1)
+    logits = penalized(logits, settings, histories)
     drawn = [i for i, s in enumerate(settings) if s.temperature > 0]
-    if drawn:
-        rows = torch.tensor(drawn, device=device)
-        if not changed and all(settings[i].temperature == 1 for i in drawn):
-            p = plain if len(drawn) == len(settings) else plain[rows]
-        else:
-            p = (logits[rows] / torch.tensor([settings[i].temperature for i in drawn], device=device, dtype=logits.dtype)[:, None]).softmax(-1)
-        chosen[rows] = draw(p, [settings[i].top_p for i in drawn], [settings[i].top_k for i in drawn], uniforms.to(device)[rows])
-    found = plain.gather(1, chosen[:, None]).squeeze(1)
-    return chosen.tolist(), found.clamp_min(torch.finfo(found.dtype).tiny).log().tolist()
+    if not drawn:
+        tokens, logprobs = _read(plain, logits.argmax(-1))
+        return [int(token) for token in tokens], logprobs
+    some, everyone = [settings[i] for i in drawn], len(drawn) == len(settings)
+    rows = slice(None) if everyone else hardware.upload(torch.tensor(drawn), logits.device)
+    if all(s.temperature == 1 and s.repetition_penalty == 1 for s in some):
+        p = plain[rows]
+    else:
+        temperature = torch.tensor([s.temperature for s in some], dtype=logits.dtype)[:, None]
+        p = (logits[rows] / hardware.upload(temperature, logits.device)).softmax(-1)
+    limits, own = Limits.of(some, p), hardware.upload(uniforms[drawn], logits.device)
+    found, missed = draw_at_once(p, limits, own) if hardware.on_gpu(p.device) else (draw(p, limits, own), own.new_zeros(0))
+    tokens, logprobs, unlucky = _read(plain, found if everyone else logits.argmax(-1).index_copy(0, rows, found), missed)  # type: ignore[arg-type]
+    if left := [i for i, one in enumerate(unlucky) if one]:
+        again = hardware.upload(torch.tensor(left), p.device)
+        for i, token, value in zip(left, *_read(plain[rows][again], _nucleus(p[again], limits.at(again), own[again, TRIES])), strict=True):
+            tokens[drawn[i]], logprobs[drawn[i]] = token, value
+    return [int(token) for token in tokens], logprobs
 
 
-def draw(p: Tensor, top_p: Sequence[float], top_k: Sequence[int], uniforms: Tensor) -> Tensor:
-    """p (n, V) → (n,) tokens of each row's nucleus (Holtzman et al. 2020, section 3.1) and of its `top_k` best (0: all).
+def _read(plain: Tensor, chosen: Tensor, *more: Tensor) -> list[list[float]]:
+    """Tokens (n,) that were chosen from plain (n, V), their log-probabilities, and more (·) that is known of some: as lists, read in one go."""
+    likely = plain.gather(1, chosen[:, None]).squeeze(1)
+    known = [chosen, likely.clamp_min(torch.finfo(likely.dtype).tiny).log(), *more]
+    return [part.tolist() for part in torch.split(torch.cat([z.double() for z in known]).cpu(), [len(z) for z in known])]
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Of each of n rows the `mass` of its nucleus and how many of the `best` tokens may be drawn (n,); `narrow`: some row has a limit."""
+
+    mass: Tensor
+    best: Tensor
+    narrow: bool
+
+    @classmethod
+    def of(cls, settings: Sequence[Sampling], p: Tensor) -> Limits:
+        """For rows p (n, V)."""
+        known = [[s.top_p for s in settings], [s.top_k or p.shape[1] for s in settings]]
+        mass, best = hardware.upload(torch.tensor(known, dtype=torch.float64), p.device)
+        return cls(mass, best, any(s.top_p < 1 or s.top_k for s in settings))
+
+    def at(self, rows: Tensor) -> Limits:
+        """Of some of the rows."""
+        return Limits(self.mass[rows], self.best[rows], self.narrow)
+
+
+def penalized(logits: Tensor, settings: Sequence[Sampling], histories: Sequence[Sequence[int]]) -> Tensor:
+    """logits (n, V), those of the tokens in a row's history divided or multiplied by its penalty (Keskar et al. 2019, CTRL, section 4.1).
+
+    All rows that have one go together.
+    """
+    V = logits.shape[1]
+    seen = [(i * V + token, s.repetition_penalty) for i, s in enumerate(settings) if s.repetition_penalty != 1.0 for token in set(histories[i])]
+    if not seen:
+        return logits
+    at = hardware.upload(torch.tensor([place for place, _ in seen]), logits.device)
+    penalty = hardware.upload(torch.tensor([value for _, value in seen], dtype=logits.dtype), logits.device)
+    z = logits.view(-1).index_select(0, at)
+    return logits.view(-1).index_copy(0, at, torch.where(z > 0, z / penalty, z * penalty)).view(logits.shape)
+
+
+def draw(p: Tensor, limits: Limits, uniforms: Tensor) -> Tensor:
+    """p (n, V) → (n,) tokens of each row's nucleus (Holtzman et al. 2020, section 3.1) and of its `top_k` best.
 
     The tokens of a row stand in one order: by probability, and where two have the same, as often in bf16, by index. The nucleus is the beginning
     of this order. A token is drawn from the whole row and kept if it lies inside, which most do; only rows that miss `TRIES` times are sorted.
     Both ways have the distribution of the nucleus, so the result has it.
     """
-    mass = torch.tensor(top_p, device=p.device, dtype=torch.float64)
-    best = torch.tensor([k or p.shape[1] for k in top_k], device=p.device)
     chosen = torch.empty(p.shape[0], dtype=torch.long, device=p.device)
     left = torch.arange(p.shape[0], device=p.device)
     for attempt in range(TRIES):
         q = p if len(left) == len(p) else p[left]
-        chosen[left] = _inverse(q, uniforms[left, attempt])
-        left = left[~_inside(q, chosen[left], mass[left], best[left])]
+        chosen[left] = _inverse(q, uniforms[left, attempt, None]).squeeze(1)
+        left = left[~_inside(q, chosen[left], limits.at(left))]
         if not len(left):
             return chosen
-    chosen[left] = _nucleus(p[left], mass[left], best[left], uniforms[left, TRIES])
+    chosen[left] = _nucleus(p[left], limits.at(left), uniforms[left, TRIES])
     return chosen
 
 
+def draw_at_once(p: Tensor, limits: Limits, uniforms: Tensor) -> tuple[Tensor, Tensor]:
+    """As `draw`, all tries together and nothing waited for: tokens (n,), and which rows (n,) missed with every try, and have to be sorted."""
+    tokens = _inverse(p, uniforms[:, :TRIES])  # (n, TRIES)
+    own = p.gather(1, tokens)
+    inside = own > 0
+    if limits.narrow:
+        size = max(1, AT_ONCE // (TRIES * p.shape[1]))
+        parts = zip(*(torch.split(z, size) for z in (p, tokens, own, limits.mass, limits.best)), strict=True)
+        inside = inside & torch.cat([_leaves_room(*part) for part in parts])
+    first = inside.to(torch.uint8).argmax(1, keepdim=True)
+    return tokens.gather(1, first).squeeze(1), ~inside.any(1)
+
+
+def _leaves_room(p: Tensor, tokens: Tensor, own: Tensor, mass: Tensor, best: Tensor) -> Tensor:
+    """Whether the tokens before each of these (n, T), of probability `own`, leave room for it in p (n, V)."""
+    every, mine = p[:, None], own[..., None]
+    before = (every > mine) | ((every == mine) & (torch.arange(p.shape[1], device=p.device) < tokens[..., None]))  # (n, T, V)
+    return (torch.where(before, every, 0).sum(-1, dtype=torch.float64) < mass[:, None]) & (before.sum(-1) < best[:, None])
+
+
 def _inverse(p: Tensor, u: Tensor) -> Tensor:
-    """Inverse-CDF sampling (n, V), (n,) → (n,): first the block of tokens, then the token in it."""
+    """Inverse-CDF sampling (n, V), (n, T) → (n, T): first the block of tokens, then the token in it."""
     n, V = p.shape
     blocks = F.pad(p, (0, -V % BLOCK)).view(n, -1, BLOCK)
     mass = blocks.sum(-1).double().cumsum(-1)
-    target = u[:, None] * mass[:, -1:]
+    target = u * mass[:, -1:]
     block = torch.searchsorted(mass, target, right=True).clamp_(max=mass.shape[1] - 1)
     before = mass.gather(1, block) - blocks.sum(-1).double().gather(1, block)
-    inside = blocks[torch.arange(n, device=p.device), block.squeeze(1)].double().cumsum(-1)
-    place = torch.searchsorted(inside, target - before, right=True).clamp_(max=BLOCK - 1)
-    return (block * BLOCK + place).squeeze(1).clamp_(max=V - 1)
+    inside = blocks.gather(1, block[..., None].expand(-1, -1, BLOCK)).double().cumsum(-1)
+    place = torch.searchsorted(inside, (target - before)[..., None], right=True).squeeze(-1).clamp_(max=BLOCK - 1)
+    return (block * BLOCK + place).clamp_(max=V - 1)
 
 
-def _inside(p: Tensor, token: Tensor, mass: Tensor, best: Tensor) -> Tensor:
+def _inside(p: Tensor, token: Tensor, limits: Limits) -> Tensor:
     """Whether the tokens before this one (n,) in the row's order leave room for it.
 
     Most are told without telling ties apart: those for which even all others as probable leave room, and those for which the more probable do not.
     """
+    mass, best = limits.mass, limits.best
     own = p.gather(1, token[:, None])
     inside = own.squeeze(1) > 0
     unsure = torch.zeros_like(inside)
@@ -117,8 +180,9 @@ def _inside(p: Tensor, token: Tensor, mass: Tensor, best: Tensor) -> Tensor:
     return inside
 
 
-def _nucleus(p: Tensor, mass: Tensor, best: Tensor, u: Tensor) -> Tensor:
+def _nucleus(p: Tensor, limits: Limits, u: Tensor) -> Tensor:
     """Draw from the beginning of the row's order that has `mass`, of at most `best` tokens."""
+    mass, best = limits.mass, limits.best
     short = min(SHORTLIST, p.shape[1])
     values, index = p.topk(short)
     index, by_index = index.sort(-1)

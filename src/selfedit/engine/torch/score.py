@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from torch import Tensor
 
+from selfedit.engine.torch import hardware
+from selfedit.engine.torch.budget import fitting
 from selfedit.engine.torch.cross_entropy import logprobs, top_logprobs
 from selfedit.engine.torch.kv_cache import KVCache, rounded
 from selfedit.engine.torch.lora import ActiveAdapters, Weights, adapter_indices
@@ -52,16 +54,14 @@ def _score(
     texts = [Text(r.adapter, (r.prompt + r.completion)[:-1], len(r.prompt) - 1) for r in requests]
     waiting = deque(sorted((i for i, r in enumerate(requests) if r.completion), key=lambda i: (active.index(texts[i].adapter), texts[i].tokens)))
     scores = {i: Score(()) for i, r in enumerate(requests) if not r.completion}
+    most = len(texts)
     while waiting:
-        batch = [waiting.popleft()]
-        spent = longest = len(texts[batch[0]].tokens)
-        while waiting:
-            spent += len(texts[waiting[0]].tokens) - shared_prefix(texts[batch[-1]], texts[waiting[0]])
-            longest = max(longest, len(texts[waiting[0]].tokens))
-            if spent > budget_tokens or (len(batch) + 1) * rounded(longest) > cache_tokens:
-                break
-            batch.append(waiting.popleft())
-        hidden = prefill(base, active, KVCache(len(batch)), [texts[i] for i in batch])
+        batch = _next_batch(waiting, texts, most, cache_tokens, budget_tokens)
+        hidden = fitting(lambda batch=batch: prefill(base, active, KVCache(len(batch)), [texts[i] for i in batch]), len(batch))  # type: ignore[misc]
+        if hidden is None:
+            waiting.extendleft(reversed(batch))
+            most = len(batch) // 2
+            continue
         for top in sorted({requests[i].top for i in batch}):
             asked = [(i, h) for i, h in zip(batch, hidden, strict=True) if requests[i].top == top]
             states, completions = [h for _, h in asked], [requests[i].completion for i, _ in asked]
@@ -70,10 +70,23 @@ def _score(
     return [scores[i] for i in range(len(requests))]
 
 
+def _next_batch(waiting: deque[int], texts: Sequence[Text], most: int, cache_tokens: int, budget_tokens: int) -> list[int]:
+    """The next texts of a pass, by their numbers, taken out of those that wait: at most `most`, and at least one."""
+    batch = [waiting.popleft()]
+    spent = longest = len(texts[batch[0]].tokens)
+    while waiting and len(batch) < most:
+        spent += len(texts[waiting[0]].tokens) - shared_prefix(texts[batch[-1]], texts[waiting[0]])
+        longest = max(longest, len(texts[waiting[0]].tokens))
+        if spent > budget_tokens or (len(batch) + 1) * rounded(longest) > cache_tokens:
+            break
+        batch.append(waiting.popleft())
+    return batch
+
+
 def _read(base: Base, hidden: Sequence[Tensor], completions: Sequence[Tokens], top: int) -> list[Score]:
     """hidden (n, d) of each text, which ends before the last token of its completion."""
     states = torch.cat([h[-len(completion) :] for h, completion in zip(hidden, completions, strict=True)])
-    targets = torch.tensor([token for completion in completions for token in completion], device=base.device)
+    targets = hardware.upload(torch.tensor([token for completion in completions for token in completion]), base.device)
     lengths = [len(completion) for completion in completions]
     if not top:
         return [Score(tuple(values.tolist())) for values in torch.split(logprobs(states, base.head, targets).cpu(), lengths)]

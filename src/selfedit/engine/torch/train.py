@@ -6,120 +6,25 @@ normalised by the job's own tokens, and any split of the work into passes adds u
 
 from __future__ import annotations
 
-import math
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from itertools import accumulate, groupby
-from types import EllipsisType
-from typing import Literal
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from selfedit.engine.losses import LOSSES, options_of
-from selfedit.engine.torch.arena import Arena, Slot
-from selfedit.engine.torch.attention import FlatAttention
-from selfedit.engine.torch.cross_entropy import LinearCrossEntropy
-from selfedit.engine.torch.distillation import LinearDistillation, Teacher
-from selfedit.engine.torch.lora import Weights
+from selfedit.engine.torch import hardware
+from selfedit.engine.torch.arena import Arena, Slot, draw
+from selfedit.engine.torch.budget import Budget, pass_tokens
+from selfedit.engine.torch.jobs import Outcome, Part, Running
 from selfedit.engine.torch.model import Base
-from selfedit.engine.torch.policy_losses import FUNCTIONS, Batch, LinearLogprobs, policy_loss
+from selfedit.engine.torch.training_pass import Found, accumulate_gradients
 from selfedit.engine.torch.workers import balanced_shares, run_shares
-from selfedit.types import Datum, Optimizer, Progress, TrainJob
+from selfedit.types import Progress, TrainJob
 
-
-@dataclass(slots=True)
-class Running:
-    """A job in a slot."""
-
-    index: int
-    job: TrainJob
-    slot: Slot
-    generator: torch.Generator
-    fresh: bool = True
-    losses: list[float] = field(default_factory=list)
-    metrics: dict[str, list[float]] = field(init=False)
-    tokens: int = 0
-    batch: Batch = field(init=False)
-    order: deque[int] = field(default_factory=deque)
-    epoch: int = 0
-    failure: str | None = None
-    actions: list[Sequence[Datum]] = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.metrics = {name: [] for name in LOSSES[self.job.loss].metrics}
-        data = iter(self.job.data)
-        self.actions = [[next(data) for _ in range(n)] for n in self.job.groups or [1] * len(self.job.data)]
-
-    @property
-    def steps(self) -> int:
-        """Optimizer steps in all."""
-        return self.job.epochs * math.ceil(len(self.actions) / self.job.batch_size)
-
-    def begin_step(self) -> None:
-        """The actions of the next optimizer step; a new shuffle each epoch."""
-        if not self.order:
-            self.order.extend(torch.randperm(len(self.actions), generator=self.generator).tolist())
-            self.epoch += 1
-        self.batch = Batch.of(self.job, [self.actions[self.order.popleft()] for _ in range(min(self.job.batch_size, len(self.order)))])
-        self.fresh = True
-        self.losses.append(0.0)
-        for values in self.metrics.values():
-            values.append(0.0)
-
-    def record(self, loss: float, metrics: Mapping[str, float]) -> None:
-        """Add what one pass contributed to the running step."""
-        self.fresh = False
-        self.losses[-1] += loss
-        for name, value in metrics.items():
-            self.metrics[name][-1] += value
-
-    def units(self) -> list[list[int]]:
-        """The sequences of the step (by index) in parts that may go into different passes."""
-        if not LOSSES[self.job.loss].coupled:
-            return [[i] for i in range(len(self.batch.data))]
-        return [list(indices) for _, indices in groupby(range(len(self.batch.data)), self.batch.action.__getitem__)]
-
-    @property
-    def done(self) -> bool:
-        """Nothing is left to train."""
-        return self.failure is not None or (self.epoch == self.job.epochs and not self.order)
-
-    def outcome(self) -> Outcome:
-        """What the job came to. No step looks at the weights that the last one leaves, so they are looked at here."""
-        if self.failure is None and not self.slot.finite():
-            self.failure = f"diverged at the last of {self.steps} steps: its weights are not finite; {self.advice}"
-        weights = None if self.failure else self.slot.finished(self.job.lora)
-        return Outcome(weights, tuple(self.losses), self.tokens, self.failure, {name: tuple(values) for name, values in self.metrics.items()})
-
-    @property
-    def advice(self) -> str:
-        """What to do about a divergence."""
-        return f"lower the learning rate ({self.job.optimizer.lr})"
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What a job came to; `weights` None with the reason in `failure`."""
-
-    weights: Weights | None
-    losses: tuple[float, ...]
-    tokens: int
-    failure: str | None
-    metrics: dict[str, tuple[float, ...]] = field(default_factory=dict)
-
-
-Part = tuple[Running, list[int]]
-"""Some sequences of a job's step, by their index in it."""
-
-
-def learning_rate(o: Optimizer, step: int, steps: int) -> float:
-    """Of step number `step` (from 0) of `steps`, as in transformers' schedules."""
-    if step < o.warmup_steps:
-        return o.lr * step / o.warmup_steps
-    left = (steps - step) / max(1, steps - o.warmup_steps)
-    return o.lr * {"constant": 1.0, "linear": left, "cosine": 0.5 * (1 + math.cos(math.pi * (1 - left)))}[o.schedule]
+AHEAD = 8
+"""Jobs whose random starts are drawn ahead for a GPU, each by a thread of its own."""
 
 
 def train(base: Base, jobs: Sequence[TrainJob], slots: int, budget_tokens: int, workers: int = 1, progress: Progress | None = None) -> list[Outcome]:
@@ -142,25 +47,28 @@ def _work(job: TrainJob) -> int:
 
 def _train(base: Base, jobs: Sequence[TrainJob], slots: int, budget_tokens: int, progress: Callable[[int], None]) -> list[Outcome]:
     outcomes: dict[int, Outcome] = {}
-    waiting = deque(i for i, job in enumerate(jobs) if _check(i, job, outcomes))
-    if not waiting:
+    able = [i for i, job in enumerate(jobs) if _check(i, job, outcomes)]
+    if not able:
         return [outcomes[i] for i in range(len(jobs))]
-    arena = Arena(base, min(slots, len(waiting)), [jobs[i].lora for i in waiting])
-    free = [Slot(arena, i) for i in range(arena.master.shape[0])]
+    arena = Arena(base, min(slots, len(able)), [jobs[i].lora for i in able])
+    budget = Budget(budget_tokens or pass_tokens(base, arena.bank, max(len(d.tokens) for i in able for d in jobs[i].data)))
+    waiting, free = Waiting(arena, {i: jobs[i] for i in able}), [Slot(arena, i) for i in range(arena.master.shape[0])]
     running: list[Running] = []
+    unread: deque[Step] = deque()
     trained = 0
     while waiting or running:
         while waiting and free:
-            running.append(_begin(waiting.popleft(), jobs, free.pop()))
+            running.append(waiting.begin(free.pop()))
         for r in running:
             r.begin_step()
-        for parts in _passes(running, budget_tokens):
-            trained += _accumulate(arena, parts)
-        norms = torch.stack([r.slot.gradient_norm() for r in running]).tolist()
-        for r, norm in zip(running, norms, strict=True):
-            _update(r, norm)
-        for r in [r for r in running if r.done]:
-            outcomes[r.index] = r.outcome()
+        unread.append(_step(arena, running, budget))
+        trained += unread[-1].tokens
+        late = int(hardware.on_gpu(base.device) and not any(r.done for r in running))
+        while len(unread) > late:
+            unread.popleft().read()
+        finished = [r for r in running if r.done]
+        for r, finite in zip(finished, torch.stack([r.slot.finite() for r in finished]).tolist() if finished else (), strict=True):
+            outcomes[r.index] = r.outcome(finite)
             running.remove(r)
             free.append(r.slot)
         progress(trained)
@@ -174,23 +82,85 @@ def _check(index: int, job: TrainJob, outcomes: dict[int, Outcome]) -> bool:
     return False
 
 
-def _begin(index: int, jobs: Sequence[TrainJob], slot: Slot) -> Running:
-    job = jobs[index]
-    generator = torch.Generator().manual_seed(job.seed)
-    slot.begin(job.lora, job.optimizer, generator)
-    return Running(index, job, slot, generator)
+class Waiting:
+    """Jobs that wait for a slot. For a GPU, the random starts of the next ones are drawn by other threads while it trains those before them."""
+
+    def __init__(self, arena: Arena, jobs: Mapping[int, TrainJob]) -> None:
+        self.arena, self.jobs, self.queue = arena, jobs, deque(jobs)
+        self.generators = {i: torch.Generator().manual_seed(job.seed) for i, job in jobs.items()}
+        self.pool = ThreadPoolExecutor(AHEAD) if hardware.on_gpu(arena.base.device) else None
+        self.drawn: dict[int, Future[Tensor]] = {}
+
+    def __len__(self) -> int:
+        return len(self.queue)
+
+    def begin(self, slot: Slot) -> Running:
+        """The next job, in this slot."""
+        for i in list(self.queue)[: AHEAD if self.pool else 0]:
+            if self.pool and i not in self.drawn:
+                self.drawn[i] = self.pool.submit(self._draw, i)
+        index = self.queue.popleft()
+        job, drawn = self.jobs[index], self.drawn.pop(index, None)
+        slot.begin(job.lora, job.optimizer, self.generators[index], drawn.result() if drawn else None)
+        return Running(index, job, slot, self.generators[index])
+
+    def _draw(self, index: int) -> Tensor:
+        row = torch.zeros(self.arena.layout.size, pin_memory=self.arena.base.device.type == "cuda")
+        draw(self.arena, self.jobs[index].lora, self.generators[index], row)
+        return row
 
 
-def _passes(running: Sequence[Running], budget_tokens: int) -> Iterator[list[Part]]:
-    """Pack the batches of all jobs into passes of about `budget_tokens`; sequences of a job stay together where they fit."""
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What an optimizer step of some jobs came to, still on the device: what was found in its passes, and the norm of each job's gradient.
+
+    On a CPU the weights wait for the norms, and change when the step is read. On a GPU they have changed by then.
+    """
+
+    running: Sequence[tuple[Running, int]]
+    """With the number of the job's own step."""
+    found: Sequence[Found]
+    norms: Tensor
+    stepped: bool
+
+    @property
+    def tokens(self) -> int:
+        """That it took."""
+        return sum(sum(found.sizes) for found in self.found)
+
+    def read(self) -> None:
+        """Wait for the numbers, once, and hand them to the jobs."""
+        parts = [self.norms, *(found.numbers for found in self.found)]
+        norms, *numbers = (part.tolist() for part in torch.split(torch.cat(parts).cpu(), [len(part) for part in parts]))
+        for found, own in zip(self.found, numbers, strict=True):
+            found.record(own)
+        for (r, step), norm in zip(self.running, norms, strict=True):
+            r.check(step, norm)
+            if r.failure is None and not self.stepped:
+                r.slot.step(r.rate, norm)
+
+
+def _step(arena: Arena, running: Sequence[Running], budget: Budget) -> Step:
+    """The passes of the running step of every job and, on a GPU, the optimizer's step."""
+    found = [one for parts in _passes(running, budget) for one in accumulate_gradients(arena, parts, budget)]
+    able = [r for r in running if r.failure is None]
+    if stepped := hardware.on_gpu(arena.base.device):
+        norms = arena.step_together([r.slot for r in able], [r.rate for r in able])
+    else:
+        norms = torch.stack([r.slot.gradient_norm() for r in able])
+    return Step([(r, r.step) for r in able], found, norms, stepped)
+
+
+def _passes(running: Sequence[Running], budget: Budget) -> Iterator[list[Part]]:
+    """Pack the batches of all jobs into passes of about the budget's tokens; sequences of a job stay together where they fit."""
     parts: list[Part] = []
-    room = budget_tokens
+    room = budget.tokens
     for r in sorted(running, key=lambda r: (-sum(len(d.tokens) for d in r.batch.data), r.index)):
         for unit in r.units():
             size = sum(len(r.batch.data[i].tokens) for i in unit)
             if size > room and parts:
                 yield parts
-                parts, room = [], budget_tokens
+                parts, room = [], budget.tokens
             if parts and parts[-1][0] is r:
                 parts[-1][1].extend(unit)
             else:
@@ -198,97 +168,3 @@ def _passes(running: Sequence[Running], budget_tokens: int) -> Iterator[list[Par
             room -= size
     if parts:
         yield parts
-
-
-def _accumulate(arena: Arena, parts: Sequence[Part]) -> int:
-    """One forward and backward pass; the gradients of every adapter are added to. Returns the tokens it took."""
-    base = arena.base
-    owned = [(r.batch.data[i], r.batch.norm[i]) for r, here in parts for i in here]
-    lengths = [len(d.tokens) for d, _ in owned]
-    device = base.device
-    tokens = torch.tensor([t for d, _ in owned for t in d.tokens], device=device)
-    positions = torch.cat([torch.arange(n, device=device) for n in lengths])
-    sizes = [sum(len(r.batch.data[i].tokens) for i in here) for r, here in parts]
-    running = base.blocks([(r.slot.index, n) for (r, _), n in zip(parts, sizes, strict=True)], fresh=[r.fresh for r, _ in parts])
-    weights = [w / norm for d, norm in owned for w in (*d.weights[1:], 0.0)]
-    labelled = [i for i, w in enumerate(weights) if w]
-    rows = torch.tensor(labelled, dtype=torch.long, device=device)
-    weight = torch.tensor([weights[i] for i in labelled], dtype=torch.promote_types(base.dtype, torch.float32), device=device)
-    hidden = base.forward(tokens, positions, FlatAttention(lengths, device), arena.bank, running)
-    states, targets = hidden[rows], tokens.roll(-1)[rows]
-    for (r, _), n, (loss, metrics) in zip(parts, sizes, _backward(base, parts, states, targets, weight), strict=True):
-        r.tokens += n
-        r.record(loss, metrics)
-    return len(tokens)
-
-
-Way = Literal["cross-entropy", "teacher", "rewards"]
-"""How a token is learned."""
-
-
-def _ways(parts: Sequence[Part], counts: Sequence[int]) -> list[Way]:
-    """(M,) of the learned tokens of all parts, of which each has so many."""
-    ways: list[Way] = []
-    for (r, here), count in zip(parts, counts, strict=True):
-        if LOSSES[r.job.loss].taught:
-            ways += ["teacher" if known else "cross-entropy" for known in r.batch.teachers(here)]
-        else:
-            ways += ["rewards" if r.job.loss in FUNCTIONS else "cross-entropy"] * count
-    return ways
-
-
-def _rows(ways: Sequence[Way], way: Way, device: torch.device) -> Tensor | EllipsisType:
-    """Where the tokens stand that are learned this way; where all are, nothing is copied."""
-    if ways.count(way) == len(ways):
-        return ...
-    return torch.tensor([i for i, each in enumerate(ways) if each == way], dtype=torch.long, device=device)
-
-
-def _teacher(parts: Sequence[Part], like: Tensor) -> Teacher:
-    """Of all tokens that have one, in their order."""
-    taught = [(r.batch.teachers(here), options_of(r.job)) for r, here in parts if LOSSES[r.job.loss].taught]
-    return Teacher.of([(known, options) for entries, options in taught for known in entries if known], like)
-
-
-def _backward(base: Base, parts: Sequence[Part], states: Tensor, targets: Tensor, weights: Tensor) -> list[tuple[float, dict[str, float]]]:
-    """From the states (M, d) of the learned tokens to gradients; the loss of each part with its metrics.
-
-    Cross-entropy is one fused product for all its parts, and so is distillation.
-    """
-    counts = [sum(w != 0 for i in here for w in r.batch.data[i].weights[1:]) for r, here in parts]
-    owner = torch.repeat_interleave(torch.tensor(counts)).to(states.device)
-    ways = _ways(parts, counts)
-    plain = _rows(ways, "cross-entropy", states.device)
-    lost = ~states.any(-1)  # an RMSNorm turns states that overflow into zeros, and the loss into log V
-    total, each = LinearCrossEntropy.apply(states[plain], base.head, targets[plain], weights[plain])  # type: ignore[no-untyped-call]
-    each = each.masked_fill(lost[plain], math.nan)
-    sums = torch.zeros(len(parts), dtype=weights.dtype, device=states.device).index_add_(0, owner[plain], each * weights[plain])
-    metrics: list[tuple[int, str, Tensor]] = []
-    if "teacher" in ways:
-        taught = _rows(ways, "teacher", states.device)
-        loss, each = LinearDistillation.apply(states[taught], base.head, _teacher(parts, weights), weights[taught])  # type: ignore[no-untyped-call]
-        kl = torch.zeros_like(sums).index_add_(0, owner[taught], each.masked_fill(lost[taught], math.nan) * weights[taught])
-        total, sums = total + loss, sums + kl
-        metrics += [(index, "kl", kl[index]) for index, (r, _) in enumerate(parts) if LOSSES[r.job.loss].taught]
-    for index, ((r, here), count, end) in enumerate(zip(parts, counts, accumulate(counts), strict=True)):
-        if count and r.job.loss in FUNCTIONS:
-            rows = slice(end - count, end)
-            logp = LinearLogprobs.apply(states[rows], base.head, targets[rows])  # type: ignore[no-untyped-call]
-            loss, found = policy_loss(r.job, logp.masked_fill(lost[rows], math.nan), r.batch, here)
-            total, sums[index] = total + loss, loss.detach()
-            metrics += [(index, name, value.detach()) for name, value in found.items()]
-    total.backward()
-    numbers = torch.cat([sums, *(value[None] for _, _, value in metrics)]).tolist()  # the device is waited for once
-    results: list[tuple[float, dict[str, float]]] = [(loss, {}) for loss in numbers[: len(parts)]]
-    for (index, name, _), number in zip(metrics, numbers[len(parts) :], strict=True):
-        results[index][1][name] = number
-    return results
-
-
-def _update(r: Running, norm: float) -> None:
-    """The optimizer step of one job; a job whose loss or gradient is no longer finite stops, its neighbours do not notice."""
-    step = len(r.losses) - 1
-    if not (math.isfinite(r.losses[-1]) and math.isfinite(norm)):
-        r.failure = f"diverged at step {step + 1} of {r.steps}: loss {r.losses[-1]}, gradient norm {norm}; {r.advice}"
-        return
-    r.slot.step(learning_rate(r.job.optimizer, step, r.steps), norm)

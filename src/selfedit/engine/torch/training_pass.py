@@ -1,0 +1,175 @@
+"""One forward and backward pass of training over some sequences of many jobs. What it comes to stays on the device until the step is read.
+
+Shapes: N flat tokens, M learned tokens, d hidden size.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from types import EllipsisType
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from selfedit.engine.losses import LOSSES, options_of
+from selfedit.engine.torch import hardware
+from selfedit.engine.torch.arena import Arena
+from selfedit.engine.torch.attention import FlatAttention
+from selfedit.engine.torch.budget import Budget, empty_cache
+from selfedit.engine.torch.cross_entropy import LinearCrossEntropy
+from selfedit.engine.torch.distillation import LinearDistillation, Teacher
+from selfedit.engine.torch.jobs import Part, Running
+from selfedit.engine.torch.model import Base
+from selfedit.engine.torch.policy_losses import FUNCTIONS, LinearLogprobs, policy_loss
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a pass came to for each part, a job with the number of its step, and their `sizes` in tokens.
+
+    `numbers` are the loss of each part, then the metrics, each with its part and its name in `metrics`.
+    """
+
+    parts: Sequence[tuple[Running, int]]
+    sizes: Sequence[int]
+    numbers: Tensor
+    metrics: Sequence[tuple[int, str]]
+
+    def record(self, numbers: Sequence[float]) -> None:
+        """Hand the numbers, read from the device, to the jobs."""
+        named: list[dict[str, float]] = [{} for _ in self.parts]
+        for (index, name), number in zip(self.metrics, numbers[len(self.parts) :], strict=True):
+            named[index][name] = number
+        for (r, step), size, loss, metrics in zip(self.parts, self.sizes, numbers[: len(self.parts)], named, strict=True):
+            r.record(step, size, loss, metrics)
+
+
+def accumulate_gradients(arena: Arena, parts: Sequence[Part], budget: Budget) -> list[Found]:
+    """A forward and a backward pass that adds to the gradients of its jobs. One that finds no memory is done again in halves.
+
+    A job one of whose sequences finds none alone has failed.
+    """
+    on_gpu = hardware.on_gpu(arena.base.device)
+    if on_gpu:  # there the order is free, and the adapters of neighbouring slots are a slice of the bank
+        parts = sorted(parts, key=lambda part: part[0].slot.index)
+    before = {r.slot.index: r.slot.gradient.clone() for r, _ in parts if not r.fresh} if on_gpu else {}
+    try:
+        found = _pass(arena, parts)
+    except torch.OutOfMemoryError:
+        for index, gradient in before.items():
+            arena.gradient[index].copy_(gradient)
+    else:
+        for r, _ in parts:
+            r.fresh = False
+        return [found]
+    before.clear()
+    return _in_halves(arena, parts, budget)  # not in the clause above, which holds on to what the pass had made
+
+
+def _in_halves(arena: Arena, parts: Sequence[Part], budget: Budget) -> list[Found]:
+    """A pass that found no memory, done again as two."""
+    empty_cache()
+    units = [(r, unit) for r, here in parts for unit in r.units() if set(unit) <= set(here)]
+    ends = list(accumulate(_sizes(units)))
+    if len(units) == 1:
+        units[0][0].failure = f"{ends[-1]} tokens that train together do not fit into the memory of the device: use shorter passages"
+        return []
+    budget.halve(ends[-1])
+    first = next((i for i, end in enumerate(ends[:-1], start=1) if 2 * end >= ends[-1]), len(units) - 1)
+    return [found for half in (units[:first], units[first:]) for found in accumulate_gradients(arena, _joined(half), budget)]
+
+
+def _joined(units: Sequence[Part]) -> list[Part]:
+    """Neighbouring units of a job as one part."""
+    parts: list[Part] = []
+    for r, unit in units:
+        if parts and parts[-1][0] is r:
+            parts[-1][1].extend(unit)
+        else:
+            parts.append((r, list(unit)))
+    return parts
+
+
+def _sizes(parts: Sequence[Part]) -> list[int]:
+    """Tokens of each part."""
+    return [sum(len(r.batch.data[i].tokens) for i in here) for r, here in parts]
+
+
+def _pass(arena: Arena, parts: Sequence[Part]) -> Found:
+    """From the sequences of all parts to gradients in the arena."""
+    base, device, sizes = arena.base, arena.base.device, _sizes(parts)
+    owned = [(r.batch.data[i], r.batch.norm[i]) for r, here in parts for i in here]
+    lengths = [len(d.tokens) for d, _ in owned]
+    placed = [token for d, _ in owned for token in d.tokens], [p for n in lengths for p in range(n)]
+    tokens, positions = hardware.upload(torch.tensor(placed), device)
+    running = base.blocks([(r.slot.index, n) for (r, _), n in zip(parts, sizes, strict=True)], fresh=[r.fresh for r, _ in parts])
+    weights = [w / norm for d, norm in owned for w in (*d.weights[1:], 0.0)]
+    labelled = [i for i, w in enumerate(weights) if w]
+    rows = hardware.upload(torch.tensor(labelled, dtype=torch.long), device)
+    weight = hardware.upload(torch.tensor([weights[i] for i in labelled], dtype=torch.promote_types(base.dtype, torch.float32)), device)
+    hidden = base.forward(tokens, positions, FlatAttention(lengths, device), arena.bank, running)
+    states, targets = hidden.index_select(0, rows), tokens.roll(-1).index_select(0, rows)
+    return Found([(r, r.step) for r, _ in parts], sizes, *_backward(base, parts, states, targets, weight))
+
+
+Way = Literal["cross-entropy", "teacher", "rewards"]
+"""How a token is learned."""
+
+
+def _ways(parts: Sequence[Part], counts: Sequence[int]) -> list[Way]:
+    """(M,) of the learned tokens of all parts, of which each has so many."""
+    ways: list[Way] = []
+    for (r, here), count in zip(parts, counts, strict=True):
+        if LOSSES[r.job.loss].taught:
+            ways += ["teacher" if known else "cross-entropy" for known in r.batch.teachers(here)]
+        else:
+            ways += ["rewards" if r.job.loss in FUNCTIONS else "cross-entropy"] * count
+    return ways
+
+
+def _rows(ways: Sequence[Way], way: Way, device: torch.device) -> Tensor | EllipsisType:
+    """Where the tokens stand that are learned this way; where all are, nothing is copied."""
+    if ways.count(way) == len(ways):
+        return ...
+    return hardware.upload(torch.tensor([i for i, each in enumerate(ways) if each == way], dtype=torch.long), device)
+
+
+def _teacher(parts: Sequence[Part], like: Tensor) -> Teacher:
+    """Of all tokens that have one, in their order."""
+    taught = [(r.batch.teachers(here), options_of(r.job)) for r, here in parts if LOSSES[r.job.loss].taught]
+    return Teacher.of([(known, options) for entries, options in taught for known in entries if known], like)
+
+
+def _backward(base: Base, parts: Sequence[Part], states: Tensor, targets: Tensor, weights: Tensor) -> tuple[Tensor, list[tuple[int, str]]]:
+    """From the states (M, d) of the learned tokens to gradients; the numbers and the metrics of `Found`.
+
+    Cross-entropy is one fused product for all its parts, and so is distillation.
+    """
+    counts = [sum(w != 0 for i in here for w in r.batch.data[i].weights[1:]) for r, here in parts]
+    owner = hardware.upload(torch.repeat_interleave(torch.tensor(counts)), states.device)
+    ways = _ways(parts, counts)
+    plain = _rows(ways, "cross-entropy", states.device)
+    lost = ~states.any(-1)  # an RMSNorm turns states that overflow into zeros, and the loss into log V
+    total, each = LinearCrossEntropy.apply(states[plain], base.head, targets[plain], weights[plain])  # type: ignore[no-untyped-call]
+    each = each.masked_fill(lost[plain], math.nan)
+    sums = torch.zeros(len(parts), dtype=weights.dtype, device=states.device).index_add_(0, owner[plain], each * weights[plain])
+    metrics: list[tuple[int, str, Tensor]] = []
+    if "teacher" in ways:
+        taught = _rows(ways, "teacher", states.device)
+        loss, each = LinearDistillation.apply(states[taught], base.head, _teacher(parts, weights), weights[taught])  # type: ignore[no-untyped-call]
+        kl = torch.zeros_like(sums).index_add_(0, owner[taught], each.masked_fill(lost[taught], math.nan) * weights[taught])
+        total, sums = total + loss, sums + kl
+        metrics += [(index, "kl", kl[index]) for index, (r, _) in enumerate(parts) if LOSSES[r.job.loss].taught]
+    for index, ((r, here), count, end) in enumerate(zip(parts, counts, accumulate(counts), strict=True)):
+        if count and r.job.loss in FUNCTIONS:
+            rows = slice(end - count, end)
+            logp = LinearLogprobs.apply(states[rows], base.head, targets[rows])  # type: ignore[no-untyped-call]
+            loss, found = policy_loss(r.job, logp.masked_fill(lost[rows], math.nan), r.batch, here)
+            total, sums[index] = total + loss, loss.detach()
+            metrics += [(index, name, value.detach()) for name, value in found.items()]
+    total.backward()
+    return torch.cat([sums, *(value[None] for _, _, value in metrics)]), [(index, name) for index, name, _ in metrics]
