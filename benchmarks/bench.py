@@ -23,7 +23,6 @@ from benchmarks.table import Line, Row, rounded
 from selfedit.config import Recipe
 from selfedit.engine.torch.engine import Torch
 from selfedit.policy import Policy
-from selfedit.policy.opening import open_engine
 from selfedit.system.environment import cores, revision
 
 
@@ -109,7 +108,7 @@ class Bench:
     @cached_property
     def folder(self) -> Path:
         """Of the model."""
-        return models.folder_of(self.model)
+        return models.folder_of(self.model, self.device)
 
     @cached_property
     def recipe(self) -> Recipe:
@@ -135,8 +134,7 @@ class Bench:
     def _open(self, threads: int) -> Torch:
         """The engine, whatever number of threads this process has now."""
         if threads not in self._engines:
-            engine = open_engine(self._recipe(0 if self.on_gpu else threads))
-            assert isinstance(engine, Torch)
+            engine = models.open_engine(self._recipe(0 if self.on_gpu else threads))
             engine.ends = frozenset()  # no end token: everybody writes as much
             self._engines[threads] = engine
         return self._engines[threads]

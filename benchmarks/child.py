@@ -12,6 +12,7 @@ from typing import Literal
 import tyro
 
 from selfedit.engine.base import Engine
+from selfedit.system.process import tune
 from selfedit.types import TrainJob
 
 Work = Literal["open", "wide", "small"]
@@ -32,8 +33,9 @@ class Child:
 def main() -> None:
     """Do it and say what it took."""
     child = tyro.cli(Child)
+    tune()  # before torch loads
+    from benchmarks.models import open_engine
     from selfedit.config import Recipe
-    from selfedit.policy.opening import open_engine
 
     settings = {"type": "torch", "device": child.device, "threads": child.threads}
     recipe = Recipe.model_validate({"model": str(child.model), "seed": child.seed, "engine": settings})
@@ -53,7 +55,7 @@ def main() -> None:
         for start in range(0, child.count, size):
             part = small[start : min(start + size, child.count)]
             cost += timed(partial(_train, engine, part), child.device)[0]
-    print(json.dumps({"cpu_s": cost.cpu_s, "wall_s": cost.wall_s, "peak_gb": peak_gb()}))
+    print(json.dumps({"cpu_s": cost.cpu_s, "wall_s": cost.wall_s, "peak_gb": peak_gb(child.device)}))
 
 
 def _train(engine: Engine, work: Sequence[TrainJob]) -> None:

@@ -12,10 +12,10 @@ import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from peft.tuners.lora import LoraLayer
 from torch import Tensor
-from transformers import AutoModelForCausalLM, GenerationConfig, PrinterCallback, Trainer, TrainingArguments
+from transformers import GenerationConfig, PrinterCallback, Trainer, TrainingArguments
 
 from benchmarks.machine import Cost, timed
-from selfedit.models.libraries import quiet
+from benchmarks.models import open_model
 from selfedit.types import LoraShape, Sampling, Tokens, TrainJob
 
 Attention = Literal["sdpa", "eager"]
@@ -23,13 +23,6 @@ ATTENTIONS: tuple[Attention, ...] = ("sdpa", "eager")
 PAD = 0
 
 warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
-
-
-def open_model(folder: Path, dtype: torch.dtype, device: str) -> Any:
-    """The model as it came."""
-    with quiet():
-        model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, local_files_only=True)
-    return model.to(device).eval()
 
 
 def fastest(model: Any, work: Callable[[], Cost], primary: str) -> Attention:

@@ -132,8 +132,13 @@ def _repeat(work: Callable[[], object], times: int) -> None:
 # ------------------------------------------------------------ memory
 
 
-def peak_gb() -> float:
-    """The most memory that this process has held. Linux passes ru_maxrss on from the process that started this one, so there it is read elsewhere."""
+def peak_gb(device: str = "cpu") -> float:
+    """The most memory that this process has held, on a GPU there.
+
+    Linux passes ru_maxrss on from the process that started this one, so there it is read elsewhere.
+    """
+    if device.startswith("cuda"):
+        return torch.cuda.max_memory_allocated(device) / 1e9
     status = Path("/proc/self/status")
     if status.exists():
         return next(int(line.split()[1]) for line in status.read_text().splitlines() if line.startswith("VmHWM")) * 1024 / 1e9

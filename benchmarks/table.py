@@ -23,7 +23,7 @@ class Line:
     against: str
     at_least: float | None
     aim: float | None
-    unit: Literal["x", "%", "GB"] = "x"
+    unit: Literal["x", "%", "GB", "tok/s", "tok/CPU-s"] = "x"
     better: Literal["higher", "lower"] = "higher"
 
     def row(self, value: float, **more: Any) -> Row:
@@ -92,7 +92,7 @@ def shown(row: Row, key: str) -> str:
     value = row.get(key)
     if value is None:
         return "–"
-    return f"{value:g}" + {"x": "x", "%": " %", "GB": " GB"}[row["unit"]]
+    return f"{value:g}" + {"x": "x", "%": " %"}.get(row["unit"], f" {row['unit']}")
 
 
 def spread(row: Row) -> str:

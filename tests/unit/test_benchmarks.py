@@ -5,6 +5,8 @@
 3. The results that are published have every promise, and the page shows them.
 4. Ratios, deviations and multiplied costs are what they are said to be.
 5. The contestants do the engine's work: the same log-probabilities, greedy tokens and losses in fp32.
+6. On a GPU: random weights are drawn where the model runs, the same for the engine and the contestants; a profile counts what each operation
+   launched, once; a contestant without memory leaves the engine's own row.
 """
 
 from __future__ import annotations
@@ -19,13 +21,15 @@ from typing import Any
 import pytest
 import torch
 from benchmarks import bench as benches
-from benchmarks import machine, memory, models, page, run, table
+from benchmarks import machine, memory, models, page, profile, run, table, together
 from benchmarks.bench import TEST, Bench
 from benchmarks.contestants import Learner, Writer
 from benchmarks.data import LORA, job, sequences, statements
 from benchmarks.machine import Cost
 from benchmarks.table import LINES
+from torch.autograd import DeviceType
 
+from selfedit.config import Recipe
 from selfedit.types import SampleRequest, Sampling, ScoreRequest
 
 PROMISED = {(line.work, line.against) for line in LINES}
@@ -113,6 +117,40 @@ def test_the_contestants_do_the_same_work(small: Bench, tmp_path: Path) -> None:
     sampling = Sampling(5)
     mine = engine.sample([SampleRequest(prompt, sampling, trained.adapter) for prompt, _ in pairs])
     assert [len(c.tokens) for c in mine] == [len(row) for row in writer.generate([prompt for prompt, _ in pairs], sampling, "one")] == [5, 5]
+
+
+def test_weights_are_drawn_where_they_are_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # promise 6
+    monkeypatch.setenv("SELFEDIT_CACHE", str(tmp_path))
+    shape = {
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "vocab_size": 512,
+    }
+    monkeypatch.setitem(models.RANDOM, "random-135m", shape)
+    folder = models.folder_of("random-135m", "cuda")
+    assert not list(folder.glob("*.safetensors")) and folder != models.folder_of("random-135m")
+    recipe = Recipe.model_validate({"model": str(folder), "engine": {"type": "torch", "device": "cpu", "dtype": "float32"}})
+    engine, other = models.open_engine(recipe), models.open_model(folder, torch.float32, "cpu")
+    assert not engine.slow and torch.equal(engine.base.embed.weight, other.get_input_embeddings().weight)
+
+
+def test_a_profile_counts_kernels_once() -> None:  # promise 6
+    launched = SimpleNamespace(key="aten::mm", device_type=DeviceType.CPU, self_device_time_total=5.0, self_cpu_time_total=1.0)
+    kernel = SimpleNamespace(key="ampere_gemm", device_type=DeviceType.CUDA, self_device_time_total=5.0, self_cpu_time_total=0.0)
+    assert profile.by_kind([launched, kernel], on_gpu=True) == {"matrix products": 5.0}
+    assert profile.by_kind([launched, kernel], on_gpu=False) == {"matrix products": 1.0}
+
+
+def test_a_contestant_without_memory(small: Bench, monkeypatch: pytest.MonkeyPatch) -> None:  # promise 6
+    def train(*_: object) -> None:
+        raise torch.OutOfMemoryError
+
+    monkeypatch.setattr(together.Learner, "train", train)
+    rows = together.run(small)
+    assert len(rows) == 4 and all(row["unit"] == "tok/CPU-s" and row["value"] > 0 for row in rows) and table.table(rows).row_count == 4
 
 
 def test_the_command_names_its_file() -> None:  # promise 2
