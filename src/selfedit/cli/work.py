@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 from tyro.conf import Positional, arg
 
-from selfedit import api
+from selfedit import api, parts
+from selfedit.baselines import Baseline
 from selfedit.cli.flags import as_recipe, named
 from selfedit.cli.options import Output
 from selfedit.config import Recipe, beginning, load_recipe, packaged, packaged_for
@@ -75,6 +76,9 @@ class Learn(MakesRuns):
     """Files and folders: .txt, .md, .jsonl."""
     recipe: File = None
     """Settings from a TOML file (`selfedit show recipe` prints one); flags override it. Without one: for short answers."""
+    baselines: Literal["none", "passage", "all"] | None = None
+    """What the result is compared with, beside the model before: nothing, an adapter trained on the bare passages (as without a recipe), or that and
+    the other rows that `learn` can train, of which one takes as many tokens as the result."""
     keep: bool = False
     """Put adapters in force even if a guard was against them."""
     output: Options = field(default_factory=Output)
@@ -88,9 +92,9 @@ class Learn(MakesRuns):
         """From documents to adapters in force."""
         output = self.output
         if output.resume:
-            _nothing_else(self, "learn", self.docs, self.recipe)
+            _nothing_else(self, "learn", self.docs, self.recipe, self.baselines)
             return _learned(output, api.learn(resume=output.resume, keep=self.keep, folder=output.root, watch=output.show))
-        recipe = as_recipe(self.settings)
+        recipe = compared(as_recipe(self.settings), self.baselines)
         return _learned(output, api.learn(self.docs, recipe=recipe, keep=self.keep, folder=output.root, watch=output.show))
 
 
@@ -218,6 +222,15 @@ def _nothing_else(command: Any, name: str, *others: object) -> None:
     """A resumed run keeps the settings it began with. Raises ConfigError where others were given."""
     if as_recipe(command.settings) != (command.begins_with() or Recipe()) or any(others):
         raise ConfigError(f"a resumed run keeps what it began with: leave out all but `selfedit {name} --resume {command.output.resume}`")
+
+
+def compared(recipe: Recipe, baselines: str | None) -> Recipe:
+    """The recipe with the rows beside the result of `learn` that the flag asks for; as it is where nothing was asked."""
+    if baselines is None:
+        return recipe
+    able = [entry.name for entry in parts.KINDS["baseline"] if getattr(entry.build, "together", None) is not Baseline.together]
+    rows = {"none": (), "passage": ("passage_only",), "all": tuple(able)}[baselines]
+    return recipe.model_copy(update={"eval": recipe.eval.model_copy(update={"baselines": rows})})
 
 
 # ---------------------------------------------------------------- what is said at the end

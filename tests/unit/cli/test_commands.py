@@ -34,7 +34,7 @@ from selfedit.types import Example
 
 
 def test_learn_says_what_was_learned(house: House) -> None:
-    code, out, err = house.type("learn", str(CORPUS), *QUICK)
+    code, out, err = house.type("learn", str(CORPUS), "--baselines", "all", *QUICK)
     assert code == 0
     for words in ("Before", "Passages only", "Passages only, same tokens", "After", "95 % interval", "forgetting: accept", "tokens trained on"):
         assert words in out
@@ -51,7 +51,7 @@ def test_learn_says_what_was_learned(house: House) -> None:
 
 
 def test_json_is_one_line_on_standard_output(house: House) -> None:
-    code, out, err = house.type("learn", str(CORPUS), *QUICK, "--json")
+    code, out, err = house.type("learn", str(CORPUS), *QUICK, "--baselines", "all", "--json")
     assert code == 0 and len(out.splitlines()) == 1 and "Before" in err
     found = json.loads(out)
     with house.reader(found["run"]) as reader:
@@ -62,6 +62,13 @@ def test_json_is_one_line_on_standard_output(house: House) -> None:
         assert found["cost"]["sample_tokens"] == reader.cost().sample_tokens > 0
         assert found["content_hash"] == reader.content_hash()
     assert len(found["adapters"]) == 3 and all(Path(folder).is_dir() for folder in found["adapters"].values()) and found["in_force"] is True
+
+
+@pytest.mark.parametrize(("asked", "rows"), [((), 3), (("--baselines", "none"), 2), (("--baselines", "passage"), 3), (("--baselines", "all"), 4)])
+def test_what_learn_compares_with(house: House, asked: tuple[str, ...], rows: int) -> None:
+    found = house.learn(*asked)
+    names = [name for name in ("before", "passage_only", "token_matched", "after") if name in found]
+    assert names == {2: ["before", "after"], 3: ["before", "passage_only", "after"], 4: ["before", "passage_only", "token_matched", "after"]}[rows]
 
 
 def test_quiet_prints_the_result_only(house: House) -> None:
