@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from selfedit.engine.torch import hardware
+from selfedit.engine.torch.arena import Arena
 from selfedit.engine.torch.attention import BUCKET_WASTE, RecordingAttention
 from selfedit.engine.torch.cross_entropy import GPU_CHUNK
 from selfedit.engine.torch.kv_cache import KVCache
@@ -102,10 +103,14 @@ def _kept_bytes(base: Base, bank: Bank, lengths: Sequence[int], own: set[int]) -
     return sum(found.values()), max(1, len(attend.options))
 
 
-def pass_tokens(base: Base, bank: Bank, longest: int) -> int:
-    """Tokens of a training pass on a GPU, by the memory that is free now, for sequences of at most `longest`."""
+def pass_tokens(arena: Arena, longest: int) -> int:
+    """Tokens of a training pass on a GPU, by the memory that is free now, for sequences of at most `longest`. Each layout is measured once."""
+    base, layout = arena.base, arena.layout
+    if layout not in base.measured:
+        base.measured[layout] = measure(base, arena.bank)
     head = base.head.weight
-    return measure(base, bank).tokens(longest, 0 if head is None else head.shape[0], hardware.free_bytes(base.device))
+    kept: Kept = base.measured[layout]
+    return kept.tokens(longest, 0 if head is None else head.shape[0], hardware.free_bytes(base.device))
 
 
 def fitting(work: Callable[[], R], parts: int) -> R | None:

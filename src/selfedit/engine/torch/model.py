@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -73,6 +73,8 @@ class Base:
         self.linears: list[LoraLinear] = []
         self.others: list[str] = []
         """Linear layers that get no adapter."""
+        self.measured: dict[Hashable, Any] = {}
+        """What a training pass keeps, `budget.Kept`, by the layout of its adapters."""
         self._originals: dict[int, Tensor] = {}
         self._merged: list[Weights] = []
         ambiguous = EXPERT_NAMES if _has_fused_experts(model) else frozenset()

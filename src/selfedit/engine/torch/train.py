@@ -51,7 +51,7 @@ def _train(base: Base, jobs: Sequence[TrainJob], slots: int, budget_tokens: int,
     if not able:
         return [outcomes[i] for i in range(len(jobs))]
     arena = Arena(base, min(slots, len(able)), [jobs[i].lora for i in able])
-    budget = Budget(budget_tokens or pass_tokens(base, arena.bank, max(len(d.tokens) for i in able for d in jobs[i].data)))
+    budget = Budget(budget_tokens or pass_tokens(arena, max(len(d.tokens) for i in able for d in jobs[i].data)))
     waiting, free = Waiting(arena, {i: jobs[i] for i in able}), [Slot(arena, i) for i in range(arena.master.shape[0])]
     running: list[Running] = []
     unread: deque[Step] = deque()
