@@ -148,7 +148,7 @@ def counting(monkeypatch: pytest.MonkeyPatch, most: int) -> None:
 
 
 def test_a_run_with_scaled_adapters(house: House, monkeypatch: pytest.MonkeyPatch) -> None:  # promise 4
-    counting(monkeypatch, 50)
+    counting(monkeypatch, 92)
     found = house.learn(*SHRINK)
     with house.reader(found["run"]) as reader:
         said = [one for one in reader.verdicts() if one.guard == "forgetting"]
@@ -164,7 +164,7 @@ def test_a_run_with_scaled_adapters(house: House, monkeypatch: pytest.MonkeyPatc
     for one in smaller:
         [title] = [title for title, name in trained.items() if name == one.about]
         old, new = (machine.load(house.folder / "runs" / found["run"] / "library" / "adapters" / name) for name in (one.about, names[title]))
-        assert machine._get(machine.scaled(old, one.scale)) == machine._get(new) and machine._get(new).total() <= 50
+        assert machine._get(machine.scaled(old, one.scale)) == machine._get(new) and machine._get(new).total() <= 92
     answers = json.loads(house.fine("ask", "Where was Odwin Marrack born?", "--json", "--quiet"))
     assert answers["adapter"] == names["Odwin Marrack"]
     assert len({task for row, task in rows if row == "right_adapter"}) == 3
