@@ -49,7 +49,7 @@ def learn(tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_the_whole_way(learn: tuple[str, ...], tmp_path: Path, tiny_model: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    found = json.loads(typed(capsys, *learn, "--keep"))
+    found = json.loads(typed(capsys, *learn, "--keep", "--baselines", "all"))
     assert found["in_force"] and {"before", "after", "passage_only", "token_matched"} <= found.keys()
     answers = json.loads(typed(capsys, "ask", "Where was Odwin Marrack born?", "--json", "--quiet"))
     assert answers["topic"] == "Odwin Marrack" and answers["learned"] != answers["before"]
