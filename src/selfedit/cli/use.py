@@ -41,7 +41,7 @@ class Ask:
     topic: Annotated[str | None, arg(metavar="TITLE", help_behavior_hint="")] = None
     """The title of the document or section it is about. Without it, a gate chooses the document, or none: then the model answers as it came."""
     open_book: bool = False
-    """Both see the text of the document that the question is about. The adapter has learned to answer about it, and reads best."""
+    """Show both the text of the document that the question is about."""
     run_: Annotated[Run, arg(name="run")] = None
     """A run of `learn`, whatever is in force. Without it, everything in force is asked."""
     where: Annotated[Where, arg(name="")] = field(default_factory=Where)
