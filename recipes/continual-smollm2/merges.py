@@ -1,4 +1,4 @@
-"""Adapters in PEFT's format made smaller, or several made into one."""
+"""Several adapters in PEFT's format made into one."""
 
 from __future__ import annotations
 
@@ -15,13 +15,6 @@ Matrix = NDArray[numpy.float32]
 DOWN, UP = ".lora_A.weight", ".lora_B.weight"
 KEPT, RANK = 0.2, 64
 """Of TIES: the share of an update's entries that are kept, those furthest from zero, and the rank of what is made of them."""
-
-
-def scaled(folder: Path, scale: float) -> None:
-    """Change an adapter's update to `scale` times what it was."""
-    at = folder / "adapter_config.json"
-    config = json.loads(at.read_text(encoding="utf-8"))
-    at.write_text(json.dumps(config | {"lora_alpha": config["lora_alpha"] * scale}), encoding="utf-8")
 
 
 def linear(folders: Sequence[Path], out: Path) -> None:

@@ -9,9 +9,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import fmean
 
-from merges import linear, scaled, ties
+from merges import linear, ties
 
 from selfedit.baselines.base import matched, tokens_of
+from selfedit.guards.shrink import largest
 from selfedit.library import Adapters, Document, Entry, Library, calibrate, request, routes
 from selfedit.library.routing import candidates
 from selfedit.policy import Asked, Policy, Renderer
@@ -62,6 +63,8 @@ class Stream:
     replay: tuple[Example, ...]
     folder: Path
     whole: bool = False
+    known: dict[str, list[Datum]] = field(default_factory=dict)
+    """What the model as it came expects or says, by what it was asked; asked once, before anything is merged."""
 
     def job(self, examples: Sequence[Example], number: int, replay: int | None = None) -> TrainJob:
         """Training with as many everyday prompts beside it as the recipe says; with another number of them, for as many tokens."""
@@ -102,10 +105,10 @@ def as_it_came(s: Stream, shown: Sequence[str]) -> list[Scores]:
     requests = [
         SampleRequest(render.ask(s.policy.wording(task.title, q.question, text)), sampling) for (_, task, q), text in zip(flat, shown, strict=True)
     ]
-    return collected(len(s.tasks), [(n, q, completion.text) for (n, _, q), completion in zip(flat, s.policy.sample(requests), strict=True)])
+    return by_document(len(s.tasks), [(n, q, completion.text) for (n, _, q), completion in zip(flat, s.policy.sample(requests), strict=True)])
 
 
-def collected(documents: int, said: Sequence[tuple[int, Question, str]]) -> list[Scores]:
+def by_document(documents: int, said: Sequence[tuple[int, Question, str]]) -> list[Scores]:
     """Scores by document of answers in any order: (number of the document, question, answer)."""
     scores: list[Scores] = [[] for _ in range(documents)]
     for n, question, text in said:
@@ -177,16 +180,9 @@ def add(s: Stream, adapter: Adapter, scale: float) -> None:
     if scale == 1:
         s.policy.engine.merge(adapter)
     elif scale > 0:
-        smaller = at_scale(s, adapter, scale)
+        smaller = s.policy.engine.scaled(adapter, scale)
         s.policy.engine.merge(smaller)
         s.policy.engine.drop(smaller)
-
-
-def at_scale(s: Stream, adapter: Adapter, scale: float) -> Adapter:
-    """The adapter with its update times `scale`."""
-    s.policy.engine.export(adapter, s.folder / "scaled")
-    scaled(s.folder / "scaled", scale)
-    return s.policy.engine.load(s.folder / "scaled")
 
 
 def alone(s: Stream, number: int) -> TrainJob:
@@ -219,17 +215,12 @@ def near_the_base(s: Stream, number: int) -> TrainJob:
 
 
 def with_teacher(s: Stream, data: Sequence[Datum], name: str) -> list[Datum]:
-    """Each sequence with the likeliest tokens of the model as it came; asked once, before anything is merged."""
-    known = TAUGHT.setdefault((s.folder, name), [])
-    if not known:
+    """Each sequence with the likeliest tokens of the model as it came."""
+    if name not in s.known:
         asked = [d.weights.index(1.0) for d in data]
         scores = s.policy.engine.score([ScoreRequest(d.tokens[:n], d.tokens[n:], top=TEACHER) for d, n in zip(data, asked, strict=True)])
-        known += [replace(d, teacher=((),) * n + one.top) for d, n, one in zip(data, asked, scores, strict=True)]
-    return known
-
-
-TAUGHT: dict[tuple[Path, str], list[Datum]] = {}
-"""What the model as it came expects, by sequence of documents and what was asked."""
+        s.known[name] = [replace(d, teacher=((),) * n + one.top) for d, n, one in zip(data, asked, scores, strict=True)]
+    return s.known[name]
 
 
 def from_the_open_book(s: Stream, number: int) -> TrainJob:
@@ -256,31 +247,29 @@ def from_the_open_book(s: Stream, number: int) -> TrainJob:
 
 def stable(s: Stream, adapter: Adapter) -> float:
     """The largest scale at which an edit costs no more than `COST` on anchors, by five bisections; none below a tenth (STABLE)."""
-    prompts = [s.policy.render.ask(one.prompt) for one in everyday("gate")[:ANCHORS]]
-    key = (s.folder, "anchors")
-    if key not in TAUGHT:
-        said = s.policy.sample([SampleRequest(prompt, Sampling(32, stop=s.policy.render.answer_stop)) for prompt in prompts])
-        TAUGHT[key] = [Datum(prompt + one.tokens, (0.0,) * len(prompt) + (1.0,) * len(one.tokens)) for prompt, one in zip(prompts, said, strict=True)]
+    anchors = [(d.tokens, d.weights.index(1.0)) for d in spoken(s) if 1.0 in d.weights]
 
     def likely(one: Adapter | None) -> float:
-        cuts = [(d.tokens, d.weights.index(1.0)) for d in TAUGHT[key] if 1.0 in d.weights]
-        return fmean(score.mean for score in s.policy.engine.score([ScoreRequest(t[:n], t[n:], one) for t, n in cuts]))
+        return fmean(score.mean for score in s.policy.engine.score([ScoreRequest(t[:n], t[n:], one) for t, n in anchors]))
 
-    def allowed(scale: float) -> bool:
-        smaller = at_scale(s, adapter, scale)
+    def passes(scale: float) -> bool:
+        smaller = s.policy.engine.scaled(adapter, scale)
         try:
             return before - likely(smaller) <= COST
         finally:
             s.policy.engine.drop(smaller)
 
     before = likely(None)
-    if before - likely(adapter) <= COST:
-        return 1.0
-    low, high = 0.0, 1.0
-    for _ in range(5):
-        middle = (low + high) / 2
-        low, high = (middle, high) if allowed(middle) else (low, middle)
-    return low if low >= 0.1 else 0.0
+    return 1.0 if passes(1.0) else largest(passes, 1.0) or 0.0
+
+
+def spoken(s: Stream) -> list[Datum]:
+    """What the model as it came says to the anchors."""
+    if "anchors" not in s.known:
+        prompts = [s.policy.render.ask(one.prompt) for one in everyday("gate")[:ANCHORS]]
+        said = s.policy.sample([SampleRequest(prompt, Sampling(32, stop=s.policy.render.answer_stop)) for prompt in prompts])
+        s.known["anchors"] = [Datum(p + one.tokens, (0.0,) * len(p) + (1.0,) * len(one.tokens)) for p, one in zip(prompts, said, strict=True)]
+    return s.known["anchors"]
 
 
 def consolidated(s: Stream) -> Found:
@@ -348,7 +337,7 @@ def routed(s: Stream, adapters: Adapters, tasks: Sequence[Task], titled: bool) -
     chosen = routes(adapters, [f"{tasks[n].title}: {q.question}" if titled else q.question for n, q in flat])
     most = s.policy.recipe.questions.max_tokens
     said = s.policy.sample([request(s.policy, adapters, who, q.question, most) for who, (_, q) in zip(chosen, flat, strict=True)])
-    return collected(len(tasks), [(n, q, completion.text) for (n, q), completion in zip(flat, said, strict=True)])
+    return by_document(len(tasks), [(n, q, completion.text) for (n, q), completion in zip(flat, said, strict=True)])
 
 
 def chosen_by(pick: Callable[[int, int], int]) -> Way:
@@ -411,7 +400,7 @@ def retrieving(passages: int, adapted: bool = False) -> Way:
         said = s.policy.sample(requests)
         for handle in handles.values():
             s.policy.engine.drop(handle)
-        scores = collected(len(s.tasks), [(n, q, completion.text) for (n, _, q, _), completion in zip(flat, said, strict=True)])
+        scores = by_document(len(s.tasks), [(n, q, completion.text) for (n, _, q, _), completion in zip(flat, said, strict=True)])
         return Found(scores, scores, 1.0, [], tokens)
 
     return way

@@ -20,6 +20,7 @@ from selfedit.store import runs
 File = Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="")]
 MaybeFile = Positional[Annotated[Path | None, arg(metavar="[FILE]", help_behavior_hint="")]]
 Options = Annotated[Output, arg(name="")]
+Compared = Literal["recipe", "none", "passage", "all"]
 
 
 class MakesRuns:
@@ -75,10 +76,9 @@ class Learn(MakesRuns):
     docs: Positional[Annotated[tuple[Path, ...], arg(metavar="[DOCS ...]", help_behavior_hint="")]] = ()
     """Files and folders: .txt, .md, .jsonl."""
     recipe: File = None
-    """Settings from a TOML file (`selfedit show recipe` prints one); flags override it. Without one: for short answers."""
-    baselines: Literal["none", "passage", "all"] | None = None
-    """What the result is compared with, beside the model before: nothing, an adapter trained on the bare passages (as without a recipe), or that and
-    the other rows that `learn` can train, of which one takes as many tokens as the result."""
+    """Settings from a TOML file (`selfedit show recipe` prints one); flags override it. Without one: short answers are taught."""
+    baselines: Compared = "recipe"
+    """What is trained to compare the result with: `none`, the bare `passage`, `all` rows that there are, or as the recipe says (else `passage`)."""
     keep: bool = False
     """Put adapters in force even if a guard was against them."""
     output: Options = field(default_factory=Output)
@@ -92,7 +92,7 @@ class Learn(MakesRuns):
         """From documents to adapters in force."""
         output = self.output
         if output.resume:
-            _nothing_else(self, "learn", self.docs, self.recipe, self.baselines)
+            _nothing_else(self, "learn", self.docs, self.recipe, self.baselines != "recipe")
             return _learned(output, api.learn(resume=output.resume, keep=self.keep, folder=output.root, watch=output.show))
         recipe = compared(as_recipe(self.settings), self.baselines)
         return _learned(output, api.learn(self.docs, recipe=recipe, keep=self.keep, folder=output.root, watch=output.show))
@@ -224,13 +224,13 @@ def _nothing_else(command: Any, name: str, *others: object) -> None:
         raise ConfigError(f"a resumed run keeps what it began with: leave out all but `selfedit {name} --resume {command.output.resume}`")
 
 
-def compared(recipe: Recipe, baselines: str | None) -> Recipe:
-    """The recipe with the rows beside the result of `learn` that the flag asks for; as it is where nothing was asked."""
-    if baselines is None:
+def compared(recipe: Recipe, rows: Compared) -> Recipe:
+    """The recipe with other rows beside the result of `learn`."""
+    if rows == "recipe":
         return recipe
-    able = [entry.name for entry in parts.KINDS["baseline"] if getattr(entry.build, "together", None) is not Baseline.together]
-    rows = {"none": (), "passage": ("passage_only",), "all": tuple(able)}[baselines]
-    return recipe.model_copy(update={"eval": recipe.eval.model_copy(update={"baselines": rows})})
+    able = tuple(entry.name for entry in parts.KINDS["baseline"] if getattr(entry.build, "together", None) is not Baseline.together)
+    chosen = {"none": (), "passage": ("passage_only",), "all": able}[rows]
+    return recipe.model_copy(update={"eval": recipe.eval.model_copy(update={"baselines": chosen})})
 
 
 # ---------------------------------------------------------------- what is said at the end

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from selfedit.library.answering import request, routes
+from selfedit.library.answering import NOBODY, request, routes
 from selfedit.library.database import Library
 from selfedit.library.force import named
 from selfedit.library.gate import Route
@@ -37,11 +37,9 @@ class Answers:
 
 
 def ask(library: Library, question: str, topic: str | None, watch: Watch, open_book: bool = False) -> Answers:
-    """Greedy answers, without the documents or, as an `open_book`, with the text of the one that is asked about in view, of both.
+    """The greedy answers of the model as it came and of the adapter that is asked; with `open_book` both see the text of the document, else neither.
 
-    `topic` names that document; without one the gate chooses.
-
-    Raises DataError where no document has that name, and what `opened` raises.
+    `topic` names the document; without one the gate chooses. Raises DataError where no document has that name, and what `opened` raises.
     """
     chosen = about(library, topic) if topic is not None else None
     with opened(library, watch) as found, watch.stage("Answering") as progress:
@@ -49,7 +47,7 @@ def ask(library: Library, question: str, topic: str | None, watch: Watch, open_b
         [route] = [chosen] if chosen else routes(adapters, [question])
         most = max(SHORTEST, policy.recipe.questions.max_tokens)
         shown = route.found.document.context if route.found and open_book else ""
-        put = [request(policy, adapters, who, question, most, shown) for who in ((Route(None, None), route) if route.found else (route,))]
+        put = [request(policy, adapters, who, question, most, shown) for who in ((NOBODY, route) if route.found else (route,))]
         answers = [_text(completion) for completion in policy.sample(put, progress)]
     if route.found is None:
         return Answers("", answers[0], answers[0], sure=route.sure)

@@ -145,7 +145,7 @@ def review(reader: Reader) -> Analysis | None:
     measured, measured_held_out = _measured(tasks, rounds), _measured(tasks, held_out)
     groups = _groups(candidates, measured or [each for chunk in _choices(reader) for each in _measured(tasks, [chunk])])
     return Analysis(
-        held_out=_view(tasks, held_out, measured_held_out, _words_of_arm) if held_out else None,
+        held_out=_view(tasks, held_out, measured_held_out, _words_of_row) if held_out else None,
         rounds=_view(tasks, rounds, measured, _words_of_round(search, [name for name, _, _ in held_out])) if rounds else None,
         rewards=_told(with_reward(groups), 1.0) if any(groups) else {},
         groups=sum(len(of) > 1 for rounds_ in groups for of in rounds_),
@@ -234,8 +234,8 @@ def _key(proposal: Proposal) -> tuple[str, int, int]:
 # ---------------------------------------------------------------- columns
 
 
-def _words_of_arm(row: str) -> tuple[str, str, str]:
-    """Label, who wrote it, and tick of an row."""
+def _words_of_row(row: str) -> tuple[str, str, str]:
+    """Label, who wrote it, and tick of a row."""
     if number := re.fullmatch(r"round-(\d+)", row):
         return f"After round {number[1]}", "", number[1]
     known = {
@@ -249,7 +249,7 @@ def _words_of_arm(row: str) -> tuple[str, str, str]:
 
 def _words_of_round(search: str, rows: Sequence[str]) -> Words:
     """The same of a round: its self-edits are written by the policy that the round before it made, or tried in a search."""
-    start = next((_words_of_arm(row)[2] for row in ("cold_start", PICKS) if row in rows), "0")
+    start = next((_words_of_row(row)[2] for row in ("cold_start", PICKS) if row in rows), "0")
 
     def words(name: str) -> tuple[str, str, str]:
         number = int(name.removeprefix("round-"))
@@ -333,7 +333,7 @@ def _across(tasks: Mapping[str, Task], columns: Sequence[Held], measured: Sequen
     id_ = next((id_ for id_ in measured[0] if all(id_ in of for of in measured)), None)
     if id_ is None:
         return None
-    firsts = [(_words_of_arm(name)[0], *of[id_][0]) for (name, _, _), of in zip(columns, measured, strict=True)]
+    firsts = [(_words_of_row(name)[0], *of[id_][0]) for (name, _, _), of in zip(columns, measured, strict=True)]
     return tasks[id_], [_shown(tasks[id_], *first) for first in firsts]
 
 

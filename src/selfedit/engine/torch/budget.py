@@ -31,13 +31,13 @@ SHARE = 0.9
 LOGIT_BYTES = 14
 """What the loss holds of each logit of a chunk at its height: it, its probability and its gradient, in bf16 and fp32."""
 PROBE = 32
-
-
+"""Tokens of a pass that measures."""
 CACHE_TOKENS = 24576
 """Of the key-value cache on a CPU, all workers together."""
 MOST_CACHE_TOKENS = 16 * CACHE_TOKENS
 """On a GPU: the logits of more rows than these are for would need much memory themselves."""
 CACHE_SHARE = 0.3
+"""Of a GPU's free memory that the key-value cache may take."""
 
 
 class Budget:

@@ -174,9 +174,7 @@ def _inside(p: Tensor, token: Tensor, limits: Limits) -> Tensor:
         inside[rows] = ~full
         rows = rows[~full]
     if len(rows):
-        q, mine = p[rows], own[rows]
-        before = (q > mine) | ((q == mine) & (torch.arange(p.shape[1], device=p.device) < token[rows, None]))
-        inside[rows] = (torch.where(before, q, 0).sum(-1, dtype=torch.float64) < mass[rows]) & (before.sum(-1) < best[rows])
+        inside[rows] = _leaves_room(p[rows], token[rows, None], own[rows], mass[rows], best[rows]).squeeze(1)
     return inside
 
 

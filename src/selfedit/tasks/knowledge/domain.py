@@ -107,7 +107,7 @@ class Knowledge(Domain):
         return [tuple(new[task.id][:wanted]) for task in tasks]
 
     def reworded(self, question: Question) -> Question:
-        """Asked more politely, which no question of a document is."""
+        """The question behind a request to answer it, as no question of a document comes."""
         return replace(question, question=reworded(question.question))
 
     def open_book(self, task: Task, question: Question) -> str:
