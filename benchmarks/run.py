@@ -5,16 +5,13 @@ from __future__ import annotations
 import gc
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from rich.console import Console
 
 from benchmarks import machine, memory, page, profile, sampling, scoring, table, together, training, whole_round
 from benchmarks.bench import FULL, QUICK, Bench
+from benchmarks.command import Command
 from benchmarks.table import Row
-
-if TYPE_CHECKING:
-    from benchmarks.__main__ import Command
 
 BENCHMARKS: dict[str, Callable[[Bench], list[Row]]] = {
     "training": training.run,

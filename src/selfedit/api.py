@@ -20,7 +20,7 @@ from selfedit.strategies import find, parts
 
 if TYPE_CHECKING:
     from selfedit.library.ask import Answers
-    from selfedit.loop import Watch
+    from selfedit.types import Watch
 
 __all__ = ["Run", "ask", "consolidate", "demo", "evaluate", "learn", "load_run", "loop", "made", "recipe_of", "train"]
 
@@ -199,15 +199,13 @@ def ask(
     """
     from selfedit.library.ask import ask as put
     from selfedit.library.force import in_force
-    from selfedit.library.opening import library_of
 
     if not question.strip():
         raise ConfigError("there is no question")
     root, watch = runs.root(Path(folder) if folder else None), watch or _watch()
     if run is None:
         return put(in_force(root), question, topic, watch, open_book)
-    with library_of(run.folder if isinstance(run, Run) else runs.find(root, run, runs.LEARNING)) as library:
-        return put(library, question, topic, watch, open_book)
+    return (run if isinstance(run, Run) else Run(runs.find(root, run, runs.LEARNING))).ask(question, topic, open_book, watch)
 
 
 def load_run(name: str = "latest", *, folder: Path | str | None = None) -> Run:

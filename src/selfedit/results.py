@@ -12,7 +12,7 @@ from selfedit.config import Recipe
 from selfedit.errors import ConfigError
 from selfedit.ledger import Reader
 from selfedit.store import identity
-from selfedit.types import Candidate, Cost, Task, Verdict
+from selfedit.types import Candidate, Cost, Task, Verdict, Watch
 
 if TYPE_CHECKING:
     from selfedit.library.ask import Answers
@@ -102,11 +102,14 @@ class Run:
         with self.reader() as reader:
             return bool(reader.notes().get("measures") == "reliability")
 
-    def ask(self, question: str, topic: str | None = None, open_book: bool = False) -> Answers:
+    def ask(self, question: str, topic: str | None = None, open_book: bool = False, watch: Watch | None = None) -> Answers:
         """A question to this run's adapter and, beside it, to the model without it; as an `open_book`, with the document in view."""
-        from selfedit.api import ask
+        from selfedit.library.ask import ask
+        from selfedit.library.opening import library_of
+        from selfedit.system.console import Show
 
-        return ask(question, topic=topic, open_book=open_book, run=self)
+        with library_of(self.folder) as library:
+            return ask(library, question, topic, watch or Show(), open_book)
 
     def report(self, out: Path | str | None = None) -> Path:
         """Write the whole story as one HTML file that needs no network, and return where it is."""

@@ -154,7 +154,7 @@ def test_a_contestant_without_memory(small: Bench, monkeypatch: pytest.MonkeyPat
 
 
 def test_the_command_names_its_file() -> None:  # promise 2
-    from benchmarks.__main__ import Command
+    from benchmarks.command import Command
 
     assert Command().results == page.RESULTS
     assert Command(device="cuda:0", model="random-1b").results.name == "results-cuda-0-random-1b.json"

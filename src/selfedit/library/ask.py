@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from selfedit.library.answering import NOBODY, request, routes
 from selfedit.library.database import Library
@@ -11,10 +10,7 @@ from selfedit.library.force import named
 from selfedit.library.gate import Route
 from selfedit.library.opening import opened
 from selfedit.library.records import Found
-from selfedit.types import Completion
-
-if TYPE_CHECKING:
-    from selfedit.loop.run import Watch
+from selfedit.types import Completion, Watch
 
 SHORTEST = 64
 """Tokens that an answer may have at least."""

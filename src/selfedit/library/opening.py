@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from selfedit.config import parse_recipe
 from selfedit.errors import LedgerError
@@ -17,9 +16,7 @@ from selfedit.library.force import of_run
 from selfedit.policy import Policy
 from selfedit.policy.opening import open_policy, title
 from selfedit.store.identity import model_now
-
-if TYPE_CHECKING:
-    from selfedit.loop.run import Watch
+from selfedit.types import Watch
 
 
 @dataclass(frozen=True)

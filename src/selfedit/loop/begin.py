@@ -8,13 +8,13 @@ from selfedit import parts
 from selfedit.config import CHOSEN
 from selfedit.errors import DataError, LedgerError
 from selfedit.ledger import Ledger, Reader
-from selfedit.loop.run import Run, Watch
+from selfedit.loop.run import Run
 from selfedit.policy import Policy
 from selfedit.policy.opening import open_policy, title
 from selfedit.retention import kept, own_answers
 from selfedit.store.identity import recipe_of, same_model, say_versions
 from selfedit.strategies import Source
-from selfedit.types import Example, Passage
+from selfedit.types import Example, Passage, Watch
 
 
 def begin(ledger: Ledger, watch: Watch, *, rewarded: bool = True) -> Run:

@@ -3,31 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 from selfedit.config import Recipe
 from selfedit.errors import EngineError
 from selfedit.ledger import Ledger
 from selfedit.policy import Policy
 from selfedit.store.artifacts import check, seal, write_adapter
-from selfedit.types import Artifact, Progress, Proposal, Trained, TrainJob, Variant
+from selfedit.types import Artifact, Progress, Proposal, Trained, TrainJob, Variant, Watch
 
 R = TypeVar("R")
-
-
-class Watch(Protocol):
-    """Who is told how the work goes on."""
-
-    def stage(self, title: str) -> AbstractContextManager[Progress]:
-        """A piece of work by its name, while it goes on."""
-        ...
-
-    def say(self, text: str) -> None:
-        """One line of news."""
-        ...
 
 
 @dataclass(frozen=True)

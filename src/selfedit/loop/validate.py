@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 from selfedit.library import Route, request, routes
 from selfedit.library.opening import InForce
-from selfedit.loop.run import Watch
 from selfedit.retention import Change, Probe, Probed, Put, ask_probes, cache_of, compared
 from selfedit.retention.probes import put
+from selfedit.types import Watch
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ from selfedit.types.engine import (
     TopTokens,
     Trained,
     TrainJob,
+    Watch,
 )
 from selfedit.types.results import (
     Answer,
@@ -87,4 +88,5 @@ __all__ = [
     "Variant",
     "VectorEdit",
     "Verdict",
+    "Watch",
 ]

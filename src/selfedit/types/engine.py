@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from math import inf
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, Protocol
 
 from annotated_types import Ge, Gt, Le, Lt
 
@@ -18,6 +19,18 @@ TopTokens = tuple[Tokens, tuple[float, ...]]
 
 Progress = Callable[[int, int], None]
 """Called now and then with (units done, units in all) of the running call."""
+
+
+class Watch(Protocol):
+    """Who is told how the work goes on."""
+
+    def stage(self, title: str) -> AbstractContextManager[Progress]:
+        """A piece of work by its name, while it goes on."""
+        ...
+
+    def say(self, text: str) -> None:
+        """One line of news."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
