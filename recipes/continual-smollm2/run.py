@@ -18,6 +18,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from pydantic import TypeAdapter
 from ways import DEFAULT, REPLAYED, WAYS, Found, Scores, Stream
 
 from selfedit.config import load_recipe
@@ -27,7 +28,9 @@ from selfedit.retention import own_answers
 from selfedit.study.statistics import paired_difference
 from selfedit.system.process import tune
 from selfedit.tasks.knowledge.documents import read_documents
-from selfedit.types import Passage
+from selfedit.types import Example, Passage, Task
+
+EXAMPLES = TypeAdapter(tuple[Example, ...])
 
 # ---------------------------------------------------------------- figures
 
@@ -86,14 +89,25 @@ def collected(out: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def measure(policy: Policy, passages: Sequence[Passage], number: int, folder: Path, ways: Sequence[str], whole: bool) -> None:
+def self_edits(policy: Policy, tasks: Sequence[Task], number: int, files: Sequence[Path]) -> list[tuple[Example, ...]]:
+    """The self-edit of each document: read where the document had one in another sequence, else written and kept."""
+    if not all(file.is_file() for file in files):
+        for one, file in zip(policy.propose(tasks, number, policy.recipe.propose), files, strict=True):
+            if not file.is_file():
+                file.write_bytes(EXAMPLES.dump_json(one.edit.examples))
+    return [EXAMPLES.validate_json(file.read_bytes()) for file in files]
+
+
+def measure(policy: Policy, passages: Sequence[Passage], number: int, out: Path, ways: Sequence[str], whole: bool) -> None:
     """One sequence in each of the ways that it was not yet learned in."""
-    folder.mkdir(parents=True, exist_ok=True)
+    folder, own = out / f"{len(passages)}-{number}", [out / "documents" / str(number * len(passages) + n) for n in range(len(passages))]
+    for place in (folder, out / "documents"):
+        place.mkdir(parents=True, exist_ok=True)
     tasks = policy.domain.tasks(policy, passages, "learn", lambda done, of: None)
-    edits = [one.edit.examples for one in policy.propose(tasks, number, policy.recipe.propose)]
+    edits = self_edits(policy, tasks, number, [one.with_suffix(".json") for one in own])
     policy.worked = tuple(policy.domain.worked(policy.inner.settings.worked))
     replay = tuple(own_answers(policy, REPLAYED))
-    stream = Stream(policy, tasks, edits, replay, folder, whole)
+    stream = Stream(policy, tasks, edits, replay, folder, own, whole)
     for name in ways:
         file, begun = folder / f"{name}.json", time.monotonic()
         if file.is_file():
@@ -122,7 +136,7 @@ def main() -> None:
     random.Random(0).shuffle(passages)
     for number in range(args.first, args.first + args.sequences):
         mine = [replace(p, id=f"{number}-{i}") for i, p in enumerate(passages[number * args.length : (number + 1) * args.length])]
-        measure(policy, mine, number, args.out / f"{args.length}-{number}", args.ways, args.matrix)
+        measure(policy, mine, number, args.out, args.ways, args.matrix)
     (args.out / "results.json").write_text(json.dumps({"ways": collected(args.out)}, indent=1) + "\n", encoding="utf-8")
 
 

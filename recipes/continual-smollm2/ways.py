@@ -62,6 +62,8 @@ class Stream:
     edits: list[tuple[Example, ...]]
     replay: tuple[Example, ...]
     folder: Path
+    made: Sequence[Path]
+    """The folder of each document's own adapter, which a longer sequence takes from the shorter one that had the document."""
     whole: bool = False
     known: dict[str, list[Datum]] = field(default_factory=dict)
     """What the model as it came expects or says, by what it was asked; asked once, before anything is merged."""
@@ -283,18 +285,20 @@ def consolidated(s: Stream) -> Found:
 
 
 def train_library(s: Stream) -> int:
-    """An adapter for each document, in folders of the sequence; returns the tokens they were trained on."""
-    made = s.folder / "made"
-    if (made / "tokens").is_file():
-        return int((made / "tokens").read_text())
-    with s.policy.adapters([s.job(edit, number) for number, edit in enumerate(s.edits)]) as trained:
-        for number, one in enumerate(trained):
+    """An adapter for each document that has none yet, in its folder; returns the tokens that all of them were trained on."""
+    missing = [n for n, at in enumerate(s.made) if not spent(at).is_file()]
+    with s.policy.adapters([s.job(s.edits[n], n) for n in missing]) as trained:
+        for n, one in zip(missing, trained, strict=True):
             assert one.adapter is not None, one.failure
-            shutil.rmtree(made / str(number), ignore_errors=True)
-            s.policy.engine.export(one.adapter, made / str(number))
-        tokens = sum(one.tokens for one in trained)
-    (made / "tokens").write_text(str(tokens))
-    return tokens
+            shutil.rmtree(s.made[n], ignore_errors=True)
+            s.policy.engine.export(one.adapter, s.made[n])
+            spent(s.made[n]).write_text(str(one.tokens))
+    return sum(int(spent(at).read_text()) for at in s.made)
+
+
+def spent(made: Path) -> Path:
+    """The file with the tokens that an adapter was trained on."""
+    return made.with_suffix(".tokens")
 
 
 def library(titled: bool = False) -> Way:
@@ -306,8 +310,7 @@ def library(titled: bool = False) -> Way:
         shutil.rmtree(known.folder, ignore_errors=True)
         with Adapters(s.policy.engine, known) as adapters:
             matrix = [right(direct(s.policy, s.tasks))] if s.whole else []
-            for number, (task, edit) in enumerate(zip(s.tasks, s.edits, strict=True)):
-                at = s.folder / "made" / str(number)
+            for number, (task, edit, at) in enumerate(zip(s.tasks, s.edits, s.made, strict=True)):
                 recipe = s.policy.recipe.model_dump(mode="json")
                 known.add([Entry(digest_of(at), at, (Document.of(task, edit),), "model", recipe, "run")], note=task.title)
                 calibrate(adapters)
@@ -345,7 +348,7 @@ def chosen_by(pick: Callable[[int, int], int]) -> Way:
 
     def way(s: Stream) -> Found:
         tokens = train_library(s)
-        handles = [s.policy.engine.load(s.folder / "made" / str(n)) for n in range(len(s.tasks))]
+        handles = [s.policy.engine.load(at) for at in s.made]
         scores = direct(s.policy, s.tasks, [handles[pick(n, len(handles))] for n in range(len(s.tasks))])
         for handle in handles:
             s.policy.engine.drop(handle)
@@ -359,7 +362,7 @@ def joined(join: Callable[[Sequence[Path], Path], None]) -> Way:
 
     def way(s: Stream) -> Found:
         tokens = train_library(s)
-        join([s.folder / "made" / str(n) for n in range(len(s.tasks))], s.folder / "joined")
+        join(s.made, s.folder / "joined")
         adapter = s.policy.engine.load(s.folder / "joined")
         try:
             return always_on(s, adapter, tokens)
@@ -391,7 +394,7 @@ def retrieving(passages: int, adapted: bool = False) -> Way:
         if not adapted:
             scores = as_it_came(s, shown)
             return Found(scores, scores, 1.0, [], 0)
-        handles = {task.id: s.policy.engine.load(s.folder / "made" / str(n)) for n, task in enumerate(s.tasks)}
+        handles = {task.id: s.policy.engine.load(at) for task, at in zip(s.tasks, s.made, strict=True)}
         sampling = Sampling(s.policy.recipe.questions.max_tokens, stop=s.policy.render.answer_stop)
         requests = [
             SampleRequest(s.policy.question(task.title, q.question, text), sampling, handles[found[0].id])
