@@ -188,14 +188,14 @@ def scarce(monkeypatch: pytest.MonkeyPatch, most: int, late: bool = False) -> li
     """Passes of more than `most` tokens find no memory: before the forward pass, or once the backward pass has written. Returns their sizes."""
     real, seen = training_pass._pass, list[int]()
 
-    def careful(arena: Any, parts: Any) -> Any:
+    def careful(arena: Any, parts: Any, rank: int) -> Any:
         tokens = sum(training_pass._sizes(parts))
         seen.append(tokens)
         if tokens > most and late:
-            real(arena, parts)
+            real(arena, parts, rank)
         if tokens > most:
             raise torch.OutOfMemoryError("no memory")
-        return real(arena, parts)
+        return real(arena, parts, rank)
 
     monkeypatch.setattr(training_pass, "_pass", careful)
     return seen

@@ -228,10 +228,12 @@ def test_adapter_files(world: World, tmp_path: Path) -> None:  # promise 8
         (tmp_path / name).mkdir()
         save_file(tensors | change, tmp_path / name / "adapter_model.safetensors")
         (tmp_path / name / "adapter_config.json").write_text(config, encoding="utf-8")
-    for name, words in (("shapes", "does not fit this model"), ("another base", "made for another model"), ("nowhere", "no PEFT adapter")):
+    refusals = ("does not fit this model", "made for another model", "weights that are not finite", "no PEFT adapter")
+    for name, words in zip((*changes, "nowhere"), refusals, strict=True):
         with pytest.raises(ModelError, match=words):
             machine.load(tmp_path / name)
-    broken = machine.load(tmp_path / "no number")
+    broken = machine.load(tmp_path / "fine")
+    machine._get(broken).up[0].fill_(math.nan)
     seen = replace(world.seen("rote"), adapter=broken)
     assert world.right("rote") == 6 and decision("size", "adapter", seen) == "reject" and decision("drift", "adapter", seen, prompts=4) == "reject"
     [answers] = world.policy.answer([Asked(broken, TASK, TASK.reward_questions)])

@@ -30,7 +30,7 @@ class Fallback(Base):
         super().__init__(model, used)
         self.model, self.head = model, Head()
 
-    def blocks(self, rows: Sequence[tuple[int, int]], start: int = 0, fresh: Sequence[bool] = ()) -> list[Block]:
+    def blocks(self, rows: Sequence[tuple[int, int]], start: int = 0, fresh: Sequence[bool] = (), rank: int = 0) -> list[Block]:
         """As in `Base`, an adapter a block."""
         made: list[Block] = []
         for (adapter, n), first in zip(rows, fresh or [True] * len(rows), strict=True):

@@ -69,9 +69,15 @@ class Running:
         for values in self.metrics.values():
             values.append(0.0)
 
+    def forget_step(self) -> None:
+        """As if nothing of the running step had been recorded, which is done again."""
+        self.tokens -= sum(len(d.tokens) for d in self.batch.data)
+        for values in (self.losses, *self.metrics.values()):
+            values[-1] = 0.0
+
     def record(self, step: int, tokens: int, loss: float, metrics: Mapping[str, float]) -> None:
         """Add what one pass contributed to a step (from 0), unless the job had failed before."""
-        if step >= len(self.losses):
+        if step >= len(self.losses) or self.failure is not None:
             return
         self.tokens += tokens
         self.losses[step] += loss

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from selfedit.engine.torch import hardware
 from selfedit.engine.torch.grouped import MOST, Gradients, GroupedBlock, grouped, run_of, write
 from selfedit.engine.torch.layout import Layout, widest
+from selfedit.engine.torch.stacked import StackedBlock, most, stack
 from selfedit.types import Adapter
 
 
@@ -55,6 +56,11 @@ class Bank:
     scale: Tensor
     down_grad: list[Tensor | None] = field(default_factory=list)
     up_grad: list[Tensor | None] = field(default_factory=list)
+
+    @property
+    def rank(self) -> int:
+        """R."""
+        return next(down.shape[1] for down in self.down if down is not None)
 
     @classmethod
     def of(cls, adapters: Sequence[Weights]) -> Bank:
@@ -158,43 +164,49 @@ class PaddedBlock:
             dx[self.start : self.end].add_(self._unpad(torch.bmm(dh, down[self.adapters])))
 
 
-Block = SingleBlock | PaddedBlock | GroupedBlock
+Block = SingleBlock | PaddedBlock | GroupedBlock | StackedBlock
 SPREAD = 16
 """On a CPU the longest of a stack has at most this many rows more than the shortest: more padding costs more than a product of its own."""
 
 
-def blocks(rows: Sequence[tuple[int, int]], like: Tensor, start: int = 0, fresh: Sequence[bool] = (), odd: bool = False) -> list[Block]:
+def blocks(
+    rows: Sequence[tuple[int, int]], like: Tensor, start: int = 0, fresh: Sequence[bool] = (), odd: bool = False, rank: int = 0
+) -> list[Block]:
     """Blocks for neighbouring runs of rows [(adapter's index in the bank, number of rows)], from row `start` on; `like` gives type and device.
 
     Runs are best sorted by length, on a GPU by adapter. `fresh` says of each run whether its adapter's gradient is to be overwritten (the default) or
-    added to; the runs of a block agree in it. `odd`: the model has layers that the grouped product does not take.
+    added to; the runs of a block agree in it. `odd`: the model has layers that the grouped product does not take. `rank` is the widest of the bank; 0
+    asks for blocks in which no adapter's numbers touch another's, not even as zeros.
     """
     fresh = fresh or [True] * len(rows)
     has_grouped_mm = hardware.has_grouped_mm(like)
     made: list[Block] = []
-    for low, high in pairwise(_cuts(rows, fresh, like)):
+    together = most(rank, like)
+    for low, high in pairwise(_cuts(rows, fresh, like, together)):
         run, end = rows[low:high], start + sum(n for _, n in rows[low:high])
         if high == low + 1:
             made.append(SingleBlock(start, end, run[0][0], fresh[low]))
         elif has_grouped_mm:
             other = _padded_block(run, start, end, like, fresh[low]) if odd else None
             made.append(grouped(run, start, like.device, fresh[low], other))
+        elif together > 1:
+            made.append(stack(run, start, like.device, fresh[low]))
         else:
             made.append(_padded_block(run, start, end, like, fresh[low]))
         start = end
     return made
 
 
-def _cuts(rows: Sequence[tuple[int, int]], fresh: Sequence[bool], like: Tensor) -> list[int]:
-    """Where blocks of these runs begin, and where the last one ends."""
-    spread = math.inf if hardware.on_gpu(like.device) else SPREAD
-    most = MOST if hardware.has_grouped_mm(like) else math.inf
+def _cuts(rows: Sequence[tuple[int, int]], fresh: Sequence[bool], like: Tensor, together: int) -> list[int]:
+    """Where blocks of these runs begin, and where the last one ends; `together` adapters can be stacked."""
+    spread = math.inf if hardware.on_gpu(like.device) or together > 1 else SPREAD
+    limit = MOST if hardware.has_grouped_mm(like) else together if together > 1 else math.inf
     cuts: list[int] = []
     seen: set[int] = set()
     shortest = longest = 0
     for j, (adapter, n) in enumerate(rows):
         shortest, longest = min(shortest, n), max(longest, n)
-        if not cuts or longest - shortest > spread or fresh[j] != fresh[j - 1] or adapter in seen or len(seen) == most:
+        if not cuts or longest - shortest > spread or fresh[j] != fresh[j - 1] or adapter in seen or len(seen) == limit:
             cuts.append(j)
             seen, shortest, longest = set(), n, n
         seen.add(adapter)
@@ -219,7 +231,7 @@ def _padded_block(rows: Sequence[tuple[int, int]], start: int, end: int, like: T
 class BlockMaker(Protocol):
     """A base: it makes the blocks that its forward pass takes."""
 
-    def blocks(self, rows: Sequence[tuple[int, int]], start: int = 0, fresh: Sequence[bool] = ()) -> list[Block]:
+    def blocks(self, rows: Sequence[tuple[int, int]], start: int = 0, fresh: Sequence[bool] = (), rank: int = 0) -> list[Block]:
         """As the function `blocks`."""
         ...
 
@@ -255,7 +267,7 @@ class ActiveAdapters:
                 runs[-1] = (runs[-1][0], runs[-1][1] + n)
             else:
                 runs.append((self.index(adapter), n))
-        return base.blocks(runs, start)
+        return base.blocks(runs, start, rank=self.bank.rank if self.bank else 0)
 
 
 class PassContext(threading.local):

@@ -134,9 +134,9 @@ class Base:
             for name, module in replaced:
                 model.set_submodule(name, module)
 
-    def blocks(self, rows: Sequence[tuple[int, int]], start: int = 0, fresh: Sequence[bool] = ()) -> list[Block]:
+    def blocks(self, rows: Sequence[tuple[int, int]], start: int = 0, fresh: Sequence[bool] = (), rank: int = 0) -> list[Block]:
         """Which rows of a flat batch belong to which adapter of the bank, as `forward` takes them; see `lora.blocks`."""
-        return blocks(rows, self.like, start, fresh, self.odd)
+        return blocks(rows, self.like, start, fresh, self.odd, rank)
 
     def targeted(self, shape: LoraShape) -> list[int]:
         """Indices of the sites that an adapter of this shape is added to. Raises ConfigError for a name that no layer has."""

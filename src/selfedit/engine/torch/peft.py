@@ -57,7 +57,7 @@ def _leaf(name: str) -> str:
 
 
 def load(base: Base, folder: Path) -> Weights:
-    """Read an adapter; raises ModelError for a folder without one, a shape that does not fit, or a kind of adapter that is not plain LoRA."""
+    """Read an adapter. Raises ModelError for no adapter, a shape that does not fit, weights that are not finite, and what is not plain LoRA."""
     try:
         config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
         tensors = load_file(folder / "adapter_model.safetensors")
@@ -83,4 +83,6 @@ def load(base: Base, folder: Path) -> Weights:
         down[i], up[i] = a.to(base.device, base.dtype), b.t().to(base.device, base.dtype).contiguous()
     if tensors or not any(d is not None for d in down):
         raise ModelError(f"the adapter in {folder} was made for another model: no layer named {next(iter(tensors), 'at all')!r} here")
+    if not all(z.isfinite().all() for z in (*down, *up) if z is not None):
+        raise ModelError(f"the adapter in {folder} has weights that are not finite; take another")
     return Weights(down, up, alpha / rank)

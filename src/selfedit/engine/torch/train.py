@@ -128,26 +128,49 @@ class Step:
         """That it took."""
         return sum(sum(found.sizes) for found in self.found)
 
-    def read(self) -> None:
-        """Wait for the numbers, once, and hand them to the jobs."""
+    def finite(self) -> bool:
+        """Whether all losses, metrics and norms are numbers."""
+        return all(bool(numbers.isfinite().all()) for numbers in (self.norms, *(found.numbers for found in self.found)))
+
+    def read(self, keep: bool = False) -> None:
+        """Wait for the numbers, once, and hand them to the jobs. On a CPU weights then change, unless they are to be kept."""
         parts = [self.norms, *(found.numbers for found in self.found)]
         norms, *numbers = (part.tolist() for part in torch.split(torch.cat(parts).cpu(), [len(part) for part in parts]))
         for found, own in zip(self.found, numbers, strict=True):
             found.record(own)
         for (r, step), norm in zip(self.running, norms, strict=True):
             r.check(step, norm)
-            if r.failure is None and not self.stepped:
+            if r.failure is None and not self.stepped and not keep:
                 r.slot.step(r.rate, norm)
 
 
 def _step(arena: Arena, running: Sequence[Running], budget: Budget) -> Step:
-    """The passes of the running step of every job and, on a GPU, the optimizer's step."""
-    found = [one for parts in _passes(running, budget) for one in accumulate_gradients(arena, parts, budget)]
+    """The passes of the running step of every job and, on a GPU, the optimizer's step.
+
+    On a CPU a job whose numbers are not finite may spoil those of its neighbours in a stack: who it was is found out without stacks, and the step is
+    done again with zeros as its adapter.
+    """
+    step = _passed(arena, running, budget)
+    if step.stepped or len(running) == 1 or step.finite():
+        return step
+    _passed(arena, running, budget, apart=True).read(keep=True)
+    for r in running:
+        if r.failure is None:
+            r.forget_step()
+        else:
+            r.slot.shadow.zero_()
+    return _passed(arena, running, budget)
+
+
+def _passed(arena: Arena, running: Sequence[Running], budget: Budget, apart: bool = False) -> Step:
+    for r in running:
+        r.fresh = True
+    found = [one for parts in _passes(running, budget) for one in accumulate_gradients(arena, parts, budget, apart)]
     able = [r for r in running if r.failure is None]
     if stepped := hardware.on_gpu(arena.base.device):
         norms = arena.step_together([r.slot for r in able], [r.rate for r in able])
     else:
-        norms = torch.stack([r.slot.gradient_norm() for r in able])
+        norms = torch.stack([r.slot.gradient_norm() for r in able]) if able else arena.gradient.new_zeros(0)
     return Step([(r, r.step) for r in able], found, norms, stepped)
 
 

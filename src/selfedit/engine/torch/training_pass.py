@@ -48,17 +48,17 @@ class Found:
             r.record(step, size, loss, metrics)
 
 
-def accumulate_gradients(arena: Arena, parts: Sequence[Part], budget: Budget) -> list[Found]:
+def accumulate_gradients(arena: Arena, parts: Sequence[Part], budget: Budget, apart: bool = False) -> list[Found]:
     """A forward and a backward pass that adds to the gradients of its jobs. One that finds no memory is done again in halves.
 
-    A job one of whose sequences finds none alone has failed.
+    A job one of whose sequences finds none alone has failed. `apart`: no job's numbers touch another's, not even as zeros.
     """
     on_gpu = hardware.on_gpu(arena.base.device)
     if on_gpu:  # there the order is free, and the adapters of neighbouring slots are a slice of the bank
         parts = sorted(parts, key=lambda part: part[0].slot.index)
     before = {r.slot.index: r.slot.gradient.clone() for r, _ in parts if not r.fresh} if on_gpu else {}
     try:
-        found = _pass(arena, parts)
+        found = _pass(arena, parts, 0 if apart else arena.layout.rank)
     except torch.OutOfMemoryError:
         for index, gradient in before.items():
             arena.gradient[index].copy_(gradient)
@@ -99,14 +99,14 @@ def _sizes(parts: Sequence[Part]) -> list[int]:
     return [sum(len(r.batch.data[i].tokens) for i in here) for r, here in parts]
 
 
-def _pass(arena: Arena, parts: Sequence[Part]) -> Found:
-    """From the sequences of all parts to gradients in the arena."""
+def _pass(arena: Arena, parts: Sequence[Part], rank: int) -> Found:
+    """From the sequences of all parts to gradients in the arena; `rank` as `lora.blocks` takes it."""
     base, device, sizes = arena.base, arena.base.device, _sizes(parts)
     owned = [(r.batch.data[i], r.batch.norm[i]) for r, here in parts for i in here]
     lengths = [len(d.tokens) for d, _ in owned]
     placed = [token for d, _ in owned for token in d.tokens], [p for n in lengths for p in range(n)]
     tokens, positions = hardware.upload(torch.tensor(placed), device)
-    running = base.blocks([(r.slot.index, n) for (r, _), n in zip(parts, sizes, strict=True)], fresh=[r.fresh for r, _ in parts])
+    running = base.blocks([(r.slot.index, n) for (r, _), n in zip(parts, sizes, strict=True)], fresh=[r.fresh for r, _ in parts], rank=rank)
     weights = [w / norm for d, norm in owned for w in (*d.weights[1:], 0.0)]
     labelled = [i for i, w in enumerate(weights) if w]
     rows = hardware.upload(torch.tensor(labelled, dtype=torch.long), device)
