@@ -227,18 +227,24 @@ def test_rows_that_a_run_makes_by_itself_cannot_be_asked_for(house: House, name:
 COLD = ("--cold-start.enabled", "--cold-start.passages", "4")
 
 
-def test_the_cold_start_is_a_row(house: House, monkeypatch: pytest.MonkeyPatch) -> None:  # promise 8
-    args = ("train", *COLD, "--limit", "31", "--propose.candidates", "1", "--rounds", "1")
-    run = compared(house, *args)
+def test_the_cold_start_is_a_row(house: House) -> None:  # promise 8
+    run = compared(house, "train", *COLD, "--limit", "31", "--propose.candidates", "1", "--rounds", "1")
     names = list(rows(run))
     assert names.index("untrained") < names.index("cold_start") < names.index("after_rl")
     assert {("after_rl", "cold_start"), ("cold_start", "untrained")} <= {(d["of"], d["over"]) for d in results(run)["differences"]}
     with Reader(run) as reader:
-        learned, content = reader.step("tasks", Task), reader.content_hash()
+        learned = reader.step("tasks", Task)
         assert [artifact.path for artifact in reader.artifacts()] == ["policy/cold_start", "policy/round-1"]
     last = {passage.context for passage in bundled_corpus("train")[-4:]}
     assert len(learned) == 29 and not last & {task.context for task in learned}
     assert "After the cold start" in house.fine("show", run.name) and "Over the cold start alone" in (run / "report.html").read_text(encoding="utf-8")
+
+
+def test_a_cold_start_goes_on(house: House, monkeypatch: pytest.MonkeyPatch) -> None:  # promise 8
+    args = ("train", *COLD, "--limit", "6", "--propose.candidates", "1", "--rounds", "1")
+    run = compared(house, *args)
+    with Reader(run) as reader:
+        content = reader.content_hash()
     for name in ("warm_up", "learn"):  # stopped before the cold start, and after it
         with monkeypatch.context() as patch:
             patch.setattr(f"selfedit.loop.train.{name}", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
