@@ -15,7 +15,7 @@ from tyro.conf import Positional, arg
 from selfedit import parts
 from selfedit.cli.options import Where
 from selfedit.directives import write
-from selfedit.errors import ConfigError, LedgerError
+from selfedit.errors import ConfigError, DataError, LedgerError
 from selfedit.ledger import Reader
 from selfedit.ledger import runs as all_runs
 from selfedit.library.force import opened
@@ -45,24 +45,42 @@ class Report:
     Examples:
       selfedit report                          of the last run, beside its ledger
       selfedit report 20260131 --out report.html
+      selfedit report --library                of what is in force: every document, to be searched, versions and the gate
     """
 
     run_: Positional[Annotated[str, arg(name="run", metavar="[RUN]", help_behavior_hint="(default: the last one)")]] = "latest"
     """The id of a run, the beginning of one, or its folder."""
     out: Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="")] = None
     """Where to write it."""
+    library: bool = False
+    """Of the library in place of a run; beside its database, unless --out says where."""
     where: Annotated[Where, arg(name="")] = field(default_factory=Where)
 
     def run(self, args: Sequence[str]) -> int:
         """The path of the page is all that is printed."""
-        from selfedit.report import write
-
-        folder = runs.find(self.where.root, self.run_)
         printer = Printer()
-        with printer.stage("Writing the report"):
-            path = write(folder, self.out)
+        if self.library:
+            path = self._library(printer)
+        else:
+            from selfedit.report import write
+
+            folder = runs.find(self.where.root, self.run_)
+            with printer.stage("Writing the report"):
+                path = write(folder, self.out)
         printer.line(str(path))
         return 0
+
+    def _library(self, printer: Printer) -> Path:
+        from selfedit.library.overview import overview
+        from selfedit.report.library import write_library
+
+        if self.run_ != "latest":
+            raise ConfigError(f"--library is about all that was learned; leave '{self.run_}' out, or --library")
+        library = opened(self.where.root)
+        if not library.exists():
+            raise DataError(f"nothing was learned yet in {self.where.root}: begin with `selfedit learn DOCS`")
+        with printer.stage("Writing the report"):
+            return write_library(overview(library), self.out or library.folder / "report.html")
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from selfedit.library.adapters import Adapters
 from selfedit.library.answering import NOBODY, calibrate, gate_of, in_use, request, routes
 from selfedit.library.database import Library
 from selfedit.library.gate import Gate, Route
-from selfedit.library.records import Action, Document, Entry, Found, Version
+from selfedit.library.records import Action, Document, Entry, Found, Membership, Version
 
 __all__ = [
     "NOBODY",
@@ -15,6 +15,7 @@ __all__ = [
     "Found",
     "Gate",
     "Library",
+    "Membership",
     "Route",
     "Version",
     "calibrate",

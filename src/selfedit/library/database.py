@@ -21,7 +21,7 @@ from selfedit.disk import sync_folder, sync_whole
 from selfedit.errors import DataError, LedgerError
 from selfedit.ledger.database import transaction
 from selfedit.library import tables
-from selfedit.library.records import Action, Document, Entry, Version
+from selfedit.library.records import Action, Document, Entry, Membership, Version
 from selfedit.store.artifacts import digest_of
 
 FILE = "library.db"
@@ -61,6 +61,17 @@ class Library:
                 f"SELECT number, digest, at, action, note, ({tables.COUNT}), gate FROM versions v {which} ORDER BY number", values
             ).fetchall()
         return [Version(number, digest, at, action, note, n, json.loads(gate)) for number, digest, at, action, note, n, gate in rows]
+
+    def memberships(self) -> list[Membership]:
+        """When which document was in force, as far as versions are kept, in the order in which they came."""
+        if not self.exists():
+            return []
+        with self.reading() as db:
+            rows = db.execute(
+                "SELECT d.id, d.title, d.entry, e.at, m.since, m.until FROM members m JOIN documents d ON d.number = m.document "
+                "JOIN entries e ON e.id = d.entry ORDER BY m.since, d.number"
+            ).fetchall()
+        return [Membership(*row) for row in rows]
 
     def entries(self, number: int | None = None) -> list[Entry]:
         """The adapters in force, or those of a version, with the documents of each that are in it; in the order in which they came."""

@@ -65,6 +65,18 @@ class Version:
 
 
 @dataclass(frozen=True, slots=True)
+class Membership:
+    """A document was in force from version `since` until before version `until`, or still is; known by the adapter `entry`, which came `at`."""
+
+    document: str
+    title: str
+    entry: str
+    at: str
+    since: int
+    until: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class Found:
     """A document in force with the adapter that knows it; `rank` is its place among those that were found for a question, from 0."""
 

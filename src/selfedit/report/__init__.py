@@ -1,4 +1,4 @@
-"""The report: a run's ledger as one static HTML file that needs no network, words before numbers."""
+"""The report: a run's ledger, or the library, as one static HTML file that needs no network, words before numbers."""
 
 from selfedit.report.findings import write_analysis
 from selfedit.report.page import write

@@ -90,7 +90,7 @@ ByTask = dict[str, Seeds]
 
 def compare(tasks: Sequence[Task], results: Sequence[Result], notes: Mapping[str, str] = MappingProxyType({})) -> Comparison:
     """`results` are answers to report questions; rows stay in the order they were recorded. `notes` of the run say which were left out."""
-    answers, words = _by_row(results), PartWords(notes)
+    answers, words = by_row(results), PartWords(notes)
     final = final_row(list(answers))
     recorded = [_row(name, [result for result in results if result.row == name], answers, final, words) for name in answers]
     rows = _with_chance(recorded, tasks, answers)
@@ -137,7 +137,8 @@ def _words(row: str, trains: bool, words: PartWords) -> tuple[str, str]:
     return label[:1].upper() + label[1:], words.means(kind, row)
 
 
-def _by_row(results: Iterable[Result]) -> dict[str, ByTask]:
+def by_row(results: Iterable[Result]) -> dict[str, ByTask]:
+    """Answers by row, task and seed."""
     seeds: dict[str, dict[str, dict[int, tuple[Answer, ...]]]] = {}
     for result in results:
         if result.answers:
@@ -259,8 +260,13 @@ def _document(task: Task, before: Seeds, after: Seeds) -> Document:
     return Document(task.id, task.title, len((after or before)[0]), _mean(before), _mean(after))
 
 
-def _mean(seeds: Seeds) -> float | None:
-    marks = _marks(seeds)
+def shares(seeds: Seeds) -> tuple[float | None, float | None]:
+    """The share of right answers to a task's questions, and their F1; None where nothing could be judged."""
+    return _mean(seeds), _mean(seeds, _f1)
+
+
+def _mean(seeds: Seeds, measure: Callable[[Answer], float] = _correct) -> float | None:
+    marks = _marks(seeds, measure)
     return sum(marks) / len(marks) if marks else None
 
 

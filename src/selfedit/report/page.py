@@ -1,27 +1,22 @@
-"""Reads a run's ledger and writes the page. Nothing in it comes from the network, and nothing untrusted can run in it."""
+"""Reads a run's ledger and writes the page."""
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
-from plotly.offline import get_plotlyjs
 
-from selfedit.errors import LedgerError
 from selfedit.ledger import Reader, RunInfo, Step
-from selfedit.report import analysis, figures, findings, grids, reliability, vectors
+from selfedit.report import analysis, figures, findings, frame, grids, reliability, vectors
 from selfedit.report.analysis import Analysis
 from selfedit.report.comparison import Comparison, compare, unedited
 from selfedit.report.edits import Edits, review
 from selfedit.report.reliability import Trust
-from selfedit.report.words import FILTERS, PartWords
+from selfedit.report.words import PartWords
 from selfedit.types import Candidate, Cost, Task
 
 FILE = "report.html"
@@ -68,17 +63,7 @@ def write(folder: Path, out: Path | None = None) -> Path:
 
     The run may be unfinished or running. Raises LedgerError where there is no ledger, it is damaged or `out` cannot be written.
     """
-    path = out or folder / FILE
-    page = render(folder)
-    draft = path.with_name(f"{path.name}.new")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        draft.write_text(page, encoding="utf-8", newline="\n")
-        draft.replace(path)
-    except OSError as error:
-        draft.unlink(missing_ok=True)
-        raise LedgerError(f"cannot write the report to {path}: {error.strerror or error}; choose another place") from error
-    return path
+    return frame.save(render(folder), out or folder / FILE)
 
 
 def render(folder: Path) -> str:
@@ -120,7 +105,9 @@ def render(folder: Path) -> str:
             "settings": list(_flat(info.recipe)),
             "content_hash": reader.content_hash(),
         }
-    return _page(values, _figures(comparison, edits, trust, found))
+    drawn_grids = grids.drawn if grids.of_grids(tasks) else lambda text: Markup()
+    filters = {"grids": drawn_grids, "verdict": reliability.verdict, "sentence": reliability.sentence, **findings.FILTERS}
+    return frame.page("report.html.j2", values, figures=_figures(comparison, edits, trust, found), filters=filters)
 
 
 def _in_view(tasks: Sequence[Task], vectors: bool) -> str:
@@ -128,26 +115,6 @@ def _in_view(tasks: Sequence[Task], vectors: bool) -> str:
     if vectors:
         return " with the passage in view"
     return ", each beside the solved pairs of its puzzle" if grids.of_grids(tasks) else ", without the document in view"
-
-
-def _page(values: dict[str, Any], drawn: dict[str, figures.Figure]) -> str:
-    environment = Environment(
-        loader=PackageLoader("selfedit.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    drawn_grids = grids.drawn if grids.of_grids(values["tasks"]) else lambda text: Markup()
-    environment.filters.update(FILTERS, grids=drawn_grids, verdict=reliability.verdict, sentence=reliability.sentence, **findings.FILTERS)
-    scripts = [get_plotlyjs(), _template(environment, "draw.js")] if drawn else []
-    return environment.get_template("report.html.j2").render(
-        **values,
-        figures={name: Markup(_script_json(figure)) for name, figure in drawn.items()},
-        scripts=[Markup(script) for script in scripts],
-        script_hashes=[_csp_hash(script) for script in scripts],
-        css=Markup(_template(environment, "report.css")),
-    )
-
-
-def _template(environment: Environment, name: str) -> str:
-    return environment.get_template(name).render()
 
 
 def _figures(comparison: Comparison, edits: Edits, trust: Trust | None, found: Analysis | None) -> dict[str, figures.Figure]:
@@ -171,16 +138,6 @@ def _figures(comparison: Comparison, edits: Edits, trust: Trust | None, found: A
     if found and found.rewards:
         drawn["with-reward"] = figures.with_reward(found.rewards)
     return drawn
-
-
-def _script_json(value: Any) -> str:
-    """JSON that can stand in a script element: no text in it can end the element."""
-    text = json.dumps(value, allow_nan=False)
-    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
-
-
-def _csp_hash(script: str) -> str:
-    return "sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
 
 
 def _missing(info: RunInfo, steps: Sequence[Step], comparison: Comparison, edits: Edits) -> list[str]:

@@ -4,11 +4,13 @@
 2. consolidate puts one adapter in the place of many; what is learned afterwards joins it; rollback brings the many back.
 3. A guard that is against the consolidated adapter keeps the library as it was, until --keep. A library that has changed is not consolidated.
 4. Names of documents are titles, parts of them, or the beginning of an id; others are refused in one line.
+5. report --library writes the page of what is in force; where nothing was ever learned, one line says so.
 """
 
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 from tests.unit.cli.house import CORPUS, House
@@ -17,10 +19,15 @@ from selfedit.guards import reject
 from selfedit.library import Library
 
 
-def test_log_diff_forget_rollback(house: House) -> None:  # promise 1
-    assert "nothing was learned yet" in house.fine("log")
+def test_log_diff_forget_rollback(house: House) -> None:  # promises 1 and 5
+    assert "nothing was learned yet" in house.fine("log") and "nothing was learned yet" in house.refused("report", "--library")
+    assert "leave 'r' out" in house.refused("report", "r", "--library")
     house.learn()
     rows = json.loads(house.fine("log", "--documents", "--json"))
+    out = Path(house.fine("report", "--library").strip())
+    documents = out.read_text(encoding="utf-8").split("<tr data-document=")[1:]
+    assert out == Path("runs/library/report.html") and [row[1:17] for row in documents] == [row["id"] for row in rows]
+    assert not any("–" in row.partition("</tr>")[0] for row in documents), "a run of learn measures all that is shown"
     assert [row["title"] for row in rows] == ["Odwin Marrack", "Ommelin Drusk", "Odrille Vantuse"]
     assert "forgotten" in house.fine("forget", "Ommelin Drusk")
     assert json.loads(house.fine("diff", "1", "--json")) == {"added": [], "removed": ["Ommelin Drusk"], "learned anew": []}
