@@ -64,7 +64,8 @@ def command(name: str) -> str:
         warnings.simplefilter("ignore", DeprecationWarning)  # tyro has nothing else yet that lists the arguments of a record
         parser = tyro.extras.get_parser(made, prog=f"selfedit {name}", config=CONFIG)
     lines = [f"### selfedit {name}", "", "```text", inspect.getdoc(made) or "", "```", "", "| argument | meaning |", "|---|---|"]
-    own = [action for action in parser._actions if action.dest != "help" and flag_of(action).split(".")[0] not in config.Recipe.model_fields]
+    keys = config.Recipe.model_fields if hasattr(made, "flags") else {}
+    own = [action for action in parser._actions if action.dest != "help" and flag_of(action).split(".")[0] not in keys]
     lines += [
         f"| `{argument(action)}` | {one_line(re.sub(chr(27) + '.*?m', '', action.help or '')).replace(' (default: False)', '')} |" for action in own
     ]
