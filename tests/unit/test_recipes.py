@@ -4,6 +4,7 @@
 2. Its page says what its results say. They are of the form that docs/comparisons.md describes, and hold what a comparison is worthless without.
 3. The page of the puzzles' recipe can be made: every row has its name there, whatever it is called in a run, and pairs are compared.
 4. `prepare.py` finds its passages in SQuAD as it is published, and says which are missing.
+5. The picture of the matrix counts questions, over all sequences of a way; names are shown and never become markup.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.unit.report.test_report import Page, harmless
 from tests.unit.tasks.copying import as_json, planted
 
 from selfedit.config import load_recipe
@@ -111,3 +113,42 @@ def test_puzzles_make_one_table(tmp_path: Path) -> None:  # promise 3
     assert all(0 <= row["low"] <= row["mean"] <= row["high"] <= 1 and (row["n"], row["seeds"]) == (2, 2) for row in results["rows"])
     pairs = {(one["of"], one["over"]) for one in results["differences"]}
     assert {("after_rl", over) for over in ("in_context", "default_edit", "random_edit", "untrained", "best_of_k")} <= pairs
+
+
+def test_the_picture_of_the_matrix(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:  # promise 5
+    recipe = RECIPES[0].parents[1] / "continual-smollm2"
+    monkeypatch.syspath_prepend(str(recipe))
+    picture = runpy.run_path(str(recipe / "picture.py"))
+
+    def write(place: str, asked: list[int], learned: list[int], kept: list[int], matrix: list[list[float]]) -> None:
+        scores = [[[[float(n < right), 0.0] for n in range(of)] for of, right in zip(asked, some, strict=True)] for some in (learned, kept)]
+        file = tmp_path / "out" / place
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps({"immediate": scores[0], "final": scores[1], "matrix": matrix, "tokens": 600, "seconds": 20.0}))
+
+    def run(*args: str) -> None:
+        monkeypatch.setattr("sys.argv", ["picture.py", str(tmp_path / "out"), *args])
+        picture["main"]()
+
+    with pytest.raises(SystemExit, match="nothing was learned in"):
+        run()
+    write("2-0/library.json", [1, 3], [1, 3], [1, 3], [[0, 0], [1, 0], [1, 1]])
+    write("2-1/library.json", [1, 1], [0, 1], [0, 1], [[0, 0], [0, 0], [0, 1]])
+    write("2-0/merge.json", [1, 3], [1, 3], [0, 3], [[0, 0], [1, 0], [0, 1]])
+    write("2-0/<img src=x>.json", [1, 3], [1, 0], [1, 0], [])
+    write("2-0/untouched.json", [1, 3], [0, 1], [0, 1], [])
+    write("2-2/merge.json", [1], [1], [1], [[0], [1]])  # no passages were left for its second document
+    run()
+    ways = picture["found"](tmp_path / "out")[2]
+    assert [one.name for one in ways] == ["untouched", "library", "merge", "<img src=x>"]
+    _, library, merge, other = ways
+    assert (library.sequences, library.asked, library.learned, library.tokens, library.seconds) == (2, [2, 4], [1, 4], 300, 10)
+    assert library.all == [0, 1 / 6, 5 / 6] and library.so_far == [1 / 2, 5 / 6] and library.change == [0, 0] and library.lost == 0
+    assert merge.sequences == 1 and merge.change == [0, -1 / 4] and merge.lost == 1 / 4 and other.matrix == []
+    page = Page(Path(capsys.readouterr().out.strip()).read_text(encoding="utf-8"))
+    assert "library answers 83.3\u202f% of the questions rightly" in page.text and "merge loses most: from 100.0\u202f% to 75.0\u202f%" in page.text
+    assert "<img src=x>" in page.rows["<img src=x>"] and not any(tag == "img" for tag, _ in page.tags)
+    harmless(page, scripts=2)
+    figures = {attrs["data-figure"]: json.loads(text) for attrs, text in page.scripts if "data-figure" in attrs}
+    assert [line["name"] for line in figures["figure-change-2"]["data"]] == ["untouched", "library", "merge"]
+    assert sum(tag == "rect" for tag, _ in page.tags) == 3 * 3 * 2 + 4 * 2 * 2

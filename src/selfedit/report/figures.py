@@ -39,7 +39,7 @@ def rows(rows: Sequence[Row], final: str | None) -> Figure:
         "hovertemplate": "%{text}: %{x:.1f} % by F1<extra></extra>",
     }
     x = {"title": {"text": "of held-out questions, %"}, "rangemode": "tozero"}
-    return _figure([correct, f1], 90 + 48 * len(rows), x=x, y=_rows(labels, 36), legend=True)
+    return plot([correct, f1], 90 + 48 * len(rows), x=x, y=_rows(labels, 36), legend=True)
 
 
 def gains(gains: Sequence[Difference]) -> Figure:
@@ -58,7 +58,7 @@ def gains(gains: Sequence[Difference]) -> Figure:
                 "hovertemplate": f"%{{text}}: %{{x:+.1f}} points ({name}) on %{{customdata}}<extra></extra>",
             }
         )
-    return _figure(traces, 90 + 48 * len(gains), x={"title": {"text": "points more"}, "zeroline": True}, y=_rows(labels, 36), legend=True)
+    return plot(traces, 90 + 48 * len(gains), x={"title": {"text": "points more"}, "zeroline": True}, y=_rows(labels, 36), legend=True)
 
 
 def _intervals(labels: Sequence[str], intervals: Sequence[Interval], name: str, place: float) -> Figure:
@@ -87,7 +87,7 @@ def rewards(edits: Edits) -> Figure:
     rounds = [one.round for one in edits.rounds]
     traces = [_rewards_of_round(edits, number, place, len(rounds)) for place, number in enumerate(rounds)]
     x = {"title": {"text": f"reward ({escape(edits.reward_kind)})"}, "zeroline": True}
-    return _figure(traces, _rows_px(len(edits.by_task)), x=x, y=_rows([task.title for task, _ in edits.by_task]), legend=len(rounds) > 1)
+    return plot(traces, _rows_px(len(edits.by_task)), x=x, y=_rows([task.title for task, _ in edits.by_task]), legend=len(rounds) > 1)
 
 
 def _rewards_of_round(edits: Edits, number: int, place: int, rounds: int) -> Figure:
@@ -150,7 +150,7 @@ def rounds(rounds: Sequence[Round]) -> Figure:
             }
         )
     x = {"title": {"text": "round"}, "tickvals": [one.round + 1 for one in rounds], "showgrid": False}
-    return _figure(traces, 320, x=x, y={"title": {"text": "reward"}}, legend=True)
+    return plot(traces, 320, x=x, y={"title": {"text": "reward"}}, legend=True)
 
 
 COLOURS = ("$muted", "$accent", "$second")
@@ -175,7 +175,7 @@ def reliability(rewards: Sequence[RewardTrust], target: float) -> Figure:
     line = {"color": "$muted", "dash": "dot", "width": 1.5}
     traces.append({"type": "scatter", "mode": "lines", "x": [1, most], "y": [target, target], "line": line, "showlegend": False, "hoverinfo": "skip"})
     x = {"title": {"text": "seeds"}, "dtick": 1, "showgrid": False}
-    return _figure(traces, 340, x=x, y={"title": {"text": "reliability"}, "range": [0, 1.02]}, legend=True)
+    return plot(traces, 340, x=x, y={"title": {"text": "reliability"}, "range": [0, 1.02]}, legend=True)
 
 
 def prefilters(prefilters: Sequence[PrefilterTrust]) -> Figure:
@@ -196,7 +196,7 @@ def prefilters(prefilters: Sequence[PrefilterTrust]) -> Figure:
         for prefilter, colour, symbol in zip(prefilters, cycle(COLOURS), cycle(symbols))
         if prefilter.alone is not None
     ]
-    return _figure(traces, 360, x={"title": {"text": "CPU time saved, %"}}, y={"title": {"text": "same winner, %"}, "range": [0, 103]}, legend=True)
+    return plot(traces, 360, x={"title": {"text": "CPU time saved, %"}}, y={"title": {"text": "same winner, %"}, "range": [0, 103]}, legend=True)
 
 
 def properties(found: Analysis) -> dict[str, Figure]:
@@ -215,7 +215,7 @@ def properties(found: Analysis) -> dict[str, Figure]:
             "tickangle": 0,
         }
         if len({tick for trace in traces for tick in trace["x"]}) > 1:
-            drawn[f"property-{name}"] = _figure(traces, 190, x=x, y={"nticks": 5, **({"ticksuffix": " %"} if name in SHARES else {})})
+            drawn[f"property-{name}"] = plot(traces, 190, x=x, y={"nticks": 5, **({"ticksuffix": " %"} if name in SHARES else {})})
     return drawn
 
 
@@ -264,7 +264,7 @@ def with_reward(rewards: Mapping[str, Tested]) -> Figure:
         "hovertemplate": "%{y}: %{x:+.2f} in %{customdata} groups<extra></extra>",
     }
     x = {"title": {"text": "rank correlation with the reward"}, "range": [-1.05, 1.05], "zeroline": True}
-    return _figure([dots], 80 + 30 * len(rewards), x=x, y={"autorange": "reversed", "showgrid": False})
+    return plot([dots], 80 + 30 * len(rewards), x=x, y={"autorange": "reversed", "showgrid": False})
 
 
 def documents(documents: Sequence[Document]) -> Figure:
@@ -296,7 +296,7 @@ def documents(documents: Sequence[Document]) -> Figure:
         for name, values, symbol, colour, size in dots
     ]
     x = {"title": {"text": "correct, %"}, "range": [-3, 103]}
-    return _figure(traces, _rows_px(len(both)), x=x, y=_rows([document.title for document in both]), legend=True)
+    return plot(traces, _rows_px(len(both)), x=x, y=_rows([document.title for document in both]), legend=True)
 
 
 def _rows(titles: Sequence[str], length: int = 28) -> Figure:
@@ -317,7 +317,8 @@ def _label(text: str, length: int) -> str:
     return escape(short(text, length), quote=False)
 
 
-def _figure(data: list[Figure], height_px: int, *, x: Figure, y: Figure, legend: bool = False) -> Figure:
+def plot(data: list[Figure], height_px: int, *, x: Figure, y: Figure, legend: bool = False) -> Figure:
+    """Traces as a figure: `x` and `y` are the axes."""
     for side in (x, y):
         if "title" in side:
             side["title"] |= {"font": {"size": 13}, "standoff": 8}
