@@ -49,7 +49,7 @@ def put_in_force(root: Path, run: Path, force: bool, policy: Policy | None = Non
     wanted = entries if force else [] if known or "" in refused else [one for one in entries if one.id not in refused]
     if not wanted or {one.id for one in wanted} <= set(library.names()):
         return None
-    gates = [gate_of(library), gate_of(Library(run))]
+    gates = [gate_of(Library(run)), gate_of(library)]  # of two with the same threshold, the run's says what it lets in
     gate = max(gates, key=lambda one: one.threshold)
     version = library.add(wanted, note=run.name, action=action, gate=asdict(gate), keep=keep)
     if policy is not None and version.documents > sum(len(one.documents) for one in wanted):

@@ -114,4 +114,4 @@ def test_a_thousand_documents() -> None:  # promises 1 and 3
     page = Page(render(Overview(Path("library"), "", many, [version], Calibration(0.5, 120, None, None, 1), [])))
     assert sum("data-document" in attrs for _, attrs in page.tags) == 1000 and "1,000 documents are in force." in page.text
     assert "and 900 more" in page.text, "a version names its first hundred"
-    assert "consolidated with 999 others" in page.text and "not calibrated" in page.text
+    assert "consolidated with 999 others" in page.text and "not measured for this library" in page.text
