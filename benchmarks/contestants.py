@@ -9,14 +9,16 @@ from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model
+from peft import LoraConfig, PeftModel, TinyLoraConfig, get_peft_model
 from peft.tuners.lora import LoraLayer
+from peft.tuners.tinylora import TinyLoraLayer
 from torch import Tensor
 from transformers import GenerationConfig, PrinterCallback, Trainer, TrainingArguments
 
 from benchmarks.machine import Cost, timed
 from benchmarks.models import open_model
-from selfedit.types import LoraShape, Sampling, Tokens, TrainJob
+from selfedit.engine.torch.vectors import Bases
+from selfedit.types import LoraShape, Sampling, Tokens, TrainJob, VectorEdit
 
 Attention = Literal["sdpa", "eager"]
 ATTENTIONS: tuple[Attention, ...] = ("sdpa", "eager")
@@ -124,3 +126,31 @@ class Writer:
         logits = self.model(input_ids=ids, logits_to_keep=kept + 1, use_cache=False, **(masked if len(pairs) > 1 else {})).logits[:, :-1]
         found = logits.float().log_softmax(-1).gather(2, ids[:, -kept:, None])[..., 0].tolist()
         return [row[kept - len(c) :] for row, (_, c) in zip(found, pairs, strict=True)]
+
+
+class TinyLora(Writer):
+    """PEFT's TinyLoRA on the basis of some edit vectors, so that it computes what the engine does."""
+
+    def __init__(self, folder: Path, dtype: torch.dtype, device: str, like: VectorEdit, bases: Bases) -> None:
+        super().__init__(folder, dtype, device)
+        basis = {bases.base.sites[site].name: one for site, one in bases.basis(like).items()}
+        tied = 1 - len(like.layers) / len(basis)  # one vector for the linear layers of a layer
+        targets = sorted({name.rpartition(".")[2] for name in basis})
+        config = TinyLoraConfig(
+            r=like.rank, u=like.width, weight_tying=tied, target_modules=targets, layers_to_transform=list(like.layers), task_type="CAUSAL_LM"
+        )
+        self.model = get_peft_model(self.model, config, autocast_adapter_dtype=False).eval()
+        for name, module in self.model.named_modules():
+            if isinstance(module, TinyLoraLayer):
+                one = basis.pop(name.removeprefix("base_model.model."))
+                module.tinylora_A["default"], module.tinylora_B["default"] = one.down.to(dtype), one.up.to(device, dtype)
+                module.tinylora_P["default"] = one.mixes.float().to(device)
+        self.vectors = list(self.model.base_model.tinylora_v["default"].values())
+        assert not basis and len(self.vectors) == len(like.layers)
+
+    @torch.no_grad()
+    def under(self, edit: VectorEdit) -> TinyLora:
+        """Itself, with the numbers of an edit."""
+        for i, vector in enumerate(self.vectors):
+            vector.copy_(torch.tensor(edit.values[i * edit.width : (i + 1) * edit.width]))
+        return self

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from rich.console import Console
 
-from benchmarks import machine, memory, page, profile, sampling, scoring, table, together, training, whole_round
+from benchmarks import machine, memory, page, profile, sampling, scoring, table, together, training, vectors, whole_round
 from benchmarks.bench import FULL, QUICK, Bench
 from benchmarks.command import Command
 from benchmarks.table import Row
@@ -18,6 +18,7 @@ BENCHMARKS: dict[str, Callable[[Bench], list[Row]]] = {
     "sampling": sampling.run,
     "edits": sampling.run_edits,
     "scoring": scoring.run,
+    "vectors": vectors.run,
     "round": whole_round.run,
     "memory": memory.run,
     "jobs": memory.run_jobs,

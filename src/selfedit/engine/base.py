@@ -128,6 +128,10 @@ class Adapters(Protocol):
         """Another adapter whose update is `scale` times that of this one."""
         ...
 
+    def summed(self, adapters: Sequence[Adapter]) -> Adapter:
+        """Another adapter whose update is the sum of these; with several of low rank it has as much rank as all together."""
+        ...
+
     def export(self, adapter: Adapter, folder: Path) -> None:
         """Write the adapter in PEFT's format."""
         ...

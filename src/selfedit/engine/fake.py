@@ -139,6 +139,10 @@ class Fake:
         seen = sorted(self._get(adapter).items())
         return self._add(Memory(dict(seen[: math.ceil(scale * len(seen))])))
 
+    def summed(self, adapters: Sequence[Adapter]) -> Adapter:
+        """One that remembers what each of them does."""
+        return self._add(sum(map(self._get, adapters), Memory()))
+
     def export(self, adapter: Adapter, folder: Path) -> None:
         """Write the adapter under the names PEFT uses; the configuration says that it is a fake."""
         import numpy

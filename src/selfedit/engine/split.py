@@ -68,6 +68,10 @@ class SplitEngine:
         """Another adapter whose update is `scale` times that of this one; made by the trainer, and handed over as trained ones are."""
         return self.trainer.scaled(adapter, scale)
 
+    def summed(self, adapters: Sequence[Adapter]) -> Adapter:
+        """Another adapter whose update is the sum of these; made by the trainer, and handed over as trained ones are."""
+        return self.trainer.summed(adapters)
+
     def export(self, adapter: Adapter, folder: Path) -> None:
         """Write the adapter in PEFT's format."""
         self.trainer.export(adapter, folder)

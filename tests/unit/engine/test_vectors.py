@@ -6,27 +6,35 @@
 4. A planted edit is found: the learner closes 90 % of the gap, and its edit points where the planted one does.
 5. With two kinds of context each gets its own planted edit, which beats the best edit for both.
 6. Reading is the mean of the last hidden states; what cannot be made or read is refused.
+7. Layers below the first that is edited run once for each text, whatever the number of edits, and scores are those of running all layers for each.
+8. Edits that are scored together share the matrix A, and score as each does alone.
+9. A sum of adapters is exactly their updates one after another, and PEFT reads it back.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from tests.unit.engine.tiny_engine import engine, flat, prose, reference, with_peft
+from tests.unit.engine.tiny_engine import FAMILIES, engine, flat, prose, reference, with_peft
+from tests.unit.engine.tiny_engine import loud as trained_loud
 
 from selfedit.algorithms.reinforce import Reinforce, ReinforceSettings
+from selfedit.engine.torch import score
 from selfedit.engine.torch.engine import Torch
+from selfedit.engine.torch.fallback import Fallback
 from selfedit.engine.torch.kv_cache import KVCache
 from selfedit.engine.torch.lora import ActiveAdapters
 from selfedit.engine.torch.prefill import Text, prefill
 from selfedit.errors import EngineError
-from selfedit.types import SampleRequest, Sampling, ScoreRequest, Tokens, VectorEdit
+from selfedit.models import Family
+from selfedit.types import SampleRequest, Sampling, Score, ScoreRequest, Tokens, VectorEdit
 from selfedit.vectors import gaussian
 from selfedit.vectors.gaussian import Array, Schedule
 
@@ -49,10 +57,9 @@ def test_the_formula(family: str) -> None:  # promise 1
     for site, (down, up) in enumerate(zip(made.down, made.up, strict=True)):
         assert down is not None and up is not None and down.shape[0] == RANK
         U, S, V = torch.linalg.svd(machine.base.linears[site].weight, full_matrices=False)
-        layer = machine._bases.layers[site]
+        layer = machine.base.site_layers[site]
         generator = torch.Generator().manual_seed(7 * 1_000_003 + site)
         P = torch.randn(WIDTH, RANK, RANK, generator=generator, dtype=torch.float64) / RANK**0.5
-        assert layer is not None
         signs = (V[:RANK] * down).sum(1).sign()  # the formula leaves the sign of a singular direction open
         U, V = U[:, :RANK] * signs, V[:RANK] * signs[:, None]
         root = S[:RANK].sqrt().diag()
@@ -154,6 +161,74 @@ def test_two_contexts() -> None:  # promise 5
         for edits in (own, [single[:, 0]] * 2)
     ]
     assert regrets[0] < 0.5 * regrets[1], regrets
+
+
+def scored(machine: Torch, cache_tokens: int = 0, whole: bool = False) -> tuple[list[Score], list[int]]:
+    """Five edits of the last layer and the model itself on four texts, three with a beginning in common; the rows that each linear layer saw."""
+    rng, rows = random.Random(3), [0] * len(machine.base.sites)
+    start = prose(rng, 20)
+    texts = [(start + prose(rng, n), prose(rng, 3)) for n in (2, 5, 9)] + [(prose(rng, 7), prose(rng, 2))]
+    adapters = [None, *(machine.make(edit(loud(n).values[WIDTH:], (1,))) for n in range(5))]
+    requests = [ScoreRequest(*text, adapter, top=n) for adapter in adapters for n, text in enumerate(texts)]
+
+    def count(site: int) -> Callable[[Any, Any, torch.Tensor], None]:
+        def note(_: Any, __: Any, out: torch.Tensor) -> None:
+            rows[site] += out.numel() // out.shape[-1]
+
+        return note
+
+    assert machine.base.divisible
+    hooks = [linear.register_forward_hook(count(site)) for site, linear in enumerate(machine.base.linears)]
+    machine.base.divisible = not whole
+    found = score.score(machine.base, machine._adapters, requests, cache_tokens or machine.cache_tokens, 1024)
+    for hook in hooks:
+        hook.remove()
+    return found, rows
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_lower_layers_run_once(family: Family) -> None:  # promise 7
+    plain, everywhere = scored(engine(family), whole=True)
+    for cache_tokens in (0, 64):  # all texts in a turn, and two turns
+        found, rows = scored(machine := engine(family), cache_tokens)
+        for one, other in zip(found, plain, strict=True):
+            assert one.logprobs == pytest.approx(other.logprobs, abs=1e-10) and [ids for ids, _ in one.top] == [ids for ids, _ in other.top]
+        below, above = ([n for n, layer in zip(rows, machine.base.site_layers, strict=True) if layer == i] for i in (0, 1))
+        if cache_tokens:
+            assert max(below) <= 70
+        else:
+            assert set(below) == {20 + sum(n + 2 for n in (2, 5, 9)) + 8} and set(above) == set(everywhere)
+
+
+def test_the_slow_way_is_not_divided() -> None:  # promise 7
+    assert not Fallback(reference()).divisible
+
+
+def test_one_matrix_for_all() -> None:  # promise 8
+    machine = engine()
+    edits = [machine.make(loud(n)) for n in range(4)]
+    bank = ActiveAdapters(machine._adapters, edits).bank
+    assert bank and {down.stride(0) for down in bank.down if down is not None} == {0}
+    rng = random.Random(1)
+    requests = [ScoreRequest(prose(rng, 9 + i), prose(rng, 4), one) for i, one in enumerate(edits) for _ in range(2)]
+    alone = [machine.score([one])[0] for one in requests]
+    for one, other in zip(machine.score(requests), alone, strict=True):
+        assert one.logprobs == pytest.approx(other.logprobs, abs=1e-10)
+
+
+def test_a_sum(tmp_path: Path) -> None:  # promise 9
+    machine, rng = engine(), random.Random(2)
+    trained, vector = trained_loud(machine), machine.make(edit(loud().values[WIDTH:], (1,)))
+    both = machine.summed([trained, vector])
+    asked = ScoreRequest(prompt := prose(rng, 9), prose(rng, 5), both)
+    [together] = machine.score([asked])
+    machine.merge(trained)
+    [after] = machine.score([replace(asked, adapter=vector)])
+    machine.reset()
+    assert together.logprobs == pytest.approx(after.logprobs, abs=1e-9)
+    machine.export(both, tmp_path)
+    logits = with_peft("llama", tmp_path, torch.float64)(torch.tensor([prompt + asked.completion])).logits[0].log_softmax(-1)
+    assert together.logprobs == pytest.approx(logits[torch.arange(8, 13), list(asked.completion)].tolist(), abs=1e-5)
 
 
 def test_reading() -> None:  # promise 6

@@ -16,7 +16,7 @@ from selfedit.engine.settings import TorchSettings
 from selfedit.engine.torch import generate, hardware, peft, score, train, vectors
 from selfedit.engine.torch.budget import CACHE_TOKENS, MOST_TOKENS, cache_tokens, token_bytes
 from selfedit.engine.torch.fallback import make_base
-from selfedit.engine.torch.lora import Weights
+from selfedit.engine.torch.lora import Weights, summed
 from selfedit.engine.torch.model import context_tokens, end_tokens
 from selfedit.errors import ConfigError, EngineError
 from selfedit.types import Adapter, Completion, Progress, SampleRequest, Score, ScoreRequest, Tokens, Trained, TrainJob, VectorEdit
@@ -40,7 +40,8 @@ class Torch:
         """Of a pass; 0: by the memory of the device. The slow way gains nothing from large passes."""
         self._adapters: dict[str, Weights] = {}
         self._made = 0
-        self._bases = vectors.Bases(self.base)
+        self.bases = vectors.Bases(self.base)
+        """Of edit vectors."""
 
     @property
     def workers(self) -> int:
@@ -59,7 +60,7 @@ class Torch:
     @property
     def layers(self) -> int:
         """How many decoder layers the model has."""
-        return self._bases.count
+        return self.base.count
 
     def _add(self, weights: Weights) -> Adapter:
         self._made += 1
@@ -125,7 +126,7 @@ class Torch:
 
     def make(self, edit: VectorEdit) -> Adapter:
         """The adapter that an edit vector stands for: a LoRA of the edit's rank."""
-        return self._add(self._bases.weights(edit))
+        return self._add(self.bases.weights(edit))
 
     def merge(self, adapter: Adapter) -> None:
         """Add the adapter to the current weights."""
@@ -135,6 +136,10 @@ class Torch:
         """Another adapter on the same matrices, whose alpha is `scale` times as large."""
         weights = self._get(adapter)
         return self._add(replace(weights, scale=weights.scale * scale))
+
+    def summed(self, adapters: Sequence[Adapter]) -> Adapter:
+        """Another adapter with the ranks of all of these side by side."""
+        return self._add(summed([self._get(adapter) for adapter in adapters]))
 
     def export(self, adapter: Adapter, folder: Path) -> None:
         """Write the adapter in PEFT's format."""

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from selfedit.engine.torch.attention import AttentionPass, RecordingAttention
 from selfedit.engine.torch.cross_entropy import Head
+from selfedit.engine.torch.depth import Span
 from selfedit.engine.torch.lora import Bank, Block, SingleBlock
 from selfedit.engine.torch.model import Base
 from selfedit.engine.torch.precision import widened
@@ -38,7 +39,20 @@ class Fallback(Base):
             start += n
         return made
 
-    def forward(self, tokens: Tensor, positions: Tensor, attend: AttentionPass, bank: Bank | None = None, blocks: Sequence[Block] = ()) -> Tensor:
+    @property
+    def divisible(self) -> bool:
+        """Never: the model's own forward pass is one piece."""
+        return False
+
+    def forward(
+        self,
+        tokens: Tensor,
+        positions: Tensor,
+        attend: AttentionPass,
+        bank: Bank | None = None,
+        blocks: Sequence[Block] = (),
+        span: Span | None = None,
+    ) -> Tensor:
         """tokens and positions (N,) flat → logits (N, V)."""
         if bank is not None and torch.is_grad_enabled():
             _clear(bank, blocks)

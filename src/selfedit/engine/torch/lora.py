@@ -43,9 +43,30 @@ class Weights:
         return cls(down, up, scale, (row, layout))
 
 
+def summed(parts: Sequence[Weights]) -> Weights:
+    """One adapter whose update is the sum of these: their ranks side by side, with zeros for one that has no part in a site that another has.
+
+    Nothing is rounded where scales differ by powers of two.
+    """
+    scale, ranks = parts[0].scale or 1.0, [next(len(down) for down in w.down if down is not None) for w in parts]
+
+    def together(matrices: Sequence[Tensor | None], factors: Sequence[float]) -> Tensor | None:
+        like = next((z for z in matrices if z is not None), None)
+        if like is None:
+            return None
+        zeros = [like.new_zeros(rank, like.shape[1]) for rank in ranks]
+        return torch.cat([none if z is None else z * factor for z, none, factor in zip(matrices, zeros, factors, strict=True)])
+
+    down = [together(own, [1.0] * len(parts)) for own in zip(*(w.down for w in parts), strict=True)]
+    up = [together(own, [w.scale / scale for w in parts]) for own in zip(*(w.up for w in parts), strict=True)]
+    return Weights(down, up, scale)
+
+
 @dataclass(slots=True)
 class Bank:
     """The matrices of K adapters stacked for each site: `down` (K, R, i), `up` (K, R, o), None where no adapter has a part; `scale` (K, 1, 1).
+
+    Where all have the very same A, as edit vectors do, it stands there once: a stride of 0 between the K.
 
     An adapter of a lower rank, or without a part in a site, has zeros there: its update and its gradients are exactly zero. Gradients,
     usually of a wider type, are written by the backward pass.
@@ -83,6 +104,11 @@ class Bank:
                 like = next((p for p in parts if p is not None), None)
                 if like is None:
                     stacked.append(None)
+                    continue
+                whole_parts = [p for p in parts if p is not None and len(p) == rank]
+                if len(whole_parts) == len(parts):
+                    same = all(p is like for p in parts) and not hardware.on_gpu(device)  # a kernel of GPUs wants them side by side
+                    stacked.append(like.expand(len(parts), -1, -1) if same else torch.stack(whole_parts))
                     continue
                 whole = like.new_zeros(len(parts), rank, like.shape[1])
                 for k, part in enumerate(parts):
@@ -126,7 +152,8 @@ class PaddedBlock:
     """Rows [start, end) of the flat batch seen as (S, L, ·): S adapters with about as many rows each, the shorter ones padded.
 
     `adapters` are their indices in the bank. Where nothing is padded, `index`, `take` and `real` are None; else `index` (S · L,) is the row of each
-    place, with an adapter's own last row as padding, `take` (end - start,) the places that are real, `real` (S, L, 1) ones and zeros.
+    place, counted from `start`, with an adapter's own last row as padding, `take` (end - start,) the places that are real, `real` (S, L, 1) ones
+    and zeros.
     """
 
     start: int
@@ -139,9 +166,8 @@ class PaddedBlock:
     fresh: bool = True
 
     def _pad(self, x: Tensor) -> Tensor:
-        """(N, ·) → (S, L, ·)."""
-        rows = x[self.start : self.end] if self.index is None else x.index_select(0, self.index)
-        return rows.view(*self.shape, x.shape[1])
+        """(end - start, ·), the block's own rows → (S, L, ·)."""
+        return (x if self.index is None else x.index_select(0, self.index)).view(*self.shape, x.shape[1])
 
     def _unpad(self, z: Tensor) -> Tensor:
         """(S, L, ·) → (end - start, ·)."""
@@ -150,18 +176,23 @@ class PaddedBlock:
 
     def forward(self, y: Tensor, x: Tensor, down: Tensor, up: Tensor, scale: Tensor) -> Tensor:
         """As in `SingleBlock`, one batched product for all adapters; keeps (S, L, R)."""
-        h = torch.bmm(self._pad(x), down[self.adapters].transpose(1, 2)).mul_(scale[self.adapters])
-        y[self.start : self.end].add_(self._unpad(torch.bmm(h, up[self.adapters])))
+        rows = slice(self.start, self.end)
+        if down.stride(0) == 0:  # one A for all
+            h = self._pad(torch.mm(x[rows], down[0].t())) * scale[self.adapters]
+        else:
+            h = torch.bmm(self._pad(x[rows]), down[self.adapters].transpose(1, 2)).mul_(scale[self.adapters])
+        y[rows].add_(self._unpad(torch.bmm(h, up[self.adapters])))
         return h
 
     def backward(self, dx: Tensor | None, dy: Tensor, x: Tensor, h: Tensor, down: Tensor, up: Tensor, scale: Tensor, into: Gradients) -> None:
         """As in `SingleBlock`."""
-        dys = self._pad(dy) if self.real is None else self._pad(dy) * self.real
+        rows = slice(self.start, self.end)
+        dys = self._pad(dy[rows]) if self.real is None else self._pad(dy[rows]) * self.real
         dh = torch.bmm(dys, up[self.adapters].transpose(1, 2)).mul_(scale[self.adapters])
-        for grad, found in ((into[0], torch.bmm(dh.transpose(1, 2), self._pad(x))), (into[1], torch.bmm(h.transpose(1, 2), dys))):
+        for grad, found in ((into[0], torch.bmm(dh.transpose(1, 2), self._pad(x[rows]))), (into[1], torch.bmm(h.transpose(1, 2), dys))):
             write(grad, self.adapters, found, self.fresh)
         if dx is not None:
-            dx[self.start : self.end].add_(self._unpad(torch.bmm(dh, down[self.adapters])))
+            dx[rows].add_(self._unpad(torch.bmm(dh, down[self.adapters])))
 
 
 Block = SingleBlock | PaddedBlock | GroupedBlock | StackedBlock
@@ -220,7 +251,7 @@ def _padded_block(rows: Sequence[tuple[int, int]], start: int, end: int, like: T
         return PaddedBlock(start, end, chosen, (len(rows), longest), fresh=fresh)
     offset = torch.arange(longest)[None]
     length = torch.tensor([n for _, n in rows])[:, None]
-    first = start + length.cumsum(0) - length
+    first = length.cumsum(0) - length
     real = offset < length
     index = (first + torch.minimum(offset, length - 1)).view(-1)
     take, ones = real.view(-1).nonzero().squeeze(1), real[..., None].to(like.dtype)
@@ -251,6 +282,11 @@ class ActiveAdapters:
         self._indices = adapter_indices(wanted)
         named = [adapters[adapter.id] for adapter in self._indices if adapter]
         self.bank = Bank.of(named) if named else None
+        self._named = named
+
+    def first(self, site_layers: Sequence[int]) -> int:
+        """The first decoder layer that any of them changes, given that of every site; below 1 where nothing is the same under all of them."""
+        return min((layer for w in self._named for down, layer in zip(w.down, site_layers, strict=True) if down is not None), default=0)
 
     def index(self, adapter: Adapter | None) -> int:
         """An adapter's index in the bank; -1 for none, which sorts first."""

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from selfedit.engine.torch.attention import NAME, AttentionPass, RecordingAttention, attention
 from selfedit.engine.torch.cross_entropy import Head
+from selfedit.engine.torch.depth import Depth, Span, passable
 from selfedit.engine.torch.fused import attention_like, norm_like
 from selfedit.engine.torch.grouped import ALIGNED
 from selfedit.engine.torch.lora import Bank, Block, LoraLinear, PassContext, Weights, blocks
@@ -38,6 +39,13 @@ EXPERT_NAMES = frozenset({"gate_proj", "up_proj", "down_proj", "w1", "w2", "w3"}
 
 def _has_fused_experts(model: nn.Module) -> bool:
     return any(p.dim() == 3 and name.rpartition(".")[2] in ("gate_up_proj", "down_proj") for name, p in model.named_parameters())
+
+
+def _decoder_layers(model: nn.Module, sites: Sequence[LinearSite]) -> nn.ModuleList | None:
+    """The list that all numbered linear layers are in; None where there are several, or none."""
+    stacks = {site.name[: match.start()] for site in sites if (match := _BLOCK.search(site.name))}
+    found = model.get_submodule(stacks.pop()) if len(stacks) == 1 else None
+    return found if isinstance(found, nn.ModuleList) else None
 
 
 def end_tokens(model: Any) -> frozenset[int]:
@@ -68,7 +76,7 @@ class Base:
         self.like: Tensor = model.get_input_embeddings().weight  # for type and device
         head, config = model.get_output_embeddings(), model.config.get_text_config()
         self.head = Head(getattr(head, "weight", None), getattr(head, "bias", None), getattr(config, "final_logit_softcapping", None))
-        self.context = PassContext()
+        self.context, self.depth = PassContext(), Depth()
         self.sites: list[LinearSite] = []
         self.linears: list[LoraLinear] = []
         self.others: list[str] = []
@@ -89,6 +97,7 @@ class Base:
             self.linears.append(replacement)
         if not self.sites:
             raise EngineError(f"{type(model).__name__} has no linear layer that an adapter could be added to")
+        self.layers: nn.ModuleList | None = _decoder_layers(model, self.sites)
 
     @property
     def device(self) -> torch.device:
@@ -154,23 +163,62 @@ class Base:
             return list(range(len(self.sites)))
         if low >= high:
             raise ConfigError(f"an adapter cannot reach from {low} to {high} of the model's depth: the first has to be the smaller (lora.layers)")
-        numbers = [int(found[1]) if (found := _BLOCK.search(site.name)) else -1 for site in self.sites]
-        count = max(numbers) + 1
+        numbers, count = self.site_layers, self.count
         first = min(round(low * count), count - 1)
         return [i for i, number in enumerate(numbers) if first <= number < max(round(high * count), first + 1)]
 
-    def forward(self, tokens: Tensor, positions: Tensor, attend: AttentionPass, bank: Bank | None = None, blocks: Sequence[Block] = ()) -> Tensor:
-        """tokens and positions (N,) flat → hidden states (N, d) after the last norm; `blocks` say which rows belong to which adapter of the bank."""
+    def forward(
+        self,
+        tokens: Tensor,
+        positions: Tensor,
+        attend: AttentionPass,
+        bank: Bank | None = None,
+        blocks: Sequence[Block] = (),
+        span: Span | None = None,
+    ) -> Tensor:
+        """tokens and positions (N,) flat → hidden states (N, d) after the last norm; `blocks` say which rows belong to which adapter of the bank.
+
+        A pass through a `span` of the layers, where the base is `divisible`, comes to the states that leave the span, before the last norm.
+        """
         embedded = self.embed(tokens)
         if torch.is_grad_enabled():
             embedded = embedded.detach().requires_grad_()
-        self.context.bank, self.context.blocks = bank, blocks
+        self.context.bank, self.context.blocks, self.depth.span = bank, blocks, span
         try:
             out = self.backbone(inputs_embeds=embedded[None], position_ids=positions[None], use_cache=False, attend=attend)
         finally:
-            self.context.bank, self.context.blocks = None, ()
-        hidden: Tensor = out.last_hidden_state.flatten(0, 1)
+            self.context.bank, self.context.blocks, self.depth.span = None, (), None
+        hidden: Tensor = out.last_hidden_state.flatten(0, 1) if span is None or span.left is None else span.left
         return hidden
+
+    @cached_property
+    def site_layers(self) -> list[int]:
+        """The number of the decoder layer that each site is in; -1 for one that is in none."""
+        found = [_BLOCK.search(f".{site.name}") for site in self.sites]
+        return [int(match[1]) if match else -1 for match in found]
+
+    @property
+    def count(self) -> int:
+        """How many decoder layers there are."""
+        return 1 + max(self.site_layers)
+
+    @cached_property
+    @torch.no_grad()
+    def divisible(self) -> bool:
+        """Whether passes can stop before a layer, and others go on from there: tried in the middle, where not a bit may differ."""
+        if self.layers is None or self.count < 2 or len(self.layers) != self.count:
+            return False
+        for number, layer in enumerate(self.layers):
+            passable(layer, number, self.depth)
+        tokens, middle = torch.arange(8, device=self.device), self.count // 2
+        attend = RecordingAttention([4, 4], self.device)
+        positions = torch.arange(4, device=self.device).repeat(2)
+        try:
+            states = self.forward(tokens, positions, attend, span=Span(0, middle))
+            after = self.forward(torch.zeros_like(tokens), positions, attend, span=Span(middle, self.count, states))
+        except (RuntimeError, TypeError, AttributeError):  # layers that are called, or answer, in another way
+            return False
+        return torch.equal(after, self.forward(tokens, positions, attend))
 
     @torch.no_grad()
     def merge(self, weights: Weights) -> None:

@@ -5,13 +5,14 @@ After RadixAttention (Zheng et al. 2023, SGLang), over the texts of one call. Sh
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from selfedit.engine.torch import hardware
+from selfedit.engine.torch.depth import Span
 from selfedit.engine.torch.kv_cache import KVCache, PrefillAttention
 from selfedit.engine.torch.lora import ActiveAdapters
 from selfedit.engine.torch.model import Base
@@ -39,29 +40,70 @@ class Node:
     end: int
 
 
-def prefill(base: Base, active: ActiveAdapters, cache: KVCache, texts: Sequence[Text], first: int = 0) -> list[Tensor]:
+@dataclass(frozen=True, slots=True)
+class Lower:
+    """What texts come to below layer `first`, where no adapter of a call changes anything: `states` (T, d) by their tokens (T,)."""
+
+    first: int
+    states: Mapping[Tokens, Tensor]
+
+    @classmethod
+    def of(cls, base: Base, first: int, texts: Sequence[Tokens], budget_tokens: int) -> Lower:
+        """Read different texts, sorted, through the layers below `first`; about `budget_tokens` tokens a pass."""
+        active, states = ActiveAdapters({}, []), dict[Tokens, Tensor]()
+        for some in parts(texts, budget_tokens):
+            pieces = _read(base, active, KVCache(len(some)), [Text(None, one, len(one) - 1) for one in some], 0, Span(0, first))
+            states |= {one: torch.cat(own) for one, own in zip(some, pieces, strict=True)}
+        return cls(first, states)
+
+    def span(self, base: Base, read: Sequence[tuple[Tokens, int, int]]) -> Span:
+        """The rest of the layers, for tokens [begin, end) of these texts."""
+        return Span(self.first, base.count, torch.cat([self.states[tokens][begin:end] for tokens, begin, end in read]))
+
+
+def parts(texts: Sequence[Tokens], budget_tokens: int) -> Iterator[Sequence[Tokens]]:
+    """Neighbours of about so many tokens together, at least one text."""
+    first = tokens = 0
+    for i, text in enumerate(texts):
+        if i > first and tokens + len(text) > budget_tokens:
+            yield texts[first:i]
+            first, tokens = i, 0
+        tokens += len(text)
+    if texts:
+        yield texts[first:]
+
+
+def prefill(base: Base, active: ActiveAdapters, cache: KVCache, texts: Sequence[Text], first: int = 0, lower: Lower | None = None) -> list[Tensor]:
     """Hidden states (n, d) of each text's last tokens, at least of those that were wanted; text i is left in row `first` + i of the cache.
 
-    Texts that share a beginning have to be neighbours, and those of an adapter too, in the order of `active`.
+    Texts that share a beginning have to be neighbours, and those of an adapter too, in the order of `active`. Where the texts were read
+    through the `lower` layers already, the cache has the others only.
     """
+    return [pieces[-1] for pieces in _read(base, active, cache, texts, first, lower)]
+
+
+def _read(base: Base, active: ActiveAdapters, cache: KVCache, texts: Sequence[Text], first: int, through: Lower | Span | None) -> list[list[Tensor]]:
+    """The hidden states (n, d) of each text, in pieces from its beginning on; those of a shared piece are one tensor."""
     cache.reserve(max(len(t.tokens) for t in texts))
     cache.clear(slice(first, first + len(texts)))
-    found: dict[int, Tensor] = {}
+    found: list[list[Tensor]] = [[] for _ in texts]
     for nodes in _levels(texts):
         heads = [n.members[0] for n in nodes]
         lengths = [n.end - n.begin for n in nodes]
-        read = [t for n in nodes for t in texts[n.members[0]].tokens[n.begin : n.end]], [p for n in nodes for p in range(n.begin, n.end)]
-        tokens, positions = hardware.upload(torch.tensor(read), base.device)
+        read = [(texts[n.members[0]].tokens, n.begin, n.end) for n in nodes]
+        flat = [t for text, begin, end in read for t in text[begin:end]], [p for _, begin, end in read for p in range(begin, end)]
+        tokens, positions = hardware.upload(torch.tensor(flat), base.device)
         attend = PrefillAttention(cache, [first + i for i in heads], lengths, [n.begin for n in nodes], base.device)
         running = active.blocks([texts[i].adapter for i in heads], lengths, base)
-        hidden = base.forward(tokens, positions, attend, active.bank, running).split(lengths)  # type: ignore[no-untyped-call]
+        span = through.span(base, read) if isinstance(through, Lower) else through
+        hidden = base.forward(tokens, positions, attend, active.bank, running, span).split(lengths)  # type: ignore[no-untyped-call]
         for node, states in zip(nodes, hidden, strict=True):
-            if len(node.members) == 1:
-                found[node.members[0]] = states
+            for i in node.members:
+                found[i].append(states)
         copies = [(first + n.members[0], first + i, n.end) for n in nodes for i in n.members[1:]]
         if copies:
             cache.copy([source for source, _, _ in copies], [target for _, target, _ in copies], max(end for _, _, end in copies))
-    return [found[i] for i in range(len(texts))]
+    return found
 
 
 def shared_prefix(one: Text, other: Text) -> int:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -14,7 +15,7 @@ from selfedit.engine.torch.cross_entropy import logprobs, top_logprobs
 from selfedit.engine.torch.kv_cache import KVCache, rounded
 from selfedit.engine.torch.lora import ActiveAdapters, Weights, adapter_indices
 from selfedit.engine.torch.model import Base
-from selfedit.engine.torch.prefill import Text, prefill, shared_prefix
+from selfedit.engine.torch.prefill import Lower, Text, parts, prefill, shared_prefix
 from selfedit.engine.torch.workers import contiguous_shares, run_shares
 from selfedit.types import Progress, Score, ScoreRequest, Tokens
 
@@ -52,22 +53,41 @@ def _score(
 ) -> list[Score]:
     active = ActiveAdapters(adapters, [r.adapter for r in requests])
     texts = [Text(r.adapter, (r.prompt + r.completion)[:-1], len(r.prompt) - 1) for r in requests]
-    waiting = deque(sorted((i for i, r in enumerate(requests) if r.completion), key=lambda i: (active.index(texts[i].adapter), texts[i].tokens)))
     scores = {i: Score(()) for i, r in enumerate(requests) if not r.completion}
-    most = len(texts)
-    while waiting:
-        batch = _next_batch(waiting, texts, most, cache_tokens, budget_tokens)
-        hidden = fitting(lambda batch=batch: prefill(base, active, KVCache(len(batch)), [texts[i] for i in batch]), len(batch))  # type: ignore[misc]
-        if hidden is None:
-            waiting.extendleft(reversed(batch))
-            most = len(batch) // 2
-            continue
-        for top in sorted({requests[i].top for i in batch}):
-            asked = [(i, h) for i, h in zip(batch, hidden, strict=True) if requests[i].top == top]
-            states, completions = [h for _, h in asked], [requests[i].completion for i, _ in asked]
-            scores |= dict(zip((i for i, _ in asked), _read(base, states, completions, top), strict=True))
-        progress(len(scores))
+    for some, lower in _turns(base, active, texts, [i for i, r in enumerate(requests) if r.completion], cache_tokens, budget_tokens):
+        waiting = deque(sorted(some, key=lambda i: (active.index(texts[i].adapter), texts[i].tokens)))
+        most = len(texts)
+        while waiting:
+            batch = _next_batch(waiting, texts, most, cache_tokens, budget_tokens)
+            work = partial(prefill, base, active, KVCache(len(batch)), [texts[i] for i in batch], lower=lower)
+            hidden = fitting(work, len(batch))
+            if hidden is None:
+                waiting.extendleft(reversed(batch))
+                most = len(batch) // 2
+                continue
+            for top in sorted({requests[i].top for i in batch}):
+                asked = [(i, h) for i, h in zip(batch, hidden, strict=True) if requests[i].top == top]
+                states, completions = [h for _, h in asked], [requests[i].completion for i, _ in asked]
+                scores |= dict(zip((i for i, _ in asked), _read(base, states, completions, top), strict=True))
+            progress(len(scores))
     return [scores[i] for i in range(len(requests))]
+
+
+def _turns(
+    base: Base, active: ActiveAdapters, texts: Sequence[Text], some: Sequence[int], cache_tokens: int, budget_tokens: int
+) -> Iterator[tuple[Sequence[int], Lower | None]]:
+    """The texts by their numbers, with what they come to below the first layer that an adapter changes, where several adapters read the same ones.
+
+    A turn keeps the states of about `cache_tokens` tokens: little beside the keys and values of as many in every layer.
+    """
+    first = active.first(base.site_layers)
+    different = sorted({texts[i].tokens for i in some})
+    if first < 1 or len(different) == len(some) or not base.divisible:
+        yield some, None
+        return
+    for part in parts(different, cache_tokens):
+        lower, among = Lower.of(base, first, part, budget_tokens), set(part)
+        yield [i for i in some if texts[i].tokens in among], lower
 
 
 def _next_batch(waiting: deque[int], texts: Sequence[Text], most: int, cache_tokens: int, budget_tokens: int) -> list[int]:

@@ -6,10 +6,8 @@ Shapes: i and o input and output size of a linear layer, r rank of the basis, L 
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -21,8 +19,6 @@ from selfedit.engine.torch.prefill import Text, prefill
 from selfedit.engine.torch.workers import contiguous_shares, run_shares
 from selfedit.errors import EngineError
 from selfedit.types import Progress, Tokens, VectorEdit
-
-_LAYER = re.compile(r"\.(\d+)\.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,20 +42,9 @@ class Bases:
         self._found: dict[tuple[int, tuple[int, ...], int, int], dict[int, SiteBasis]] = {}
         self._cut: dict[tuple[int, int], tuple[Tensor, Tensor]] = {}
 
-    @cached_property
-    def layers(self) -> list[int | None]:
-        """The number of the layer that each linear layer is in; None where it is in none."""
-        found = [_LAYER.search(f".{site.name}") for site in self.base.sites]
-        return [int(match[1]) if match else None for match in found]
-
-    @property
-    def count(self) -> int:
-        """How many layers there are."""
-        return 1 + max((layer for layer in self.layers if layer is not None), default=-1)
-
     def weights(self, edit: VectorEdit) -> Weights:
         """The adapter of an edit, with the scale 1. Raises EngineError for a layer that is not there, or numbers that do not fit."""
-        basis = self._basis(edit)
+        basis = self.basis(edit)
         if len(edit.values) != len(edit.layers) * edit.width or not all(map(math.isfinite, edit.values)):
             raise EngineError(f"an edit of {len(edit.layers)} layers has {edit.width} finite numbers for each, not {edit.values}")
         values = torch.tensor(edit.values, dtype=torch.float64).view(len(edit.layers), edit.width)
@@ -71,15 +56,16 @@ class Bases:
             up[site] = (one.up @ mixed).t().to(self.base.device, self.base.dtype).contiguous()
         return Weights(down, up, 1.0)
 
-    def _basis(self, edit: VectorEdit) -> dict[int, SiteBasis]:
+    def basis(self, edit: VectorEdit) -> dict[int, SiteBasis]:
+        """What the sites of an edit's layers can become, by their numbers. Raises EngineError for a layer that is not there."""
         key = (edit.seed, edit.layers, edit.rank, edit.width)
         if key not in self._found:
-            if missing := [layer for layer in edit.layers if layer not in self.layers]:
-                raise EngineError(f"the model has no layer {missing[0]} that an edit vector could change; its layers are 0 to {self.count - 1}")
+            if missing := [layer for layer in edit.layers if layer not in range(self.base.count)]:
+                raise EngineError(f"the model has no layer {missing[0]} that an edit vector could change; its layers are 0 to {self.base.count - 1}")
             self._found[key] = {
                 site: SiteBasis(edit.layers.index(layer), *self._directions(site, edit.rank), _mixes(edit, site))
-                for site, layer in enumerate(self.layers)
-                if layer is not None and layer in edit.layers
+                for site, layer in enumerate(self.base.site_layers)
+                if layer in edit.layers
             }
         return self._found[key]
 
