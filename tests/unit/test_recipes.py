@@ -5,6 +5,7 @@
 3. The page of the puzzles' recipe can be made: every row has its name there, whatever it is called in a run, and pairs are compared.
 4. `prepare.py` finds its passages in SQuAD as it is published, and says which are missing.
 5. The picture of the matrix counts questions, over all sequences of a way; names are shown and never become markup.
+6. `combine.py` adds a learned vector to adapters of passages, in every order, and writes its results.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import json
 import re
 import runpy
 import shutil
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,11 @@ import pytest
 from tests.unit.report.test_report import Page, harmless
 from tests.unit.tasks.copying import as_json, planted
 
+from selfedit import api
 from selfedit.config import load_recipe
+from selfedit.engine.fake import Fake
+from selfedit.policy import Policy
+from selfedit.tasks.knowledge.split import bundled_corpus
 
 RECIPES = sorted(Path(__file__).parents[2].glob("recipes/*/recipe.toml"))
 SQUAD = next(recipe.parent for recipe in RECIPES if recipe.parent.name == "squad-smollm2")
@@ -72,6 +78,20 @@ def test_the_page_says_what_the_results_say() -> None:  # promise 2
     ]
     for of, over in ("round-1", "cold_start"), ("after_rl", "cold_start"), ("after_rl", "untrained"):
         assert f"| `{of}` over `{over}` | {runs[0][of, over]} | {runs[1][of, over]} |" in page
+
+
+def test_kinds_are_combined(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:  # promise 6
+    combine = runpy.run_path(str(SQUAD.parent / "vector-smollm2" / "combine.py"))
+    run = api.train(folder=tmp_path / "seed-0", edits="vector", engine="fake", limit=4, rounds=2, inner={"rows": ("base", "contextual_edit")})
+    passages = [{"title": p.title, "context": p.context, "questions": [asdict(q) for q in p.questions]} for p in bundled_corpus("heldout")[:2]]
+    file = tmp_path / "dev.jsonl"
+    file.write_text("".join(json.dumps(one, default=list) + "\n" for one in passages))
+    combine["main"]([str(file), "--run", str(run.folder.parent), "--out", str(tmp_path)], lambda recipe: Policy(Fake(), recipe))
+    results = json.loads((tmp_path / "results-combined.json").read_text())
+    names = [row["name"] for row in results["rows"]]
+    assert names == ["untouched", "vector", "data", "data_and_vector", "vector_then_data"]
+    assert {(d["of"], d["over"]) for d in results["differences"]} >= {("data_and_vector", "data"), ("vector", "untouched")}
+    assert capsys.readouterr().out.count("F1") == len(names)
 
 
 def test_passages_are_found_in_what_is_published(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:  # promise 4

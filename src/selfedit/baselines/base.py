@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from selfedit.errors import ConfigError
 from selfedit.parts import Part, Registry
-from selfedit.types import Example, Proposal, Question, Result, SelfEdit, Task, TrainJob
+from selfedit.types import Example, Proposal, Question, Result, SelfEdit, Task, TrainJob, VectorEdit
 
 if TYPE_CHECKING:
     from selfedit.policy import Policy
@@ -20,7 +20,7 @@ Edits = Mapping[tuple[str, int], Sequence[Proposal]]
 @dataclass(frozen=True, slots=True)
 class Measurement:
     """An adapter that is trained for a row, and the questions that are put to it; without a job they are put to the current weights. `edit` is the
-    self-edit that it is trained on, where there is one.
+    self-edit that it is trained on, where there is one; an edit `vector` is added to the adapter, or to the weights where there is none.
 
     Where several adapters of a task answer the same questions, the one that answers most rightly counts, and of equal ones the surest.
     """
@@ -28,6 +28,7 @@ class Measurement:
     job: TrainJob | None
     questions: tuple[Question, ...]
     edit: SelfEdit | None = None
+    vector: VectorEdit | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,6 +35,15 @@ class WithoutHarvest(Outcome):
 
 
 @baseline(
+    "with_harvest",
+    label="With harvest",
+    means="the self-edits of the last row of the policy, with what their adapters answered to fresh questions, trained on for as many tokens",
+)
+class WithHarvest(Outcome):
+    """What the adapters' own answers add to the self-edits of a trained policy."""
+
+
+@baseline(
     "untrained_picks",
     label="Untrained picks",
     means="an adapter for each document, on a self-edit of the strategies that the model as it came picked itself",
@@ -55,6 +64,20 @@ class ColdStart(Outcome):
 @baseline("round", label="After a round", means="the policy after a round of training: an adapter for each document on a self-edit that it wrote")
 class AfterRound(Outcome):
     """`round-1`, `round-2` and so on stand in the table."""
+
+
+@baseline("vector_alone", label="Edit vector alone", means="no self-edit: the learned edit vector of each document is added to the policy as it is")
+class VectorAlone(Outcome):
+    """The skill without the knowledge."""
+
+
+@baseline(
+    "data_and_vector",
+    label="Self-edits and vector",
+    means="the self-edits and adapters of the last row of the policy, with the learned edit vector of each document added to its adapter",
+)
+class DataAndVector(Outcome):
+    """What training both kinds comes to."""
 
 
 @baseline(

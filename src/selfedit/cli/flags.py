@@ -17,9 +17,9 @@ from selfedit import parts
 from selfedit.config import CHOSEN, TABLES, Recipe, parse_recipe
 
 SUPPRESSED: Mapping[str, tuple[str, ...]] = {
-    "learn": ("docs", "eval_docs", "edits", "rounds", "round_passages", "cold_start", "reliability", "sampler"),
-    "eval": ("edits", "rounds", "round_passages", "cold_start", "sampler"),
-    "train": ("sampler",),
+    "learn": ("docs", "eval_docs", "edits", "rounds", "round_passages", "cold_start", "reliability", "sampler", "vector"),
+    "eval": ("edits", "rounds", "round_passages", "cold_start", "sampler", "vector"),
+    "train": ("sampler",),  # and `vector`, unless the recipe has it
 }
 """Keys of the recipe that a command has no flags for."""
 
@@ -48,7 +48,7 @@ def flags_for(command: str, args: Sequence[str], before: Recipe | None = None) -
     found = []
     for key, info in Recipe.model_fields.items():
         value, words = getattr(recipe, key), _line(info.description)
-        if key in SUPPRESSED[command]:
+        if key in SUPPRESSED[command] or (value is None and key in CHOSEN):
             found.append(_field(key, SUPPRESSED_TYPE, value))
         elif key in CHOSEN:
             found.append(_chosen(key, value, named(args, key)[:1], words))

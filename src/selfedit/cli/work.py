@@ -142,6 +142,8 @@ class Train(MakesRuns):
       selfedit train --docs train/ --eval-docs test/ --propose.candidates 8
       selfedit train --cold-start.enabled      first shown good self-edits, for a model that writes badly
       selfedit train --edits vector            self-edits are numbers that change a few layers, no texts (docs/self-edits.md)
+      selfedit train --edits data,directives,vector             texts, how they are trained on, and a vector on top of each adapter
+      selfedit train --harvest.questions 8     between rounds, adapters' own answers to fresh questions join what is trained on
       selfedit train --resume latest
     """
 
@@ -162,7 +164,8 @@ class Train(MakesRuns):
             _nothing_else(self, "train", self.recipe)
         recipe = None if output.resume else self.chosen(args)
         run = api.train(recipe, resume=output.resume, folder=output.root, watch=output.show)
-        return _end(output, run, {"measure": f"selfedit eval --policy {run.id}"} if run.recipe.open("inner").trains else _of_vectors(run))
+        facts = {"measure": f"selfedit eval --policy {run.id}"} if run.recipe.open("inner").trains else {}
+        return _end(output, run, facts | (_of_vectors(run) if run.recipe.added or not facts else {}))
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,9 @@ from selfedit.directives import Space
 from selfedit.errors import ConfigError
 from selfedit.parts import Settings
 
+TEXTS, DIRECTIVES = "data", "directives"
+"""Kinds of self-edits: those of most inner loops, and one that goes with it."""
+
 
 class Recipe(Settings):
     """A whole run. `selfedit learn --recipe FILE` and `selfedit train FILE` read one; flags of the same names override it."""
@@ -55,7 +58,8 @@ class Recipe(Settings):
     chunk: int = Field(16, ge=1)
     """Candidates trained in one call and committed together, rounded to whole passages; in a comparison, documents."""
     edits: tuple[str, ...] = ("data",)
-    """The kind of self-edits: `data`, training texts that the policy writes, or `vector`, numbers that change some layers (docs/self-edits.md)."""
+    """The kinds of self-edits: `data`, training texts that the policy writes, with `directives` if it sets how it is trained on them; `vector`,
+    numbers that change some layers, alone or added to the adapters that were trained on texts (docs/self-edits.md)."""
     guards: tuple[str, ...] = ("training", "worse", "forgetting", "size", "collapse")
     """What has to accept a candidate, the final adapter, or a round; `selfedit show guards` lists them. `training` always stands."""
     domain: SerializeAsAny[Settings] = chosen("domain", "knowledge")
@@ -65,6 +69,8 @@ class Recipe(Settings):
     propose: Propose = Propose()
     inner: SerializeAsAny[Settings] = chosen("inner", "lora")
     """The inner loop: how a self-edit becomes an adapter."""
+    vector: SerializeAsAny[Settings] | None = Field(None, json_schema_extra={"chooses": "inner", "standard": "vector"})
+    """Of edit vectors that are added to trained adapters, as [inner] is where they stand alone; without it as they are by default."""
     reward: SerializeAsAny[Settings] = chosen("reward", "correctness")
     """What a self-edit is worth."""
     prefilter: SerializeAsAny[Settings] = chosen("prefilter", "none")
@@ -97,7 +103,7 @@ class Recipe(Settings):
         own: Mapping[str, Settings] = getattr(self, kind)
         return [(entry := parts.KINDS[kind].get(name)).build(own.get(name) or entry.settings()) for name in names]
 
-    @field_validator("domain", "inner", "reward", "prefilter", "algorithm", "engine", "sampler", mode="before")
+    @field_validator("domain", "inner", "vector", "reward", "prefilter", "algorithm", "engine", "sampler", mode="before")
     @classmethod
     def _chosen(cls, value: Any, info: ValidationInfo) -> Any:
         """The settings of the part that `type` names."""
@@ -136,22 +142,40 @@ class Recipe(Settings):
     @classmethod
     def _known_kinds(cls, kinds: tuple[str, ...]) -> tuple[str, ...]:
         parts.load()
-        known_kinds = sorted({str(getattr(entry.build, "kind", "data")) for entry in parts.KINDS["inner"]})
+        known_kinds = sorted({*(_kind_of(entry) for entry in parts.KINDS["inner"]), DIRECTIVES})
         if unknown := [kind for kind in kinds if kind not in known_kinds]:
-            raise ValueError(f"'{unknown[0]}' is no kind of self-edit that stands by itself; there are: {', '.join(known_kinds)}")
-        if len(set(kinds)) != 1 or len(kinds) != 1:
-            raise ValueError(f"a run makes self-edits of one kind, not of {len(kinds)}; name one of {', '.join(known_kinds)}")
+            raise ValueError(f"'{unknown[0]}' is no kind of self-edit; there are: {', '.join(known_kinds)}")
+        if not kinds or len(set(kinds)) < len(kinds):
+            raise ValueError(f"name kinds of self-edits, each once: {', '.join(known_kinds)}")
+        if DIRECTIVES in kinds and TEXTS not in kinds:
+            raise ValueError(f"{DIRECTIVES} say how the policy is trained on its texts: name {TEXTS} too")
         return kinds
 
+    @property
+    def added(self) -> Any | None:
+        """The part that makes the edit vectors which are added to trained adapters; None where vectors stand alone, or there are none."""
+        inner = self.open("inner")
+        entry = next((e for e in parts.KINDS["inner"] if _kind_of(e) in self.edits and _kind_of(e) != inner.kind), None)
+        if entry is None or not inner.trains:
+            return None
+        return self.open("vector") if self.vector else entry.build(entry.settings())
+
     @model_validator(mode="after")
-    def _kind_is_made_and_learned(self) -> Recipe:
-        inner, algorithm = self.open("inner"), self.open("algorithm")
-        if self.edits != (inner.kind,):
-            others = [entry.name for entry in parts.KINDS["inner"] if getattr(entry.build, "kind", "data") in self.edits]
-            raise ValueError(f"self-edits of the kind {self.edits[0]} are for the inner loop {' or '.join(others)}, and `inner` is {self.inner.part}")
-        if inner.kind not in algorithm.kinds:
-            able = [e.name for e in parts.KINDS["algorithm"] if inner.kind in getattr(e.build, "kinds", ())]
-            raise ValueError(f"algorithm {self.algorithm.part} does not learn self-edits of the kind {inner.kind}; use {' or '.join(able)}")
+    def _kinds_are_made_and_learned(self) -> Recipe:
+        inner, algorithm, added = self.open("inner"), self.open("algorithm"), self.added
+        named, made = [kind for kind in self.edits if kind != DIRECTIVES], {inner.kind, *([added.kind] if added else ())}
+        if set(named) != made:
+            able = [entry.name for entry in parts.KINDS["inner"] if _kind_of(entry) == named[0]]
+            raise ValueError(f"self-edits of the kind {named[0]} are for the inner loop {' or '.join(able)}, and `inner` is {self.inner.part}")
+        if unlearned := sorted(made - algorithm.kinds):
+            able = [entry.name for entry in parts.KINDS["algorithm"] if made <= getattr(entry.build, "kinds", frozenset())]
+            raise ValueError(f"algorithm {self.algorithm.part} does not learn self-edits of the kind {unlearned[0]}; use {' or '.join(able)}")
+        if DIRECTIVES in self.edits and not self.propose.directives:
+            raise ValueError("edits names directives, and propose.directives names none: `selfedit show directives` lists them")
+        if added:
+            added.check(self)
+        elif self.vector:
+            raise ValueError(f"a section [vector] is for edits that are added to trained adapters; `edits` names {', '.join(self.edits)} alone")
         return self
 
     @model_validator(mode="after")
@@ -205,6 +229,11 @@ class Recipe(Settings):
         return self
 
 
+def _kind_of(entry: parts.Entry[Any]) -> str:
+    """The kind of self-edit that an inner loop makes adapters of."""
+    return str(getattr(entry.build, "kind", TEXTS))
+
+
 def _registered(kind: str, value: Settings) -> Settings:
     """Settings written as a part's plain class, as the part that they are of. Raises ValueError where no part has them."""
     parts.load()
@@ -255,8 +284,9 @@ def packaged(name: str) -> Recipe:
 
 def packaged_for(edits: Sequence[str]) -> Recipe | None:
     """The packaged recipe for self-edits of these kinds, None where the defaults are for them."""
-    named = [name for kind in edits for name in kind.split(",")]
-    return next((packaged(f"edits-{name}") for name in named if resources.files("selfedit").joinpath(f"data/edits-{name}.toml").is_file()), None)
+    kinds = {kind for one in ([edits] if isinstance(edits, str) else edits) for kind in one.split(",")}
+    name = f"edits-{'-'.join(sorted(kinds))}"
+    return packaged(name) if resources.files("selfedit").joinpath(f"data/{name}.toml").is_file() else None
 
 
 def beginning(domain: str) -> Recipe | None:

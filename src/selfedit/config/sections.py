@@ -66,7 +66,7 @@ class Questions(Settings):
 
 
 class Harvest(Settings):
-    """`learn`: adapters answer fresh questions; answers that agree, and that the passage confirms, are learned too."""
+    """`learn` and `train`: adapters answer fresh questions; answers that agree, and that the passage confirms, are learned too."""
 
     questions: int = Field(0, ge=0, le=64)
     """Fresh questions a passage, written by the model; 0: nothing is harvested."""

@@ -75,7 +75,7 @@ class Vector(InnerLoop):
         needs = recipe.open("reward").needs()
         if needs.samples or needs.texts or not needs.gold or needs.form != "answer":
             raise ValueError(f"edit vectors are rewarded for right answers with the passage in view, which {recipe.reward.part} does not measure")
-        if recipe.cold_start.enabled:
+        if recipe.cold_start.enabled and not recipe.added:
             raise ValueError("a cold start shows good training texts, and edit vectors have none: leave cold_start out")
         if len(set(self.settings.layers)) != len(self.settings.layers) or min(self.settings.layers, default=0) < 0:
             raise ValueError("inner.layers: each layer once, counted from 0")

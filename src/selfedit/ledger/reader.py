@@ -199,13 +199,16 @@ class Reader:
 
 
 def final_row(rows: Sequence[str]) -> str | None:
-    """The row that a run is about: `after`, edit vectors by context, the best strategy of a search, the last round of a policy, its cold
-    start, or untrained self-edits.
+    """The row that a run is about: `after`, edit vectors by context, self-edits with a vector added, the best strategy of a search, the last round of
+    a policy, its cold start, or untrained self-edits.
 
     `rows` are in the order of their recording.
     """
     rounds = [row for row in rows if row.startswith("round-")]
-    return next((row for row in ("after", "contextual_edit", "best_strategy", *rounds[-1:], "cold_start", "untrained") if row in rows), None)
+    return next(
+        (row for row in ("after", "contextual_edit", "data_and_vector", "best_strategy", *rounds[-1:], "cold_start", "untrained") if row in rows),
+        None,
+    )
 
 
 def runs(root: Path) -> list[RunSummary]:

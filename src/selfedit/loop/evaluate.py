@@ -5,22 +5,29 @@ A row under one seed on some of the documents is a step of the ledger, so that n
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from selfedit.algorithms.rest_em import best as best_of_each
 from selfedit.baselines import Baseline, Edits, Measurement, Start
+from selfedit.baselines.base import matched, tokens_of
 from selfedit.config import MOST_CHOICES, Propose
 from selfedit.errors import EngineError
 from selfedit.loop.begin import check_lengths
+from selfedit.loop.harvest import harvest, learned
 from selfedit.loop.round import answer_base, answers_before, scored
 from selfedit.loop.run import Run, chunks
+from selfedit.loop.vector_ground import applied
 from selfedit.policy import Asked, Policy
+from selfedit.policy.shelf import Shelf
 from selfedit.types import (
+    Adapter,
     Answer,
     Directives,
     Example,
+    Harvested,
     Passage,
     Progress,
     Proposal,
@@ -32,6 +39,7 @@ from selfedit.types import (
     Trained,
     TrainJob,
     Variant,
+    VectorEdit,
 )
 
 STRIDE = MOST_CHOICES
@@ -70,19 +78,63 @@ def gold(run: Run) -> bool:
 def policy_row(run: Run, tasks: Sequence[Task], number: int, name: str, strategy: str, validate: bool = False) -> list[Result]:
     """The policy after `number` updates as a row: one unselected self-edit of each task, and an adapter on it.
 
-    It is written with the strategy unless the policy picks. What it picks before any update has numbers beyond those of `untrained`. `validate` asks
-    the reward questions of the held-out documents too, by which a guard compares rounds; they are no result that is reported.
+    `validate` asks the reward questions of the held-out documents too, by which a guard compares rounds; they are no result that is reported.
     """
-    propose = run.recipe.propose
-    settings = propose.model_copy(update={"candidates": 1}) if propose.policy_picks else in_turn(propose, (strategy,), 1)
-    edits = write(run, name, tasks, number, settings, first=0 if number else STRIDE * run.recipe.eval.seeds)
+    edits = policy_edits(run, tasks, number, name, strategy)
 
     def plan(task: Task, seed: int) -> list[Measurement]:
-        edit = edits[task.id, seed][0].edit
         asked = (*task.report_questions, *(task.reward_questions if validate else ()))
-        return [edited(run, task, seed, edit, asked)]
+        return [edited(run, task, seed, edits[task.id, seed][0].edit, asked)]
 
     return row(run, name, tasks, plan)
+
+
+def policy_edits(run: Run, tasks: Sequence[Task], number: int, name: str, strategy: str) -> dict[tuple[str, int], list[Proposal]]:
+    """The self-edits of a row of the policy, written with the strategy unless it picks. What it picks before any update has numbers beyond those of
+    `untrained`."""
+    propose = run.recipe.propose
+    settings = propose.model_copy(update={"candidates": 1}) if propose.policy_picks else in_turn(propose, (strategy,), 1)
+    return write(run, name, tasks, number, settings, first=0 if number else STRIDE * run.recipe.eval.seeds)
+
+
+def vector_rows(run: Run, tasks: Sequence[Task], number: int, name: str, strategy: str, vectors: Mapping[str, VectorEdit]) -> None:
+    """Two rows of edit vectors, given by task: alone, and each added to the adapter that row `name` of the policy has for the task."""
+    edits = policy_edits(run, tasks, number, name, strategy)
+    row(run, "vector_alone", tasks, lambda task, _: [Measurement(None, task.report_questions, vector=vectors[task.id])])
+
+    def both(task: Task, seed: int) -> list[Measurement]:
+        return [replace(edited(run, task, seed, edits[task.id, seed][0].edit, task.report_questions), vector=vectors[task.id])]
+
+    row(run, "data_and_vector", tasks, both)
+
+
+def harvest_row(run: Run, tasks: Sequence[Task], number: int, name: str, strategy: str) -> None:
+    """A row of the self-edits of row `name` and of what their adapters answer to fresh questions, trained on for as many tokens as that row."""
+    edits, nothing = policy_edits(run, tasks, number, name, strategy), Shelf(run.ledger.folder / "candidates")
+    title, found = "Harvesting what the adapters answer to fresh questions", dict[tuple[str, int], list[Example]]()
+
+    def alone(task: Task, seed: int) -> Measurement:
+        return edited(run, task, seed, edits[task.id, seed][0].edit, task.report_questions)
+
+    def step(seed: int, i: int, some: Sequence[Task]) -> list[Harvested]:
+        jobs = {task.id: job for task in some if (job := alone(task, seed).job)}
+        able = [task for task in some if task.id in jobs]
+        work = f"evaluate/with_harvest/harvest/{seed}-{i}"
+        return run.step(work, Harvested, title, lambda progress: harvest(run, jobs, able, nothing, progress, seed))
+
+    for seed in range(run.recipe.eval.seeds):
+        for i, some in enumerate(chunks(tasks, run.recipe.chunk)):
+            harvested = step(seed, i, some)
+            found |= {(task.id, seed): learned(run, harvested, task) for task in some}
+
+    def both(task: Task, seed: int) -> list[Measurement]:
+        one, more = alone(task, seed), found[task.id, seed]
+        if one.job is None or one.edit is None or not more:
+            return [one]
+        material = (*run.policy.material(task, one.edit, task.report_questions, seed), *more)
+        return [replace(one, job=matched(job(run, task, seed, material, one.edit.directives), tokens_of(one.job)))]
+
+    row(run, "with_harvest", tasks, both)
 
 
 # ---------------------------------------------------------------- baselines
@@ -244,8 +296,9 @@ def cell(run: Run, name: str, tasks: Sequence[Task], seed: int, plan: Plan, prog
         trained = [by_place.get(place, Trained(None, (), 0)) for place in range(len(planned))]
         if failed := next((t.failure for t in trained if t.failure), None):
             raise EngineError(f"training failed in row {name}: {failed}")
-        sets = [Asked(t.adapter, task, one.questions, edit=one.edit) for t, (task, one) in zip(trained, planned, strict=True)]
-        answered = run.policy.answer(sets, progress)
+        with edited_further(run, [(t.adapter, one.vector) for t, (_, one) in zip(trained, planned, strict=True)]) as adapters:
+            sets = [Asked(adapter, task, one.questions, edit=one.edit) for adapter, (task, one) in zip(adapters, planned, strict=True)]
+            answered = run.policy.answer(sets, progress)
     results = []
     for task in tasks:
         own = [(t, answers) for (of, _), t, answers in zip(planned, trained, answered, strict=True) if of is task]
@@ -255,6 +308,14 @@ def cell(run: Run, name: str, tasks: Sequence[Task], seed: int, plan: Plan, prog
         if any(q in said for q in task.reward_questions):
             results.append(Result(name, task.id, tuple(said[q] for q in task.reward_questions), tokens, "reward", seed))
     return results
+
+
+@contextmanager
+def edited_further(run: Run, pairs: Sequence[tuple[Adapter | None, VectorEdit | None]]) -> Iterator[list[Adapter | None]]:
+    """Each adapter with the edit vector that is added to it, if there is one, until the end of the block."""
+    with applied(run, [vector for _, vector in pairs if vector], [adapter for adapter, vector in pairs if vector]) as made:
+        rest = iter(made)
+        yield [next(rest) if vector else adapter for adapter, vector in pairs]
 
 
 def _rightness(answers: Sequence[Answer]) -> tuple[int, float]:

@@ -41,14 +41,18 @@ class Wanted:
     known: bool
 
 
-def harvest(run: Run, jobs: Mapping[str, TrainJob], tasks: Sequence[Task], kept: Shelf, progress: Progress) -> list[Harvested]:
-    """What came of every question. `jobs` are the trainings of the tasks' adapters, by task; those that are `kept` are not done again."""
+def harvest(run: Run, jobs: Mapping[str, TrainJob], tasks: Sequence[Task], kept: Shelf, progress: Progress, number: int = 0) -> list[Harvested]:
+    """What came of every question. `jobs` are the trainings of the tasks' adapters, by task; those that are `kept` are not done again.
+
+    Another `number` asks and draws anew.
+    """
     policy, settings = run.policy, run.recipe.harvest
-    fresh = policy.domain.fresh(policy, tasks, settings.questions, progress)
+    fresh = policy.domain.fresh(policy, tasks, settings.questions, progress, number)
+    again = (number,) if number else ()
     wanted = [Wanted(task, question, known=False) for task, some in zip(tasks, fresh, strict=True) for question in some]
     wanted += [Wanted(task, question, known=True) for task in tasks for question in task.reward_questions if question.answer]
     with adapters_of(run, jobs, kept, progress) as adapters:
-        asked = [Asked(adapters[one.task.id], one.task, (one.question,), policy.seed("harvest", one.task.id)) for one in wanted]
+        asked = [Asked(adapters[one.task.id], one.task, (one.question,), policy.seed("harvest", one.task.id, *again)) for one in wanted]
         drawn = policy.draw(asked, settings.answers, settings.temperature, progress)
     said = [tuple(answer.prediction for answer in some) for some in drawn]
     shown = in_view(run, wanted, progress)

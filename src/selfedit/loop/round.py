@@ -189,8 +189,10 @@ def adapt_and_score(
 
 
 def trained_on(policy: Policy, task: Task, edit: SelfEdit) -> tuple[Example, ...]:
-    """What an adapter is trained on that the reward asks: what the domain makes of the self-edit, without what the reward withholds."""
-    found: tuple[Example, ...] = policy.reward.material(task, replace(edit, examples=policy.material(task, edit, task.reward_questions)))
+    """What an adapter is trained on that the reward asks: what the domain makes of the self-edit and what the task's adapters answered in earlier
+    rounds, without what the reward withholds."""
+    examples = (*policy.material(task, edit, task.reward_questions), *policy.gathered.get(task.id, ()))
+    found: tuple[Example, ...] = policy.reward.material(task, replace(edit, examples=examples))
     return found
 
 

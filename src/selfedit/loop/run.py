@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,7 +13,7 @@ from selfedit.errors import EngineError
 from selfedit.ledger import Ledger
 from selfedit.policy import Policy
 from selfedit.store.artifacts import check, seal, write_adapter
-from selfedit.types import Artifact, Progress, Proposal, Trained, TrainJob, Variant, Watch
+from selfedit.types import Artifact, Progress, Proposal, Task, Trained, TrainJob, Variant, Watch
 
 R = TypeVar("R")
 
@@ -75,3 +76,13 @@ def by_task(edits: Sequence[Proposal]) -> list[list[Proposal]]:
     for edit in edits:
         found.setdefault((edit.task_id, edit.round), []).append(edit)
     return list(found.values())
+
+
+def of_round(policy: Policy, tasks: Sequence[Task], number: int) -> Sequence[Task]:
+    """The tasks of a round, in their old order. A pass over all of them is cut into whole rounds; what is left over waits for the next shuffle."""
+    size = policy.recipe.round_passages
+    if not 0 < size < len(tasks):
+        return tasks
+    epoch, place = divmod(number, len(tasks) // size)
+    shuffled = random.Random(policy.seed("passages", epoch)).sample(range(len(tasks)), len(tasks))
+    return [tasks[i] for i in sorted(shuffled[place * size : (place + 1) * size])]

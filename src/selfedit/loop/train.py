@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from selfedit.algorithms.base import imitated, outer_job
 from selfedit.guards import RoundSeen, judge
 from selfedit.ledger import Reader
 from selfedit.loop.begin import check_lengths
-from selfedit.loop.evaluate import baselines_after, baselines_before, directives_of, gold, held_out_tasks, policy_row, validates
+from selfedit.loop.evaluate import baselines_after, baselines_before, directives_of, gold, harvest_row, held_out_tasks, policy_row, validates
+from selfedit.loop.kept import Kept, gather, kept_of
+from selfedit.loop.on_top import OnTop, begin_on_top, measure_on_top, turn
 from selfedit.loop.round import learn, one_round
-from selfedit.loop.run import Run
+from selfedit.loop.run import Run, of_round
 from selfedit.loop.search import search
-from selfedit.policy import Policy
+from selfedit.policy.shelf import Shelf
 from selfedit.store.artifacts import check, seal
 from selfedit.strategies import demonstrate, parts
 from selfedit.tasks.base import named_apart
@@ -38,23 +40,49 @@ def train_policy(run: Run, passages: Sequence[Passage], held_out: Sequence[Passa
         return baselines_after(run.writing_as(found), exams, start, final, directives_of(run.writing_as(found), found))
     rounds: list[Round] = []
     update: Update | None = None
+    on_top = begin_on_top(run, tasks, exams)
     while len(rounds) < run.recipe.rounds:
-        rounds.append(one_round(run, of_round(policy, tasks, len(rounds)), len(rounds), algorithm))
+        some, number = of_round(policy, tasks, len(rounds)), len(rounds)
+        with keeping(run, number) as shelf:
+            rounds.append(one_round(run, some, number, algorithm))
+            on_top = after_round(run, kept_of(run, some, rounds[-1], shelf), on_top) if shelf else on_top
         if stopped(run, rounds, measured):
             break
         update = learn(run, rounds, update)
         measured.append(policy_row(run, exams, cold + len(rounds), f"round-{len(rounds)}", start.strategy, validates(run)))
-    return baselines_after(run, exams, start, measured[-1])
+    baselines_after(run, exams, start, measured[-1])
+    return beside(run, exams, cold, len(measured) - 1, start.strategy, on_top)
 
 
-def of_round(policy: Policy, tasks: Sequence[Task], number: int) -> Sequence[Task]:
-    """The tasks of a round, in their old order. A pass over all of them is cut into whole rounds; what is left over waits for the next shuffle."""
-    size = policy.recipe.round_passages
-    if not 0 < size < len(tasks):
-        return tasks
-    epoch, place = divmod(number, len(tasks) // size)
-    shuffled = random.Random(policy.seed("passages", epoch)).sample(range(len(tasks)), len(tasks))
-    return [tasks[i] for i in sorted(shuffled[place * size : (place + 1) * size])]
+@contextmanager
+def keeping(run: Run, number: int) -> Iterator[Shelf | None]:
+    """Where the adapters of a round are kept until the end of the block; None where nobody needs them after they were scored."""
+    if not (run.recipe.added or run.recipe.harvest.questions):
+        yield None
+        return
+    run.policy.shelf = shelf = Shelf(run.ledger.folder / f"candidates-{number}")
+    yield shelf
+    shelf.clear()
+
+
+def after_round(run: Run, kept: Kept, on_top: OnTop | None) -> OnTop | None:
+    """What is done with the best adapters of a round: edit vectors are learned on top of them, and for the next round they answer fresh questions."""
+    run.policy.shelf = None
+    if on_top:
+        on_top = turn(on_top, kept)
+    if run.recipe.harvest.questions and kept.number + 1 < run.recipe.rounds:
+        gather(run, kept)
+    return on_top
+
+
+def beside(run: Run, exams: Sequence[Task], cold: int, updates: int, strategy: str, on_top: OnTop | None) -> None:
+    """Rows beside the last one of the policy, with its self-edits: edit vectors, and what its adapters answer to fresh questions."""
+    if not updates:
+        return
+    if on_top:
+        measure_on_top(on_top, exams, cold + updates, f"round-{updates}", strategy)
+    if run.recipe.harvest.questions:
+        harvest_row(run, exams, cold + updates, f"round-{updates}", strategy)
 
 
 def stopped(run: Run, rounds: Sequence[Round], measured: Sequence[Sequence[Result]]) -> bool:

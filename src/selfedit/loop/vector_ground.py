@@ -47,7 +47,8 @@ class Ground:
     """What edits are learned on: `train` and `validation` tasks; `features` φ(C) (F,) of every task, also of held-out ones, by its id.
 
     `base` has the model's own answers to the reward questions by task, `anchors` the everyday answers that an edit should leave as likely as `spoken`
-    says that they were. `layers` (L,) are those that edits change.
+    says that they were. `layers` (L,) are those that edits change. Where edits are added to the adapters of tasks, those are `under` them, and the
+    passage is not in view; None where edits stand alone, with the passage in view.
     """
 
     run: Run
@@ -58,11 +59,13 @@ class Ground:
     anchors: Sequence[ScoreRequest]
     spoken: Sequence[Score]
     layers: tuple[int, ...]
+    under: Mapping[str, Adapter] | None = None
 
     @property
     def settings(self) -> Any:
-        """Those of the inner loop."""
-        return self.run.recipe.inner
+        """Those of the part that makes edit vectors."""
+        added = self.run.recipe.added
+        return added.settings if added else self.run.recipe.inner
 
     @property
     def d(self) -> int:
@@ -80,6 +83,10 @@ class Ground:
         s = self.settings
         return VectorEdit(self.run.recipe.seed, self.layers, s.rank, s.width, tuple(gaussian.limited(values, s.norm).tolist()))
 
+    def shown(self, task: Task) -> str:
+        """What is in view with a task's questions."""
+        return task.context if self.under is None else ""
+
     def of(self, learner: Learner, task: Task) -> Array:
         """φ(C) as a learner sees it: the constant alone, where it does not look at the context."""
         return self.features[task.id] if learner.contextual else self.features[task.id][:1]
@@ -92,11 +99,7 @@ def prepared(run: Run, tasks: Sequence[Task], exams: Sequence[Task], layers: tup
     shuffled = random.Random(policy.seed("validation")).sample(list(tasks), len(tasks))
     chosen = {task.id for task in shuffled[:kept]} if kept < len(tasks) else set()
     train = [task for task in tasks if task.id not in chosen]
-    with run.watch.stage("Reading the passages") as progress:
-        everything = [*tasks, *exams]
-        read = policy.engine.read([policy.engine.tokenizer.encode(f"{t.title}\n{t.context}") for t in everything], progress)
-    found = dict(zip((t.id for t in everything), read, strict=True))
-    fitted = reading.fit([found[t.id] for t in train], int(getattr(settings, "features", 0)))
+    features = features_of(run, train, [*tasks, *exams], int(getattr(settings, "features", 0)))
 
     def before(progress: Progress) -> list[Result]:
         sets = [Asked(None, task, task.reward_questions, shown=task.context) for task in tasks]
@@ -106,8 +109,17 @@ def prepared(run: Run, tasks: Sequence[Task], exams: Sequence[Task], layers: tup
     n = int(getattr(settings, "anchors", 0))
     said = run.step("replay", Example, "Answering everyday prompts", lambda progress: own_answers(policy, n, None, progress))
     anchors = [ScoreRequest(policy.render.ask(one.prompt), policy.render.reply(one.text)) for one in said]
-    features = {task_id: fitted.features(one) for task_id, one in found.items()}
     return Ground(run, train, [t for t in tasks if t.id in chosen], features, base, anchors, policy.engine.score(anchors), layers)
+
+
+def features_of(run: Run, train: Sequence[Task], everything: Sequence[Task], most: int) -> dict[str, Array]:
+    """φ(C) of every task, by its id, along at most so many directions in which the training passages differ."""
+    engine = run.policy.engine
+    with run.watch.stage("Reading the passages") as progress:
+        read = engine.read([engine.tokenizer.encode(f"{t.title}\n{t.context}") for t in everything], progress)
+    found = dict(zip((t.id for t in everything), read, strict=True))
+    fitted = reading.fit([found[t.id] for t in train], most)
+    return {task_id: fitted.features(one) for task_id, one in found.items()}
 
 
 def answered(run: Run, sets: Sequence[Asked], progress: Progress) -> list[tuple[Answer, ...]]:
@@ -123,16 +135,20 @@ def answered(run: Run, sets: Sequence[Asked], progress: Progress) -> list[tuple[
 
 
 @contextmanager
-def applied(run: Run, edits: Sequence[VectorEdit]) -> Iterator[list[Adapter]]:
-    """The edits as adapters, which are dropped at the end of the block, however it ends. The model itself is never changed."""
-    adapters: list[Adapter] = []
+def applied(run: Run, edits: Sequence[VectorEdit], under: Sequence[Adapter | None] = ()) -> Iterator[list[Adapter]]:
+    """The edits as adapters, each added to the one `under` it, if any; dropped when the block ends, however it does. The model is never changed."""
+    engine, adapters = run.policy.engine, list[Adapter]()
     try:
-        for edit in edits:
-            adapters.append(run.policy.engine.make(edit))
+        for edit, below in zip(edits, under or [None] * len(edits), strict=True):
+            adapters.append(engine.make(edit))
+            if below:
+                alone = adapters.pop()
+                adapters.append(engine.summed([below, alone]))
+                engine.drop(alone)
         yield adapters
     finally:
         for adapter in adapters:
-            run.policy.engine.drop(adapter)
+            engine.drop(adapter)
 
 
 def scored(ground: Ground, proposals: Sequence[Proposal], asked: Mapping[str, tuple[Question, ...]], progress: Progress) -> list[Candidate]:
@@ -140,8 +156,9 @@ def scored(ground: Ground, proposals: Sequence[Proposal], asked: Mapping[str, tu
     run, policy = ground.run, ground.run.policy
     tasks = {task.id: task for task in (*ground.train, *ground.validation)}
     edits = [one.edit.vector for one in proposals if one.edit.vector]
-    with applied(run, edits) as adapters:
-        sets = [Asked(a, tasks[p.task_id], asked[p.task_id], shown=tasks[p.task_id].context) for a, p in zip(adapters, proposals, strict=True)]
+    under = [ground.under[one.task_id] for one in proposals] if ground.under else ()
+    with applied(run, edits, under) as adapters:
+        sets = [Asked(a, tasks[p.task_id], asked[p.task_id], shown=ground.shown(tasks[p.task_id])) for a, p in zip(adapters, proposals, strict=True)]
         answers = answered(run, sets, progress)
         drifts = drifted(ground, adapters)
     measured = [

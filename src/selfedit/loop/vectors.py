@@ -18,8 +18,7 @@ import numpy as np
 from selfedit.algorithms import Algorithm
 from selfedit.errors import EngineError
 from selfedit.loop.begin import check_lengths
-from selfedit.loop.run import Run
-from selfedit.loop.train import of_round
+from selfedit.loop.run import Run, of_round
 from selfedit.loop.vector_ground import Ground, applied, prepared, scored, unedited, vector_of
 from selfedit.loop.vector_rows import measure
 from selfedit.parts import KINDS
@@ -188,17 +187,22 @@ def described(
     validation = validated(ground, learners, after, number, progress)
     found = []
     for learner in learners:
-        own = [value for (name, _), values in rewards.items() if name == learner.name for value in values if np.isfinite(value)]
-        groups = sum(name == learner.name for name, _ in rewards)
-        one, part = after[learner.name], algorithm_of(ground, learner).settings.part
-        mean = gaussian.limited(mean_edit(ground, learner, one.policy), ground.settings.norm)
-        metrics = {"reward": fmean(own), "kl": one.kl, "sigma": one.policy.sigma, "norm": float(np.linalg.norm(mean))}
+        own = [value for (name, _), values in rewards.items() if name == learner.name for value in values]
+        groups, part = sum(name == learner.name for name, _ in rewards), algorithm_of(ground, learner).settings.part
+        metrics = metrics_of(ground, learner, after[learner.name], own)
         if learner.name in validation:
             metrics["validation"] = validation[learner.name]
-        by_layer = np.linalg.norm(mean.reshape(len(ground.layers), -1), axis=1)
-        metrics |= {f"layer {layer}": float(norm) for layer, norm in zip(ground.layers, by_layer, strict=True)}
         found.append(Update(number, f"{part}, {learner.name}", groups, 0, (), metrics))
     return found
+
+
+def metrics_of(ground: Ground, learner: Learner, one: Learned, rewards: Sequence[float]) -> dict[str, float]:
+    """What the ledger says of an update: the mean of the finite rewards, how far it went, and how long the mean edit is, in all and by layer."""
+    mean = gaussian.limited(mean_edit(ground, learner, one.policy), ground.settings.norm)
+    by_layer = np.linalg.norm(mean.reshape(len(ground.layers), -1), axis=1)
+    metrics = {"reward": fmean(value for value in rewards if np.isfinite(value)), "kl": one.kl, "sigma": one.policy.sigma}
+    metrics |= {"norm": float(np.linalg.norm(mean))}
+    return metrics | {f"layer {layer}": float(norm) for layer, norm in zip(ground.layers, by_layer, strict=True)}
 
 
 def mean_edit(ground: Ground, learner: Learner, policy: Gaussian) -> Array:

@@ -66,6 +66,7 @@ class Policy:
     """A model's current weights with everything the loop asks of them. Tokens are counted by `count`; `replay` and `worked` are trained on in every
     job, and what is trained is kept on the `shelf`, where there is one.
 
+    `gathered` are answers of adapters to fresh questions, by task, that its adapters are trained on too.
     `variant` is a strategy of a search that is written with in place of the recipe's. `merged` is what was added to the model as it came, `start`
     those of it that were there when learning from rewards began.
     """
@@ -80,6 +81,7 @@ class Policy:
         self.start: tuple[Path, ...] = ()
         self.replay: tuple[Example, ...] = ()
         self.worked: tuple[Example, ...] = ()
+        self.gathered: dict[str, tuple[Example, ...]] = {}
         self.shelf: Shelf | None = None
 
     def writing_as(self, variant: Variant) -> Policy:

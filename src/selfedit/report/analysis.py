@@ -138,7 +138,7 @@ def review(reader: Reader) -> Analysis | None:
     written = [one.edit for one in reader.proposals(0)]
     if written and not any(edit.examples for edit in written):
         return None
-    tasks, candidates = {task.id: task for task in reader.tasks()}, reader.candidates()
+    tasks, candidates = {task.id: task for task in reader.tasks()}, [one for one in reader.candidates() if not one.proposal.edit.vector]
     rounds, held_out, search = _rounds(reader), _held_out(reader), _search(reader)
     if not rounds and not held_out:
         return None

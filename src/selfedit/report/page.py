@@ -74,6 +74,8 @@ def render(folder: Path) -> str:
         learned = reader.step("tasks", Task) if any(step.name == "tasks" for step in steps) else tasks
         ids = {task.id for task in learned}  # candidates of held-out documents are there to be measured, and belong to no round
         candidates = [candidate for candidate in reader.candidates() if candidate.proposal.task_id in ids]
+        texts = [candidate for candidate in candidates if not candidate.proposal.edit.vector]
+        candidates = texts or candidates  # vectors that are added to the adapters of texts have a section of their own
         words = PartWords(reader.notes())
         edits = review(learned, candidates, reader.selected(), reader.verdicts(), words, findings.titles(reader.artifacts()))
         trust, found = reliability.review(reader), analysis.review(reader)
@@ -87,12 +89,12 @@ def render(folder: Path) -> str:
             "tasks": tasks,
             "comparison": comparison,
             "edits": edits,
-            "in_view": _in_view(tasks, edited is not None),
+            "in_view": _in_view(tasks, edited is not None and not texts),
             "unedited": unedited(learned, reader.selected()) if info.command in ("learn", "demo") else "",
             "told": [*findings.routing(reader.routed()).values(), *findings.harvest(reader.harvested()).values()],
             "harvested": reader.harvested(),
             "picking": _picking(found.search if found else "", candidates),
-            "updates": [] if edited else reader.updates(),
+            "updates": [update for update in reader.updates() if not update.learner],
             "vectors": edited,
             "variants": reader.variants(),
             "update_metrics": _METRICS,

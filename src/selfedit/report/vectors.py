@@ -57,7 +57,8 @@ def review(reader: Reader, labels: dict[str, str]) -> Vectors | None:
         return None
     titles = {task.id: task for task in reader.tasks()}
     learners = [
-        _learner(name, [one for one in reader.updates() if one.algorithm == name]) for name in dict.fromkeys(u.algorithm for u in reader.updates())
+        _learner(name, [one for one in reader.updates() if one.algorithm == name])
+        for name in dict.fromkeys(u.algorithm for u in reader.updates() if u.learner)
     ]
     documents: dict[str, list[Line]] = {}
     for one in proposals:

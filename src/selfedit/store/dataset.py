@@ -83,7 +83,8 @@ def write(
 def read(folder: Path) -> tuple[list[Written], list[Candidate]]:
     """The self-edits that a run wrote to learn from, with those of them that were trained; none that only measure, on held-out documents."""
     with Reader(folder) as reader, reader.snapshot():
-        proposals, candidates, kept = _learning(reader, Proposal), _learning(reader, Candidate), _learning(reader, Selected)
+        proposals = [one for one in _learning(reader, Proposal) if not one.edit.vector]  # numbers are nothing to imitate
+        candidates, kept = [one for one in _learning(reader, Candidate) if not one.proposal.edit.vector], _learning(reader, Selected)
     rewards = {_key(c.proposal): c.reward.value for c in candidates}
     learned = {(k.task_id, k.round, k.index) for k in kept if k.advantage > 0}
     return [Written(p, rewards.get(_key(p)), _key(p) in learned) for p in proposals], candidates

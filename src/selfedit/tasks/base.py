@@ -109,8 +109,9 @@ class Domain(Part):
         """The texts that give the gold answer in this form, and those that could be said instead; neither where there is no choice."""
         raise NotImplementedError
 
-    def fresh(self, policy: Policy, tasks: Sequence[Task], wanted: int, progress: Progress) -> list[tuple[Question, ...]]:
-        """Up to `wanted` further questions about each task that ask for nothing that its own questions ask for, written by the policy.
+    def fresh(self, policy: Policy, tasks: Sequence[Task], wanted: int, progress: Progress, number: int = 0) -> list[tuple[Question, ...]]:
+        """Up to `wanted` further questions about each task that ask for nothing that its own questions ask for, written by the policy; others for
+        another `number`.
 
         Raises ConfigError where the domain writes none.
         """

@@ -170,6 +170,11 @@ class Update:
     losses: tuple[float, ...] = ()
     metrics: Mapping[str, float] = field(default_factory=dict)
 
+    @property
+    def learner(self) -> str:
+        """Of edit vectors: which of their policies moved, as `algorithm` names it after a comma; empty for updates of the model's weights."""
+        return self.algorithm.partition(", ")[2]
+
 
 @dataclass(frozen=True, slots=True)
 class Result:

@@ -21,7 +21,7 @@ from selfedit.config import parse_recipe
 from selfedit.engine.fake import Fake
 from selfedit.errors import ConfigError
 from selfedit.ledger import Reader
-from selfedit.loop.train import of_round
+from selfedit.loop.run import of_round
 from selfedit.policy import Policy
 from selfedit.report import write
 from selfedit.store.artifacts import rounds_of

@@ -110,7 +110,6 @@ def test_the_mean_edit_is_left(run: api.Run, tmp_path: Path) -> None:  # promise
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"edits": ("data", "vector")}, "a run makes self-edits of one kind"),
         ({"edits": ("numbers",)}, "'numbers' is no kind of self-edit"),
         ({"algorithm": "rest_em"}, "algorithm rest_em does not learn self-edits of the kind vector; use es or ppo or reinforce"),
         ({"inner": "lora"}, "self-edits of the kind vector are for the inner loop vector, and `inner` is lora"),

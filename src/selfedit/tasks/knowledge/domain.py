@@ -99,9 +99,11 @@ class Knowledge(Domain):
         """Questions of general knowledge, answered shortly, of every kind: who, when, where, how many, of what."""
         return worked_questions()[:n]
 
-    def fresh(self, policy: Policy, tasks: Sequence[Task], wanted: int, progress: Progress) -> list[tuple[Question, ...]]:
+    def fresh(self, policy: Policy, tasks: Sequence[Task], wanted: int, progress: Progress, number: int = 0) -> list[tuple[Question, ...]]:
         """As an exam is written, with other seeds; what asks for the same as a reward or report question is left out."""
-        drafts = _drafts(policy, [Passage(task.id, task.title, task.context) for task in tasks], wanted, "harvest", progress)
+        drafts = _drafts(
+            policy, [Passage(task.id, task.title, task.context) for task in tasks], wanted, f"harvest {number}" if number else "harvest", progress
+        )
         own = {task.id: (*task.reward_questions, *task.report_questions) for task in tasks}
         new = {task.id: [q for q in drafts[task.id] if not any(same(q, other, task.title) for other in own[task.id])] for task in tasks}
         return [tuple(new[task.id][:wanted]) for task in tasks]
