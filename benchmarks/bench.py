@@ -48,8 +48,8 @@ class Sizes:
     memory_adapters: int = 16
     small_jobs: tuple[int, ...] = (10, 100, 1000)
     together: tuple[int, ...] = (1, 4, 16, 64)
-    vectors: int = 128
-    vectors_apart: int = 4
+    vectors: int = 32
+    vectors_apart: int = 2
     passages: int = 4
     questions: int = 6
 
@@ -57,7 +57,7 @@ class Sizes:
 FULL = Sizes()
 QUICK = Sizes(
     1, 4, 2, 1, prompts=5, edit_samples=2, edit_tokens=40, tasks=2, edits=2, exams=1, memory_adapters=4, small_jobs=(10, 30), together=(1, 4),
-    vectors=32, vectors_apart=2,
+    vectors=8, vectors_apart=1,
 )  # fmt: skip
 TEST = Sizes(
     1, 2, 2, 1, 96, 3, 4, 2, 2, 6, batches=1, tasks=2, edits=1, epochs=2, exams=1, memory_adapters=2, small_jobs=(2, 4), together=(1, 2),

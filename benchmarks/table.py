@@ -37,8 +37,6 @@ SAMPLING = "sampling, 8 adapters x 10 prompts, 24 new tokens"
 EDITS = "sampling 40 self-edits of 200 tokens from 8 prompts"
 SCORING = "scoring 8 adapters x 10 answers"
 ROUND = "a whole round: 8 tasks x 4 self-edits, write, train 10 epochs, answer, score"
-VECTORS = "scoring 128 edit vectors of six layers, 6 answers each with the passage in view"
-VECTORS_UPPER = "scoring 128 edit vectors of three layers in the last third, 6 answers each with the passage in view"
 LIMIT = "arithmetic limit: 4N + 6P FLOP a token at the rate of this machine's products"
 
 PADDED = Line("training", TRAINING, "Trainer + PEFT, bf16, padded to 2048", 24, 40)
@@ -48,15 +46,13 @@ ARITHMETIC = Line("training", TRAINING, LIMIT, 60, 75, "%")
 GENERATE = Line("sampling", SAMPLING, "generate per adapter, bf16", 3.5, 6)
 GENERATE_8 = Line("edits", EDITS, "generate, batch 8", 2, 4)
 FORWARD = Line("scoring", SCORING, "one forward pass an (adapter, question) with PEFT", 4, 8)
-TINYLORA = Line("vectors", VECTORS, "PEFT's TinyLoRA, one vector and answer at a time", 5, 20)
-TINYLORA_UPPER = Line("vectors", VECTORS_UPPER, "PEFT's TinyLoRA, one vector and answer at a time", 5, 20)
 AUTHORS = Line("round", ROUND, "the authors' procedure with the same settings, graded by the local judge", 30, 60)
 CAREFUL = Line("round", ROUND, "a careful sequential script: no padding, bf16, base answers cached", 2, 3)
 MEMORY = Line("memory", "peak memory, training 16 adapters, r 16 on all linear layers", "-", 6, 4, "GB", "lower")
 FLAT = Line("jobs", "cost a job at 10, 100, 1000 jobs: largest deviation from the mean", "-", 10, None, "%", "lower")
 FLAT_MEMORY = Line("jobs", "peak memory at 10, 100, 1000 jobs: largest deviation from the mean", "-", 10, None, "%", "lower")
 
-LINES = (PADDED, FP32, BF16, ARITHMETIC, GENERATE, GENERATE_8, FORWARD, TINYLORA, TINYLORA_UPPER, AUTHORS, CAREFUL, MEMORY, FLAT, FLAT_MEMORY)
+LINES = (PADDED, FP32, BF16, ARITHMETIC, GENERATE, GENERATE_8, FORWARD, AUTHORS, CAREFUL, MEMORY, FLAT, FLAT_MEMORY)
 
 
 def rounded(x: float) -> float:

@@ -11,12 +11,15 @@ from benchmarks.contestants import TinyLora, fastest
 from benchmarks.data import passages
 from benchmarks.machine import Cost, alternate, timed
 from benchmarks.scoring import AGREE_NATS
-from benchmarks.table import TINYLORA, TINYLORA_UPPER, VECTORS, VECTORS_UPPER, Line, Row, rounded
+from benchmarks.table import Line, Row, rounded
 from selfedit.config import packaged_for
 from selfedit.engine.torch.engine import Torch
 from selfedit.types import Score, ScoreRequest, Tokens, VectorEdit
 
 Pairs = Sequence[tuple[Tokens, Tokens]]
+SIX = "scoring 32 edit vectors of six layers, 6 answers each with the passage in view"
+UPPER = "scoring 32 edit vectors of three layers in the last third, 6 answers each with the passage in view"
+APART = "PEFT's TinyLoRA, one vector and answer at a time"
 BATCHED = "PEFT's TinyLoRA, one vector at a time, its answers as one padded batch"
 
 
@@ -26,10 +29,8 @@ def run(bench: Bench) -> list[Row]:
     assert recipe is not None
     inner, count = recipe.open("inner"), bench.engine(1).layers
     upper = tuple(sorted({2 * count // 3, 5 * count // 6, count - 1}))
-    lines = ((TINYLORA, VECTORS, inner.layers(count)), (TINYLORA_UPPER, VECTORS_UPPER, upper))
-    return [
-        row for line, work, layers in lines for row in measured(bench, line, work, drawn(bench, layers, inner.settings.rank, inner.settings.width))
-    ]
+    works = ((SIX, inner.layers(count)), (UPPER, upper))
+    return [row for work, layers in works for row in measured(bench, work, drawn(bench, layers, inner.settings.rank, inner.settings.width))]
 
 
 def drawn(bench: Bench, layers: tuple[int, ...], rank: int, width: int) -> list[VectorEdit]:
@@ -48,7 +49,7 @@ def gold(bench: Bench) -> list[Pairs]:
     return [[(policy.question(p.title, q.question, p.context), policy.render.reply(q.answer)) for q in some] for p, some in asked]
 
 
-def measured(bench: Bench, line: Line, work: str, edits: Sequence[VectorEdit]) -> list[Row]:
+def measured(bench: Bench, work: str, edits: Sequence[VectorEdit]) -> list[Row]:
     """A forward pass an answer, and a batch a vector beside it; both are timed on a few of the edits, which all cost the same."""
     sizes, pairs = bench.sizes, gold(bench)
     asked = [(edit, pairs[i % len(pairs)]) for i, edit in enumerate(edits)]
@@ -63,18 +64,18 @@ def measured(bench: Bench, line: Line, work: str, edits: Sequence[VectorEdit]) -
         together(engine, asked[: sizes.vectors_apart], bench.device, [])
         runs = {
             "engine": partial(together, engine, asked, bench.device, mine),
-            line.against: lambda: apart(contestant, some, bench.device, theirs) * times,
+            APART: lambda: apart(contestant, some, bench.device, theirs) * times,
             BATCHED: lambda: batched(contestant, some, bench.device) * times,
         }
         costs = alternate(runs, bench.repetitions(threads), bench.say)
         if threads > 1:
-            for row, name in zip(rows, (line.against, BATCHED), strict=True):
+            for row, name in zip(rows, (APART, BATCHED), strict=True):
                 bench.whole(row, costs["engine"], costs[name])
             continue
         differ = sum(abs(a.mean - b) for a, b in zip(mine, theirs, strict=False)) / len(theirs)
-        assert differ < AGREE_NATS, f"scores differ by {differ} nats a token: {line}"
+        assert differ < AGREE_NATS, f"scores differ by {differ} nats a token: {work}"
         more = {"attention": attention, "difference_nats": rounded(differ), "timed_vectors": len(some)}
-        both = (line, Line("vectors", work, BATCHED, None, None))
+        both = [Line("vectors", work, against, None, None) for against in (APART, BATCHED)]
         rows = [bench.row(one, costs["engine"], costs[one.against], len(asked), "vectors", **more) for one in both]
     return rows
 

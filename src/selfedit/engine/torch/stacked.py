@@ -37,8 +37,11 @@ class StackedBlock:
 
     def forward(self, y: Tensor, x: Tensor, down: Tensor, up: Tensor, scale: Tensor) -> Tensor:
         """As in `lora.SingleBlock`; keeps (n, S · R)."""
-        rows = slice(self.start, self.end)
-        h = torch.mm(x[rows], down[self.adapters].flatten(0, 1).t()).mul_(self._mask(down, scale))
+        rows, mask = slice(self.start, self.end), self._mask(down, scale)
+        if down.stride(0) == 0:  # one A for all
+            h = torch.mm(x[rows], down[0].t()).repeat(1, mask.shape[1] // down.shape[1]).mul_(mask)
+        else:
+            h = torch.mm(x[rows], down[self.adapters].flatten(0, 1).t()).mul_(mask)
         y[rows].addmm_(h, up[self.adapters].flatten(0, 1))
         return h
 
