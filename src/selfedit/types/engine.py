@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from math import inf
+from math import ceil, inf
 from typing import Annotated, ClassVar, Literal, Protocol
 
 from annotated_types import Ge, Gt, Le, Lt
@@ -190,6 +190,11 @@ class TrainJob:
     loss: str = "cross_entropy"
     loss_options: Mapping[str, float] = field(default_factory=dict)
     groups: tuple[int, ...] = ()
+
+    @property
+    def steps(self) -> int:
+        """Optimizer steps in all."""
+        return self.epochs * ceil(len(self.groups or self.data) / self.batch_size)
 
 
 @dataclass(frozen=True, slots=True)

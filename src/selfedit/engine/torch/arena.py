@@ -5,6 +5,7 @@ Shapes: K slots, P parameters of a slot, R the widest rank, i and o input and ou
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Sequence
 from itertools import groupby
@@ -32,6 +33,24 @@ class Arena:
         self.shadow = self.master if wide == base.dtype else torch.zeros(slots, self.layout.size, dtype=base.dtype, device=base.device)
         self.scale = torch.ones(slots, 1, 1, dtype=base.dtype, device=base.device)
         self.bank = Bank(*self.layout.views(self.shadow), self.scale, *self.layout.views(self.gradient))
+        self.written: set[int] = set()
+        """Slots whose gradient of the running step has begun: the next pass adds to it, the first one overwrites what was there."""
+
+    def beside(self) -> Arena:
+        """The same adapters with gradients of their own, so that another thread can add up its part of a step."""
+        other = copy.copy(self)
+        other.gradient, other.written = torch.zeros_like(self.gradient), set()
+        other.bank = Bank(self.bank.down, self.bank.up, self.scale, *self.layout.views(other.gradient))
+        return other
+
+    def add_gradients(self, other: Arena) -> None:
+        """Take over what an arena beside this one has of the running step."""
+        for index in sorted(other.written):
+            if index in self.written:
+                self.gradient[index].add_(other.gradient[index])
+            else:
+                self.gradient[index].copy_(other.gradient[index])
+        self.written |= other.written
 
     def step_together(self, slots: Sequence[Slot], rates: Sequence[float]) -> Tensor:
         """A step of AdamW of these slots with few launches and without waiting: each gradient's norm (S,), by which it is clipped on the device.

@@ -28,7 +28,6 @@ class Running:
     job: TrainJob
     slot: Slot
     generator: torch.Generator
-    fresh: bool = True
     losses: list[float] = field(default_factory=list)
     metrics: dict[str, list[float]] = field(init=False)
     tokens: int = 0
@@ -44,11 +43,6 @@ class Running:
         self.actions = [[next(data) for _ in range(n)] for n in self.job.groups or [1] * len(self.job.data)]
 
     @property
-    def steps(self) -> int:
-        """Optimizer steps in all."""
-        return self.job.epochs * math.ceil(len(self.actions) / self.job.batch_size)
-
-    @property
     def step(self) -> int:
         """The number of the running optimizer step, from 0."""
         return len(self.losses) - 1
@@ -56,7 +50,7 @@ class Running:
     @property
     def rate(self) -> float:
         """The learning rate of the running step."""
-        return learning_rate(self.job.optimizer, self.step, self.steps)
+        return learning_rate(self.job.optimizer, self.step, self.job.steps)
 
     def begin_step(self) -> None:
         """The actions of the next optimizer step; a new shuffle each epoch."""
@@ -64,7 +58,6 @@ class Running:
             self.order.extend(torch.randperm(len(self.actions), generator=self.generator).tolist())
             self.epoch += 1
         self.batch = Batch.of(self.job, [self.actions[self.order.popleft()] for _ in range(min(self.job.batch_size, len(self.order)))])
-        self.fresh = True
         self.losses.append(0.0)
         for values in self.metrics.values():
             values.append(0.0)
@@ -87,7 +80,7 @@ class Running:
     def check(self, step: int, norm: float) -> None:
         """A job whose loss or gradient is no longer finite at a step (from 0) stops there; its neighbours do not notice."""
         if self.failure is None and not (math.isfinite(self.losses[step]) and math.isfinite(norm)):
-            self.failure = f"diverged at step {step + 1} of {self.steps}: loss {self.losses[step]}, gradient norm {norm}; {self.advice}"
+            self.failure = f"diverged at step {step + 1} of {self.job.steps}: loss {self.losses[step]}, gradient norm {norm}; {self.advice}"
             for values in (self.losses, *self.metrics.values()):
                 del values[step + 1 :]  # of a step that had begun before this one was read
 
@@ -105,7 +98,7 @@ class Running:
     def outcome(self, finite: bool) -> Outcome:
         """What the job came to. No step looks at the weights that the last one leaves, so they were looked at for this: whether they are `finite`."""
         if self.failure is None and not finite:
-            self.failure = f"diverged at the last of {self.steps} steps: its weights are not finite; {self.advice}"
+            self.failure = f"diverged at the last of {self.job.steps} steps: its weights are not finite; {self.advice}"
         weights = None if self.failure else self.slot.finished(self.job.lora)
         return Outcome(weights, tuple(self.losses), self.tokens, self.failure, {name: tuple(values) for name, values in self.metrics.items()})
 

@@ -7,7 +7,7 @@ normalised by the job's own tokens, and any split of the work into passes adds u
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -17,9 +17,10 @@ from torch import Tensor
 from selfedit.engine.torch import hardware
 from selfedit.engine.torch.arena import Arena, Slot, draw
 from selfedit.engine.torch.budget import Budget, pass_tokens
-from selfedit.engine.torch.jobs import Outcome, Part, Running
+from selfedit.engine.torch.jobs import Outcome, Running
+from selfedit.engine.torch.lanes import Lanes, speed
 from selfedit.engine.torch.model import Base
-from selfedit.engine.torch.training_pass import Found, accumulate_gradients
+from selfedit.engine.torch.training_pass import Found
 from selfedit.engine.torch.workers import balanced_shares, run_shares
 from selfedit.types import Progress, TrainJob
 
@@ -30,14 +31,37 @@ AHEAD = 8
 def train(base: Base, jobs: Sequence[TrainJob], slots: int, budget_tokens: int, workers: int = 1, progress: Progress | None = None) -> list[Outcome]:
     """One outcome a job, in their order. At most `slots` adapters at a time, about `budget_tokens` tokens a pass.
 
-    On a CPU, `workers` threads of one core each take their share of the jobs: products of this size gain little from more cores.
+    On a CPU, `workers` threads of one core each take their share of the jobs: products of this size gain little from more cores. A job that would
+    be left alone is trained by all of them together.
     """
-    shares = balanced_shares([_work(job) for job in jobs], min(workers, slots))
+    shares, together = planned_shares(jobs, min(workers, slots))
 
     def run(share: list[int], report: Callable[[int], None]) -> list[Outcome]:
-        return _train(base, [jobs[i] for i in share], slots // len(shares), budget_tokens, report)
+        alone = share is together
+        return _train(base, [jobs[i] for i in share], slots if alone else slots // len(shares), budget_tokens, report, workers if alone else 1)
 
-    return run_shares(run, shares, sum(map(_work, jobs)), progress)
+    return run_shares(run, shares, sum(map(_work, jobs)), progress, together)
+
+
+def planned_shares(jobs: Sequence[TrainJob], workers: int) -> tuple[list[list[int]], list[int]]:
+    """Shares of the jobs for the workers, and what they train together afterwards: the largest job, where all is done sooner so.
+
+    It depends on the jobs and the number of workers alone, so that the same call gives the same bits.
+    """
+    everything = list(range(len(jobs)))
+    if workers < 2:
+        return [], everything
+    costs = [_work(job) for job in jobs]
+    largest = max(everything, key=costs.__getitem__, default=0)
+    rest = [i for i in everything if i != largest]
+    shares = balanced_shares(costs, workers)
+    others = [[rest[i] for i in share] for share in balanced_shares([costs[i] for i in rest], workers) if share]
+
+    def ends(shares: Sequence[Sequence[int]]) -> float:
+        return max((sum(costs[i] for i in share) for share in shares), default=0)
+
+    sooner = bool(jobs) and ends(others) + costs[largest] / speed(jobs[largest], workers) < ends(shares)
+    return (others, [largest]) if sooner else (shares, [])
 
 
 def _work(job: TrainJob) -> int:
@@ -45,7 +69,7 @@ def _work(job: TrainJob) -> int:
     return job.epochs * sum(len(d.tokens) for d in job.data)
 
 
-def _train(base: Base, jobs: Sequence[TrainJob], slots: int, budget_tokens: int, progress: Callable[[int], None]) -> list[Outcome]:
+def _train(base: Base, jobs: Sequence[TrainJob], slots: int, budget_tokens: int, progress: Callable[[int], None], cores: int) -> list[Outcome]:
     outcomes: dict[int, Outcome] = {}
     able = [i for i, job in enumerate(jobs) if _check(i, job, outcomes)]
     if not able:
@@ -53,7 +77,7 @@ def _train(base: Base, jobs: Sequence[TrainJob], slots: int, budget_tokens: int,
     arena = Arena(base, min(slots, len(able)), [jobs[i].lora for i in able])
     budget = Budget(budget_tokens or pass_tokens(arena, max(len(d.tokens) for i in able for d in jobs[i].data)))
     waiting, free = Waiting(arena, {i: jobs[i] for i in able}), [Slot(arena, i) for i in range(arena.master.shape[0])]
-    running: list[Running] = []
+    lanes, running = Lanes(arena, cores), list[Running]()
     unread: deque[Step] = deque()
     trained = 0
     while waiting or running:
@@ -61,7 +85,7 @@ def _train(base: Base, jobs: Sequence[TrainJob], slots: int, budget_tokens: int,
             running.append(waiting.begin(free.pop()))
         for r in running:
             r.begin_step()
-        unread.append(_step(arena, running, budget))
+        unread.append(_step(lanes, running, budget))
         trained += unread[-1].tokens
         late = int(hardware.on_gpu(base.device) and not any(r.done for r in running))
         while len(unread) > late:
@@ -144,50 +168,29 @@ class Step:
                 r.slot.step(r.rate, norm)
 
 
-def _step(arena: Arena, running: Sequence[Running], budget: Budget) -> Step:
+def _step(lanes: Lanes, running: Sequence[Running], budget: Budget) -> Step:
     """The passes of the running step of every job and, on a GPU, the optimizer's step.
 
     On a CPU a job whose numbers are not finite may spoil those of its neighbours in a stack: who it was is found out without stacks, and the step is
     done again with zeros as its adapter.
     """
-    step = _passed(arena, running, budget)
+    step = _passed(lanes, running, budget)
     if step.stepped or len(running) == 1 or step.finite():
         return step
-    _passed(arena, running, budget, apart=True).read(keep=True)
+    _passed(lanes, running, budget, apart=True).read(keep=True)
     for r in running:
         if r.failure is None:
             r.forget_step()
         else:
             r.slot.shadow.zero_()
-    return _passed(arena, running, budget)
+    return _passed(lanes, running, budget)
 
 
-def _passed(arena: Arena, running: Sequence[Running], budget: Budget, apart: bool = False) -> Step:
-    for r in running:
-        r.fresh = True
-    found = [one for parts in _passes(running, budget) for one in accumulate_gradients(arena, parts, budget, apart)]
+def _passed(lanes: Lanes, running: Sequence[Running], budget: Budget, apart: bool = False) -> Step:
+    found = lanes.accumulate(running, budget, apart)
     able = [r for r in running if r.failure is None]
-    if stepped := hardware.on_gpu(arena.base.device):
-        norms = arena.step_together([r.slot for r in able], [r.rate for r in able])
+    if stepped := hardware.on_gpu(lanes.arena.base.device):
+        norms = lanes.arena.step_together([r.slot for r in able], [r.rate for r in able])
     else:
-        norms = torch.stack([r.slot.gradient_norm() for r in able]) if able else arena.gradient.new_zeros(0)
+        norms = torch.stack([r.slot.gradient_norm() for r in able]) if able else lanes.arena.gradient.new_zeros(0)
     return Step([(r, r.step) for r in able], found, norms, stepped)
-
-
-def _passes(running: Sequence[Running], budget: Budget) -> Iterator[list[Part]]:
-    """Pack the batches of all jobs into passes of about the budget's tokens; sequences of a job stay together where they fit."""
-    parts: list[Part] = []
-    room = budget.tokens
-    for r in sorted(running, key=lambda r: (-sum(len(d.tokens) for d in r.batch.data), r.index)):
-        for unit in r.units():
-            size = sum(len(r.batch.data[i].tokens) for i in unit)
-            if size > room and parts:
-                yield parts
-                parts, room = [], budget.tokens
-            if parts and parts[-1][0] is r:
-                parts[-1][1].extend(unit)
-            else:
-                parts.append((r, unit))
-            room -= size
-    if parts:
-        yield parts

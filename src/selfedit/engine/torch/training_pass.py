@@ -56,15 +56,14 @@ def accumulate_gradients(arena: Arena, parts: Sequence[Part], budget: Budget, ap
     on_gpu = hardware.on_gpu(arena.base.device)
     if on_gpu:  # there the order is free, and the adapters of neighbouring slots are a slice of the bank
         parts = sorted(parts, key=lambda part: part[0].slot.index)
-    before = {r.slot.index: r.slot.gradient.clone() for r, _ in parts if not r.fresh} if on_gpu else {}
+    before = {r.slot.index: r.slot.gradient.clone() for r, _ in parts if r.slot.index in arena.written} if on_gpu else {}
     try:
         found = _pass(arena, parts, 0 if apart else arena.layout.rank)
     except torch.OutOfMemoryError:
         for index, gradient in before.items():
             arena.gradient[index].copy_(gradient)
     else:
-        for r, _ in parts:
-            r.fresh = False
+        arena.written.update(r.slot.index for r, _ in parts)
         return [found]
     before.clear()
     return _in_halves(arena, parts, budget)  # not in the clause above, which holds on to what the pass had made
@@ -106,7 +105,8 @@ def _pass(arena: Arena, parts: Sequence[Part], rank: int) -> Found:
     lengths = [len(d.tokens) for d, _ in owned]
     placed = [token for d, _ in owned for token in d.tokens], [p for n in lengths for p in range(n)]
     tokens, positions = hardware.upload(torch.tensor(placed), device)
-    running = base.blocks([(r.slot.index, n) for (r, _), n in zip(parts, sizes, strict=True)], fresh=[r.fresh for r, _ in parts], rank=rank)
+    runs = [(r.slot.index, n) for (r, _), n in zip(parts, sizes, strict=True)]
+    running = base.blocks(runs, fresh=[index not in arena.written for index, _ in runs], rank=rank)
     weights = [w / norm for d, norm in owned for w in (*d.weights[1:], 0.0)]
     labelled = [i for i, w in enumerate(weights) if w]
     rows = hardware.upload(torch.tensor(labelled, dtype=torch.long), device)

@@ -17,15 +17,22 @@ R = TypeVar("R")
 
 
 def run_shares(
-    run: Callable[[list[int], Callable[[int], None]], list[R]], shares: Sequence[list[int]], total: int, progress: Progress | None = None
+    run: Callable[[list[int], Callable[[int], None]], list[R]],
+    shares: Sequence[list[int]],
+    total: int,
+    progress: Progress | None = None,
+    together: list[int] | None = None,
 ) -> list[R]:
     """What `run(share, report)` gives for each share, one result for each index, in the order of the indices.
+
+    Each share has a thread of one core; a single one, and after the others what is left to be done `together`, has the whole machine.
 
     A worker says with `report` how many of the `total` units it has done. When one fails, or the user stops, the others stop at their
     next report.
     """
     ALLOCATOR.begin()
-    done = [0] * len(shares)
+    work = [*shares, together] if together else [*shares]
+    done = [0] * len(work)
     stop = threading.Event()
 
     def report(worker: int, units: int) -> None:
@@ -36,16 +43,24 @@ def run_shares(
         if progress:
             progress(sum(done), total)
 
-    if len(shares) == 1:
-        return _in_order(shares, [run(shares[0], partial(report, 0))])
+    alone = len(work) - (1 if together or len(work) == 1 else 0)
+    results = _side_by_side([partial(run, share, partial(report, worker)) for worker, share in enumerate(work[:alone])], stop)
+    results += [run(share, partial(report, worker)) for worker, share in enumerate(work[alone:], start=alone)]
+    return _in_order(work, results)
+
+
+def _side_by_side(runs: Sequence[Callable[[], list[R]]], stop: threading.Event) -> list[list[R]]:
+    """Each in a thread of one core. `stop` is set when one fails, or the user stops."""
+    if not runs:
+        return []
     before = torch.get_num_threads()
-    with ThreadPoolExecutor(len(shares), initializer=torch.set_num_threads, initargs=(1,)) as pool:
+    with ThreadPoolExecutor(len(runs), initializer=torch.set_num_threads, initargs=(1,)) as pool:
         try:
-            futures = [pool.submit(run, share, partial(report, worker)) for worker, share in enumerate(shares)]
+            futures = [pool.submit(run) for run in runs]
             done_or_failed, _ = wait(futures, return_when=FIRST_EXCEPTION)
             for future in done_or_failed:
                 future.result()  # raises what made a worker fail, before the others are told to stop
-            return _in_order(shares, [future.result() for future in futures])
+            return [future.result() for future in futures]
         except BaseException:
             stop.set()
             raise

@@ -6,7 +6,6 @@ Nothing is written but these settings: SEAL, section "Few-Shot Learning" (arXiv 
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -192,7 +191,7 @@ class Arc(Domain):
     def problem(self, policy: Policy, task: Task, edit: SelfEdit) -> str:
         """More steps than are allowed."""
         job = policy.job(self.material(task, edit, (), 0), 0, edit.directives)
-        steps, most = job.epochs * math.ceil(len(job.data) / job.batch_size), self.settings.max_steps
+        steps, most = job.steps, self.settings.max_steps
         return f"{steps} steps, {most} are allowed (domain.max_steps)" if steps > most else ""
 
     def passage(self, task: Task) -> Example:

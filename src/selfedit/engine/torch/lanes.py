@@ -1,0 +1,105 @@
+"""One step shared out to several threads of a CPU: each takes some of its sequences, with gradients of its own that are added up in a fixed order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from functools import cached_property
+
+import torch
+
+from selfedit.engine.torch.arena import Arena
+from selfedit.engine.torch.budget import Budget
+from selfedit.engine.torch.jobs import Part, Running
+from selfedit.engine.torch.training_pass import Found, accumulate_gradients
+from selfedit.engine.torch.workers import balanced_shares
+from selfedit.types import TrainJob
+
+ROWS = 128
+"""Tokens of a step that a lane has at least."""
+OVERHEAD, EFFICIENCY = 130, 0.85
+"""What a pass costs however few tokens it has, in tokens: reading the weights, and small operations. What a lane is worth beside a core of its own.
+
+By measurements on two cores: docs/performance.md, "One job alone".
+"""
+
+
+def speed(job: TrainJob, cores: int) -> float:
+    """About how many times as fast as one core lanes train a job; 1 where its steps are too small for them."""
+    tokens = sum(len(d.tokens) for d in job.data) * job.epochs / max(1, job.steps)
+    lanes = min(cores, job.batch_size, len(job.groups or job.data), int(tokens / ROWS))
+    return EFFICIENCY * (OVERHEAD + tokens) / (OVERHEAD + tokens / lanes) if lanes > 1 else 1.0
+
+
+class Lanes:
+    """At most `count` threads that add up the gradients of a step."""
+
+    def __init__(self, arena: Arena, count: int) -> None:
+        self.arena, self.count, self.threads = arena, count, torch.get_num_threads()
+
+    @cached_property
+    def arenas(self) -> list[Arena]:
+        """That of the adapters, and for each further lane one beside it."""
+        return [self.arena, *(self.arena.beside() for _ in range(self.count - 1))]
+
+    @cached_property
+    def pool(self) -> ThreadPoolExecutor:
+        """The threads."""
+        return ThreadPoolExecutor(self.count)
+
+    def accumulate(self, running: Sequence[Running], budget: Budget, apart: bool = False) -> list[Found]:
+        """The passes of the running step of every job, from which the gradients of their slots come; `apart` as in `accumulate_gradients`."""
+        units = _units(running)
+        sizes = [_tokens(unit) for unit in units]
+        count = min(self.count, len(units), sum(sizes) // ROWS)
+        if count < 2:
+            return _accumulate(self.arena, units, budget, apart)
+        lanes = zip(self.arenas, balanced_shares(sizes, count), strict=False)
+        try:
+            threads = max(1, self.threads // count)
+            futures = [self.pool.submit(_lane, threads, arena, [units[i] for i in share], budget, apart) for arena, share in lanes]
+            wait(futures)
+            found = [one for future in futures for one in future.result()]
+        finally:
+            torch.set_num_threads(self.threads)  # a lane's own number counts for some libraries in all threads
+        for other in self.arenas[1:count]:
+            self.arena.add_gradients(other)
+        return found
+
+
+def _lane(threads: int, arena: Arena, units: Sequence[Part], budget: Budget, apart: bool) -> list[Found]:
+    torch.set_num_threads(threads)
+    return _accumulate(arena, units, budget, apart)
+
+
+def _accumulate(arena: Arena, units: Sequence[Part], budget: Budget, apart: bool) -> list[Found]:
+    arena.written.clear()
+    return [one for parts in _passes(units, budget) for one in accumulate_gradients(arena, parts, budget, apart)]
+
+
+def _units(running: Sequence[Running]) -> list[Part]:
+    """The sequences of the step of all jobs, those of a job one after another, the longest step first."""
+    return [(r, unit) for r in sorted(running, key=lambda r: (-sum(len(d.tokens) for d in r.batch.data), r.index)) for unit in r.units()]
+
+
+def _tokens(part: Part) -> int:
+    r, here = part
+    return sum(len(r.batch.data[i].tokens) for i in here)
+
+
+def _passes(units: Sequence[Part], budget: Budget) -> Iterator[list[Part]]:
+    """Pack sequences into passes of about the budget's tokens; those of a job stay together where they fit."""
+    parts: list[Part] = []
+    room = budget.tokens
+    for r, unit in units:
+        size = _tokens((r, unit))
+        if size > room and parts:
+            yield parts
+            parts, room = [], budget.tokens
+        if parts and parts[-1][0] is r:
+            parts[-1][1].extend(unit)
+        else:
+            parts.append((r, list(unit)))
+        room -= size
+    if parts:
+        yield parts
