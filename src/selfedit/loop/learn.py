@@ -53,7 +53,7 @@ def learn_documents(run: Run, passages: Sequence[Passage]) -> None:
     if all_failed(round_.candidates):
         raise EngineError("no self-edit could be kept: every training failed; `selfedit report` shows why (lower inner.optimizer.lr?)")
     groups = harvested(run, tasks, round_.chosen, kept)
-    measure_baselines(run, groups)
+    measure_baselines(run, groups, kept)
     library = train_adapters(run, groups, kept)
     kept.clear()
     shrink_adapters(run, library)
@@ -97,8 +97,11 @@ def harvested(run: Run, tasks: Sequence[Task], best: Sequence[Proposal], kept: S
     return [replace(new, without=matched(old.job, tokens_of(new.job))) for old, new in zip(groups, grown, strict=True)]
 
 
-def measure_baselines(run: Run, groups: Sequence[Group]) -> None:
-    """The recipe's rows beside the result, each with an adapter for the same documents; questions are put to the right one."""
+def measure_baselines(run: Run, groups: Sequence[Group], kept: Shelf) -> None:
+    """The recipe's rows beside the result, each with an adapter for the same documents; questions are put to the right one.
+
+    Final adapters that are not `kept` yet are trained in the same call, so that no core idles beside them, and kept.
+    """
     policy, seed = run.policy, run.recipe.seed
     baselines = run.recipe.open_all("baseline", run.recipe.eval.baselines)
     jobs = {
@@ -110,10 +113,13 @@ def measure_baselines(run: Run, groups: Sequence[Group]) -> None:
     jobs |= {("without_harvest", n): group.without for n, group in enumerate(groups) if group.without}
 
     def work(progress: Progress) -> list[Result]:
-        with policy.adapters(list(jobs.values()), progress) as trained:
-            if failed := next((t.failure for t in trained if t.failure), None):
+        final = [group.job for group in groups if kept.find(group.job) is None][: kept.room] if jobs else []
+        with policy.adapters([*jobs.values(), *final], progress) as trained:
+            measured = trained[: len(jobs)]
+            if failed := next((t.failure for t in measured if t.failure), None):
                 raise EngineError(f"the adapter of a baseline could not be trained: {failed}")
-            asked = [(name, t, task) for (name, n), t in zip(jobs, trained, strict=True) for task in groups[n].tasks]
+            kept.put(policy.engine, final, trained[len(jobs) :])
+            asked = [(name, t, task) for (name, n), t in zip(jobs, measured, strict=True) for task in groups[n].tasks]
             answers = policy.answer([Asked(t.adapter, task, task.report_questions) for _, t, task in asked], progress)
         return [Result(name, task.id, a, t.tokens) for (name, t, task), a in zip(asked, answers, strict=True)]
 

@@ -24,11 +24,16 @@ class Shelf:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
+    @property
+    def room(self) -> int:
+        """How many more are kept."""
+        return max(0, MOST - len(list(self.folder.iterdir()))) if self.folder.is_dir() else MOST
+
     def put(self, engine: Engine, jobs: Sequence[TrainJob], trained: Sequence[Trained]) -> None:
         """Keep what was trained, as far as there is room."""
         for job, one in zip(jobs, trained, strict=True):
             place = self._place(job)
-            if one.adapter is None or place.is_dir() or (self.folder.is_dir() and len(list(self.folder.iterdir())) >= MOST):
+            if one.adapter is None or place.is_dir() or self.room < 1:
                 continue
             draft = place.with_suffix(".new")
             shutil.rmtree(draft, ignore_errors=True)
