@@ -8,6 +8,9 @@ from pydantic import Field
 
 from selfedit.parts import Settings
 
+Wanted = Literal["auto", "on", "off"]
+"""Of a faster way that not every device takes: where it can be taken, at any price, never."""
+
 
 class TorchSettings(Settings):
     """Settings of `torch`."""
@@ -24,3 +27,7 @@ class TorchSettings(Settings):
     """Tokens of one pass of a worker; 0 is 1024 on a CPU, on a GPU as many as there is room for, up to 8192."""
     cache_tokens: int = Field(0, ge=0)
     """Tokens held in the key-value cache while sampling; 0 is 24576 on a CPU, on a GPU what three tenths of its free memory hold, at most 393216."""
+    varlen: Wanted = "auto"
+    """PyTorch's flash attention for training and reading prompts. `auto`: in bfloat16 on a GPU where it computes what the engine's own does."""
+    graphs: Wanted = "auto"
+    """Write tokens with shapes that stay the same, on a GPU as CUDA graphs. `auto`: on a GPU; `on`: on a CPU too, where it is slower."""

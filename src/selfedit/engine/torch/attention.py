@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import accumulate, pairwise
 from typing import Any, Protocol
 
@@ -30,6 +31,28 @@ class AttentionPass(Protocol):
 
     def texts(self, tokens: Tensor) -> list[tuple[Tensor, int]]:
         """tokens (N,) of the batch → each sequence from its beginning, and how many of its last tokens are in the batch."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Ends:
+    """Where each of S sequences that lie one after another ends: `cumulative` (S + 1,) int32, from 0 on; `longest` is the length of the longest."""
+
+    cumulative: Tensor
+    longest: int
+
+    @classmethod
+    def of(cls, lengths: Sequence[int], device: torch.device) -> Ends:
+        """Of sequences of these lengths."""
+        ends = torch.tensor([0, *accumulate(lengths)], dtype=torch.int32)
+        return cls(hardware.upload(ends, device), max(lengths, default=0))
+
+
+class Flash(Protocol):
+    """Causal attention inside each sequence, in one launch; see `varlen`."""
+
+    def __call__(self, q: Tensor, k: Tensor, v: Tensor, queries: Ends, keys: Ends, scale: float, window: int | None) -> Tensor:
+        """q (N, H, D), k and v (M, G, D) → (N, H, D). The queries of a sequence are its last tokens."""
         ...
 
 
@@ -135,12 +158,22 @@ def _bucket(members: list[int], starts: Sequence[int], lengths: Sequence[int], d
 class FlatAttention:
     """Causal attention inside each sequence of a flat batch, with a backward pass of its own."""
 
-    def __init__(self, lengths: Sequence[int], device: torch.device) -> None:
-        self.buckets = buckets(lengths, device)
-        self.device = device
+    def __init__(self, lengths: Sequence[int], device: torch.device, flash: Flash | None = None) -> None:
+        """`flash` attends in place of the buckets wherever there is no soft cap."""
+        self.device, self.flash = device, flash
         self.lengths = list(lengths)
         self._longest = max(lengths, default=0)
         self._masks: dict[tuple[int | None, torch.dtype], Tensor] = {}
+
+    @cached_property
+    def buckets(self) -> list[Bucket]:
+        """The sequences by length."""
+        return buckets(self.lengths, self.device)
+
+    @cached_property
+    def ends(self) -> Ends:
+        """Of the sequences."""
+        return Ends.of(self.lengths, self.device)
 
     def mask(self, length: int, window: int | None, dtype: torch.dtype) -> Tensor:
         """(T, T) with -inf above the diagonal and outside the window."""
@@ -157,6 +190,8 @@ class FlatAttention:
         """q (N, H, D), k and v (N, G, D) → (N, H, D)."""
         if softcap is not None:
             return self._composite(q, k, v, scale, window, softcap)
+        if self.flash:
+            return self.flash(q, k, v, self.ends, self.ends, scale, window)
         out: Tensor = _FlatAttentionFunction.apply(q, k, v, self, scale, window)  # type: ignore[no-untyped-call]
         return out
 
@@ -182,8 +217,8 @@ class FlatAttention:
 class RecordingAttention(FlatAttention):
     """Notes how each layer attends: scale, window and soft cap."""
 
-    def __init__(self, lengths: Sequence[int], device: torch.device) -> None:
-        super().__init__(lengths, device)
+    def __init__(self, lengths: Sequence[int], device: torch.device, flash: Flash | None = None) -> None:
+        super().__init__(lengths, device, flash)
         self.options: dict[int, tuple[float, int | None, float | None]] = {}
 
     def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor, scale: float, window: int | None, softcap: float | None) -> Tensor:

@@ -94,7 +94,7 @@ def _kept_bytes(base: Base, bank: Bank, lengths: Sequence[int], own: set[int]) -
             found[storage.data_ptr()] = storage.nbytes()
         return z
 
-    N, attend = sum(lengths), RecordingAttention(lengths, base.device)
+    N, attend = sum(lengths), RecordingAttention(lengths, base.device, base.flash)
     tokens = torch.zeros(N, dtype=torch.long, device=base.device)
     positions = torch.cat([torch.arange(n) for n in lengths]).to(base.device)
     with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(note, lambda z: z):

@@ -13,7 +13,7 @@ import torch
 from selfedit.engine.base import Tokenizer
 from selfedit.engine.losses import check_loss
 from selfedit.engine.settings import TorchSettings
-from selfedit.engine.torch import generate, hardware, peft, score, train, vectors
+from selfedit.engine.torch import generate, hardware, peft, score, train, varlen, vectors
 from selfedit.engine.torch.budget import CACHE_TOKENS, MOST_TOKENS, cache_tokens, token_bytes
 from selfedit.engine.torch.fallback import make_base
 from selfedit.engine.torch.lora import Weights, summed
@@ -36,12 +36,22 @@ class Torch:
         self.on_gpu = hardware.on_gpu(self.base.device)
         if self.on_gpu:  # products of adapters add up many rows, and are rounded to bf16 once
             torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction = False
+        self._switch_on(settings)
         self.budget_tokens = settings.budget_tokens or (1 if self.slow else 0 if self.on_gpu else 1024)
         """Of a pass; 0: by the memory of the device. The slow way gains nothing from large passes."""
         self._adapters: dict[str, Weights] = {}
         self._made = 0
         self.bases = vectors.Bases(self.base)
         """Of edit vectors."""
+
+    def _switch_on(self, settings: TorchSettings) -> None:
+        """Which of the faster ways are taken. Raises EngineError for one that is wanted and cannot be."""
+        flash = hardware.Switch("engine.varlen", settings.varlen, not self.slow and hardware.has_flash(self.base.like))
+        graphs = hardware.Switch("engine.graphs", settings.graphs, not self.slow and hardware.has_graphs(self.base.device))
+        for switch in (flash, graphs):
+            if self.slow and switch.active:
+                switch.fail("the model runs the slow way")
+        self.base.flash, self.base.graphs = varlen.usable(self.base, flash), graphs
 
     @property
     def workers(self) -> int:

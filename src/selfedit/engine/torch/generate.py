@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Literal
 
 import torch
 from torch import Tensor
@@ -17,30 +15,18 @@ from torch import Tensor
 from selfedit.engine.base import Tokenizer
 from selfedit.engine.torch import hardware
 from selfedit.engine.torch.budget import fitting
+from selfedit.engine.torch.decode_static import StaticDecoder, power_of_two
 from selfedit.engine.torch.kv_cache import DecodeAttention, KVCache, rounded
 from selfedit.engine.torch.lora import ActiveAdapters, Weights, adapter_indices
 from selfedit.engine.torch.model import Base
 from selfedit.engine.torch.prefill import Text, prefill, shared_prefix
-from selfedit.engine.torch.sampling import UNIFORMS, next_tokens
+from selfedit.engine.torch.rows import Endings, Row
+from selfedit.engine.torch.sampling import next_tokens
 from selfedit.engine.torch.workers import contiguous_shares, run_shares
 from selfedit.types import Completion, Progress, SampleRequest
 
 FACTOR = 4
 """What writing a token costs, in tokens read."""
-
-
-@dataclass(slots=True)
-class Row:
-    """A request on its way; `length` tokens of it are in the cache."""
-
-    index: int
-    request: SampleRequest
-    uniforms: Tensor
-    length: int = 0
-    tokens: list[int] = field(default_factory=list)
-    logprobs: list[float] = field(default_factory=list)
-    text: str | None = None
-    reason: Literal["stop", "length"] | None = None
 
 
 def sample(
@@ -80,29 +66,28 @@ def _sample(
 ) -> list[Completion]:
     """The completions of a share; its requests stand by adapter, those that begin alike together."""
     done: dict[int, Completion] = {}
-    waiting = deque(_row(i, request) for i, request in enumerate(requests))
+    waiting = deque(Row.of(i, request) for i, request in enumerate(requests))
     capacity = rounded(max(len(r.prompt) + r.sampling.max_tokens for r in requests))
-    limit = max(1, min(len(requests), cache_tokens // capacity))
-    cache = KVCache(limit)
-    active = ActiveAdapters(adapters, [r.adapter for r in requests])
+    most, static = max(1, cache_tokens // capacity), base.graphs.active
+    limit = min(len(requests), power_of_two(most // 2 + 1) if static else most)
+    cache = KVCache(power_of_two(limit) if static else limit)
+    active = ActiveAdapters(adapters, [r.adapter for r in requests], blank=static)
+    endings = Endings(tokenizer, ends)
+    decoder = StaticDecoder(base, active, cache, requests, endings) if static else None
     rows: list[Row] = []  # the row at index i owns row i of the cache
     while rows or waiting:
         if waiting and (len(rows) <= limit * 3 // 4):
-            rows += _admit(base, active, cache, waiting, len(rows), limit, budget_tokens)
-        else:
-            _decode(base, active, cache, rows)
-        rows = _retire(rows, cache, tokenizer, ends, done)
+            rows += _admit(base, active, cache, endings, waiting, len(rows), limit, budget_tokens)
+        elif decoder is None or not decoder(rows):
+            _decode(base, active, cache, endings, rows)
+        rows = _retire(rows, cache, endings, done)
         progress(len(done))
     return [done[i] for i in range(len(requests))]
 
 
-def _row(index: int, request: SampleRequest) -> Row:
-    s = request.sampling
-    generator = torch.Generator().manual_seed(s.seed)
-    return Row(index, request, torch.rand(s.max_tokens, UNIFORMS, generator=generator, dtype=torch.float64))
-
-
-def _admit(base: Base, active: ActiveAdapters, cache: KVCache, waiting: deque[Row], first: int, limit: int, budget_tokens: int) -> list[Row]:
+def _admit(
+    base: Base, active: ActiveAdapters, cache: KVCache, endings: Endings, waiting: deque[Row], first: int, limit: int, budget_tokens: int
+) -> list[Row]:
     """Fill free rows of the cache with waiting requests, about `budget_tokens` of their prompts in one go."""
     admitted: list[Row] = []
     texts: list[Text] = []
@@ -118,14 +103,14 @@ def _admit(base: Base, active: ActiveAdapters, cache: KVCache, waiting: deque[Ro
     hidden = fitting(lambda: prefill(base, active, cache, texts, first), len(texts))
     if hidden is None:
         waiting.extendleft(reversed(admitted))
-        return _admit(base, active, cache, waiting, first, first + len(texts) // 2, budget_tokens)
+        return _admit(base, active, cache, endings, waiting, first, first + len(texts) // 2, budget_tokens)
     for row in admitted:
         row.length = len(row.request.prompt)
-    _choose(base, admitted, torch.stack([states[-1] for states in hidden]))
+    _choose(base, endings, admitted, torch.stack([states[-1] for states in hidden]))
     return admitted
 
 
-def _decode(base: Base, active: ActiveAdapters, cache: KVCache, rows: list[Row]) -> None:
+def _decode(base: Base, active: ActiveAdapters, cache: KVCache, endings: Endings, rows: list[Row]) -> None:
     """One more token for every row."""
     order = sorted(range(len(rows)), key=lambda i: (active.index(rows[i].request.adapter), i))
     batch = [rows[i] for i in order]
@@ -137,30 +122,27 @@ def _decode(base: Base, active: ActiveAdapters, cache: KVCache, rows: list[Row])
     hidden = base.forward(tokens, places, attend, active.bank, running)
     for row in batch:
         row.length += 1
-    _choose(base, batch, hidden)
+    _choose(base, endings, batch, hidden)
 
 
-def _choose(base: Base, rows: Sequence[Row], hidden: Tensor) -> None:
+def _choose(base: Base, endings: Endings, rows: Sequence[Row], hidden: Tensor) -> None:
     """Append the next token of every row, given its hidden state (n, d)."""
     logits = base.head.logits(hidden)
     uniforms = torch.stack([row.uniforms[len(row.tokens)] for row in rows])
     settings = [row.request.sampling for row in rows]
     histories = [() if s.repetition_penalty == 1.0 else (*row.request.prompt, *row.tokens) for s, row in zip(settings, rows, strict=True)]
     for row, token, value in zip(rows, *next_tokens(logits, settings, uniforms, histories), strict=True):
-        row.tokens.append(token)
-        row.logprobs.append(value)
+        endings.append(row, token, value)
 
 
-def _retire(rows: list[Row], cache: KVCache, tokenizer: Tokenizer, ends: frozenset[int], done: dict[int, Completion]) -> list[Row]:
+def _retire(rows: list[Row], cache: KVCache, endings: Endings, done: dict[int, Completion]) -> list[Row]:
     """Take finished rows out; rows from the end of the cache move into the gaps, all at once."""
     kept = list(enumerate(rows))  # each with its row of the cache
     for i in reversed(range(len(kept))):
         _, row = kept[i]
-        _finish(row, tokenizer, ends)
         if row.reason is None:
             continue
-        text = tokenizer.decode(row.tokens) if row.text is None else row.text
-        done[row.index] = Completion(text, tuple(row.tokens), tuple(row.logprobs), row.reason)
+        done[row.index] = endings.completion(row)
         last = kept.pop()
         if last[1] is not row:
             kept[i] = last
@@ -168,19 +150,3 @@ def _retire(rows: list[Row], cache: KVCache, tokenizer: Tokenizer, ends: frozens
     if moved:
         cache.copy([source for source, _, _ in moved], [target for _, target, _ in moved], max(length for _, _, length in moved))
     return [row for _, row in kept]
-
-
-def _finish(row: Row, tokenizer: Tokenizer, ends: frozenset[int]) -> None:
-    """Set the reason, and the text where it is not that of all tokens, once a row has come to its end."""
-    s = row.request.sampling
-    if row.tokens[-1] in ends:
-        row.text, row.reason = tokenizer.decode(row.tokens[:-1]), "stop"
-        return
-    if s.stop:
-        tail = tokenizer.decode(row.tokens[-(max(map(len, s.stop)) + 8) :])
-        if any(stop in tail for stop in s.stop):
-            text = tokenizer.decode(row.tokens)
-            row.text, row.reason = text[: min(text.find(stop) for stop in s.stop if stop in text)], "stop"
-            return
-    if len(row.tokens) >= s.max_tokens:
-        row.reason = "length"

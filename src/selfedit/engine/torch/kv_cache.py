@@ -6,12 +6,13 @@ Shapes: R rows, G key-value heads, C capacity in tokens, D head size, n active r
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
 from selfedit.engine.torch import hardware
-from selfedit.engine.torch.attention import Bucket, FlatAttention
+from selfedit.engine.torch.attention import Bucket, Ends, Flash, FlatAttention
 from selfedit.engine.torch.cross_entropy import capped, wide
 
 GROWTH = 64
@@ -24,18 +25,27 @@ def rounded(length: int) -> int:
 
 
 class Cells:
-    """Where the tokens of a pass go in the cache: token j to position `positions[j]` of row `rows[j]`, in every layer."""
+    """Where the tokens of a pass go in the cache: token j to position `positions[j]` of row `rows[j]`, in every layer.
 
-    def __init__(self, cache: KVCache, rows: Sequence[int], positions: Sequence[int], device: torch.device) -> None:
+    Both are (N,), on the CPU or on the device.
+    """
+
+    def __init__(self, cache: KVCache, rows: Tensor, positions: Tensor, device: torch.device) -> None:
         self.capacity, self.device = cache.capacity, device
-        self._cells = torch.tensor([list(rows), list(positions)])
+        self._rows, self._positions = rows, positions
         self._found: dict[int, Tensor] = {}
+
+    @classmethod
+    def of_spans(cls, cache: KVCache, spans: Sequence[tuple[int, int, int]], device: torch.device) -> Cells:
+        """Of spans (row, position of the first token, number of tokens), one after another."""
+        rows = torch.tensor([row for row, _, n in spans for _ in range(n)])
+        return cls(cache, rows, torch.tensor([i for _, p, n in spans for i in range(p, p + n)]), device)
 
     def of_heads(self, G: int) -> Tensor:
         """(N · G,) the place of each token and head among the (R · G · C) of a layer. Layers with as many heads share it."""
         if G not in self._found:
-            rows, positions = self._cells
-            places = (rows * (G * self.capacity) + positions)[:, None] + torch.arange(G) * self.capacity
+            heads = torch.arange(G, device=self._rows.device) * self.capacity
+            places = (self._rows * (G * self.capacity) + self._positions)[:, None] + heads
             self._found[G] = hardware.upload(places.view(-1), self.device)
         return self._found[G]
 
@@ -106,18 +116,35 @@ class _CachedPrefix:
 class PrefillAttention(FlatAttention):
     """Attention of whole prompts, or of what follows the first `prefix` tokens that a row already holds; leaves keys and values in the cache."""
 
-    def __init__(self, cache: KVCache, rows: Sequence[int], lengths: Sequence[int], prefixes: Sequence[int], device: torch.device) -> None:
-        super().__init__(lengths, device)
+    def __init__(
+        self, cache: KVCache, rows: Sequence[int], lengths: Sequence[int], prefixes: Sequence[int], device: torch.device, flash: Flash | None = None
+    ) -> None:
+        super().__init__(lengths, device, flash)
         self.cache, self.spans = cache, list(zip(rows, prefixes, lengths, strict=True))
-        self.cells = Cells(cache, [row for row, _, n in self.spans for _ in range(n)], [i for _, p, n in self.spans for i in range(p, p + n)], device)
-        self.prefixes_cached = [_CachedPrefix(b, self.spans, cache.capacity, device) for b in self.buckets] if any(prefixes) else []
+        self.cells = Cells.of_spans(cache, self.spans, device)
+        self.prefixed = any(prefixes)
         self._seen: dict[tuple[int, int | None], Tensor] = {}
+
+    @cached_property
+    def prefixes_cached(self) -> list[_CachedPrefix]:
+        """Of each bucket."""
+        return [_CachedPrefix(b, self.spans, self.cache.capacity, self.device) for b in self.buckets]
+
+    @cached_property
+    def whole(self) -> tuple[Cells, Ends]:
+        """Where each sequence stands in the cache from its beginning, one after another."""
+        wholes = [(row, 0, p + n) for row, p, n in self.spans]
+        return Cells.of_spans(self.cache, wholes, self.device), Ends.of([n for _, _, n in wholes], self.device)
 
     def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor, scale: float, window: int | None, softcap: float | None) -> Tensor:
         """q (N, H, D), k and v (N, G, D) → (N, H, D)."""
         keys, values = self.cache.write(layer, self.cells, k, v)
-        if not self.prefixes_cached:
+        if not self.prefixed:
             return super().__call__(layer, q, k, v, scale, window, softcap)
+        if self.flash and softcap is None:
+            (cells, ends), (_, G, D) = self.whole, k.shape
+            k, v = (z.view(-1, D).index_select(0, cells.of_heads(G)).view(-1, G, D) for z in (keys, values))
+            return self.flash(q, k, v, self.ends, ends, scale, window)
         out = q.new_empty(q.shape)
         for i, (b, prefix) in enumerate(zip(self.buckets, self.prefixes_cached, strict=True)):
             S, T = b.shape
@@ -151,7 +178,7 @@ class DecodeAttention:
 
     def __init__(self, cache: KVCache, order: Sequence[int], positions: Sequence[int], device: torch.device) -> None:
         self.cache, self.spans = cache, list(zip(order, positions, strict=True))
-        self.cells = Cells(cache, order, positions, device)
+        self.cells = Cells(cache, torch.tensor(list(order)), torch.tensor(list(positions)), device)
         by_row = sorted(range(len(order)), key=order.__getitem__)
         last, self.back, there = hardware.upload(torch.tensor([[positions[i] for i in by_row], by_row, list(order)]), device)
         self.order: Tensor | None = None if by_row == list(range(len(order))) else there

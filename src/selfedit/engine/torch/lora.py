@@ -42,6 +42,11 @@ class Weights:
         down, up = ([None if z is None else z[0, :rank] for z in side] for side in layout.views(row[None]))
         return cls(down, up, scale, (row, layout))
 
+    def zeros(self) -> Weights:
+        """An adapter of the same shape that changes nothing."""
+        down, up = ([None if z is None else torch.zeros_like(z) for z in side] for side in (self.down, self.up))
+        return Weights(down, up, self.scale, self.flat and (torch.zeros_like(self.flat[0]), self.flat[1]))
+
 
 def summed(parts: Sequence[Weights]) -> Weights:
     """One adapter whose update is the sum of these: their ranks side by side, with zeros for one that has no part in a site that another has.
@@ -278,9 +283,13 @@ def adapter_indices(wanted: Iterable[Adapter | None]) -> dict[Adapter | None, in
 class ActiveAdapters:
     """The adapters of one call of `sample` or `score`, side by side in a bank of their own."""
 
-    def __init__(self, adapters: Mapping[str, Weights], wanted: Iterable[Adapter | None]) -> None:
+    def __init__(self, adapters: Mapping[str, Weights], wanted: Iterable[Adapter | None], blank: bool = False) -> None:
+        """`blank` puts an adapter that changes nothing behind the others: its index stands for no adapter where every row needs one."""
         self._indices = adapter_indices(wanted)
         named = [adapters[adapter.id] for adapter in self._indices if adapter]
+        self.blank = len(named)
+        if blank and named:
+            named.append(named[0].zeros())
         self.bank = Bank.of(named) if named else None
         self._named = named
 

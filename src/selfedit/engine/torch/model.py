@@ -11,7 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from selfedit.engine.torch.attention import NAME, AttentionPass, RecordingAttention, attention
+from selfedit.engine.torch import hardware
+from selfedit.engine.torch.attention import NAME, AttentionPass, Flash, RecordingAttention, attention
 from selfedit.engine.torch.cross_entropy import Head
 from selfedit.engine.torch.depth import Depth, Span, passable
 from selfedit.engine.torch.fused import attention_like, norm_like
@@ -83,6 +84,10 @@ class Base:
         """Linear layers that get no adapter."""
         self.measured: dict[Hashable, Any] = {}
         """What a training pass keeps, `budget.Kept`, by the layout of its adapters."""
+        self.flash: Flash | None = None
+        """What attends in place of the engine's own attention, where there is such."""
+        self.graphs = hardware.Switch("engine.graphs", "off", here=False)
+        """Whether tokens are written with shapes that stay the same."""
         self._originals: dict[int, Tensor] = {}
         self._merged: list[Weights] = []
         ambiguous = EXPERT_NAMES if _has_fused_experts(model) else frozenset()

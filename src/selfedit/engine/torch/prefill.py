@@ -93,7 +93,7 @@ def _read(base: Base, active: ActiveAdapters, cache: KVCache, texts: Sequence[Te
         read = [(texts[n.members[0]].tokens, n.begin, n.end) for n in nodes]
         flat = [t for text, begin, end in read for t in text[begin:end]], [p for _, begin, end in read for p in range(begin, end)]
         tokens, positions = hardware.upload(torch.tensor(flat), base.device)
-        attend = PrefillAttention(cache, [first + i for i in heads], lengths, [n.begin for n in nodes], base.device)
+        attend = PrefillAttention(cache, [first + i for i in heads], lengths, [n.begin for n in nodes], base.device, base.flash)
         running = active.blocks([texts[i].adapter for i in heads], lengths, base)
         span = through.span(base, read) if isinstance(through, Lower) else through
         hidden = base.forward(tokens, positions, attend, active.bank, running, span).split(lengths)  # type: ignore[no-untyped-call]

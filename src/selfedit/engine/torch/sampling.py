@@ -180,19 +180,30 @@ def _inside(p: Tensor, token: Tensor, limits: Limits) -> Tensor:
 
 def _nucleus(p: Tensor, limits: Limits, u: Tensor) -> Tensor:
     """Draw from the beginning of the row's order that has `mass`, of at most `best` tokens."""
-    mass, best = limits.mass, limits.best
+    values, index, enough = shortlisted(p, limits)
+    if not bool(enough.all()):
+        values, index = p.sort(dim=-1, descending=True, stable=True)
+    return from_order(values, index, limits, u)
+
+
+def shortlisted(p: Tensor, limits: Limits) -> tuple[Tensor, Tensor, Tensor]:
+    """The first tokens of each row's order: probabilities and tokens (n, SHORTLIST), and in which rows (n,) the nucleus is among them."""
     short = min(SHORTLIST, p.shape[1])
     values, index = p.topk(short)
     index, by_index = index.sort(-1)
     values, by_value = values.gather(1, by_index).sort(dim=-1, descending=True, stable=True)
     index = index.gather(1, by_value)
     above = values > values[:, -1:]  # which of the last ones' equals are on the list is left to chance
-    if short < p.shape[1] and not bool(((torch.where(above, values, 0).sum(-1, dtype=torch.float64) >= mass) | (best <= above.sum(-1))).all()):
-        values, index = p.sort(dim=-1, descending=True, stable=True)
+    enough = (torch.where(above, values, 0).sum(-1, dtype=torch.float64) >= limits.mass) | (limits.best <= above.sum(-1))
+    return values, index, enough if short < p.shape[1] else torch.ones_like(enough)
+
+
+def from_order(values: Tensor, index: Tensor, limits: Limits, u: Tensor) -> Tensor:
+    """Draw with u (n,) from tokens `index` of probabilities `values` (n, T), the first of the row's order."""
     q = values.double()
     before = q.cumsum(-1) - q
     rank = torch.arange(q.shape[1], device=q.device)[None]
-    q = q.masked_fill((before >= mass[:, None]) | (rank >= best[:, None]), 0)
+    q = q.masked_fill((before >= limits.mass[:, None]) | (rank >= limits.best[:, None]), 0)
     total = q.cumsum(-1)
     place = torch.searchsorted(total, u[:, None] * total[:, -1:], right=True).clamp_(max=q.shape[1] - 1)
     return index.gather(1, place).squeeze(1)

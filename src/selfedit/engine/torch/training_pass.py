@@ -111,7 +111,7 @@ def _pass(arena: Arena, parts: Sequence[Part], rank: int) -> Found:
     labelled = [i for i, w in enumerate(weights) if w]
     rows = hardware.upload(torch.tensor(labelled, dtype=torch.long), device)
     weight = hardware.upload(torch.tensor([weights[i] for i in labelled], dtype=torch.promote_types(base.dtype, torch.float32)), device)
-    hidden = base.forward(tokens, positions, FlatAttention(lengths, device), arena.bank, running)
+    hidden = base.forward(tokens, positions, FlatAttention(lengths, device, base.flash), arena.bank, running)
     states, targets = hidden.index_select(0, rows), tokens.roll(-1).index_select(0, rows)
     return Found([(r, r.step) for r, _ in parts], sizes, *_backward(base, parts, states, targets, weight))
 
