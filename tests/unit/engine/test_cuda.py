@@ -5,6 +5,7 @@
 2. What the GPU trains, samples and scores is what the CPU does (fp64), to 1e-6: the norms and the rotary embedding of transformers round to fp32
    even in fp64, and the two devices add up in another order.
 3. bf16, whose grouped products take another path: the same losses as fp32 within 5 %, alone and together.
+4. Tokens written as CUDA graphs are the plain way's (fp64), and losses with flash attention those without it within 5 % (bf16).
 """
 
 from __future__ import annotations
@@ -66,9 +67,9 @@ def test_no_layer_waits(work: str, tmp_path: Path) -> None:  # promise 0
     assert waits(2, work, tmp_path / "2") == waits(5, work, tmp_path / "5")
 
 
-def on_gpu(family: Family, dtype: torch.dtype = torch.float64) -> Torch:
+def on_gpu(family: Family, dtype: torch.dtype = torch.float64, **settings: Any) -> Torch:
     model, tokenizer = load(folder(family), dtype, "cuda")
-    return Torch(model, tokenizer, TorchSettings(), name=family)
+    return Torch(model, tokenizer, TorchSettings(**settings), name=family)
 
 
 @gpu
@@ -109,3 +110,26 @@ def test_bf16() -> None:  # promise 3
     together = fast.train(JOBS)
     for one, mine, right in zip(JOBS, together, exact.train(JOBS), strict=True):
         assert mine.losses == pytest.approx(right.losses, rel=0.05) and fast.train([one])[0].losses == pytest.approx(right.losses, rel=0.05)
+
+
+@gpu
+@pytest.mark.parametrize("family", ["llama", "gemma3"])
+def test_graphs(family: Family) -> None:  # promise 4
+    said = []
+    for way in ("off", "on"):
+        machine = on_gpu(family, graphs=way, cache_tokens=1024)
+        adapters = (None, loud(machine, 1))
+        greedy, drawn = Sampling(max_tokens=70), Sampling(max_tokens=40, temperature=1.0, top_p=0.9, repetition_penalty=1.1, seed=3)
+        said.append([c.tokens for c in machine.sample([SampleRequest(p, s, a) for p in PROMPTS for s in (greedy, drawn) for a in adapters])])
+    assert said[0] == said[1]
+
+
+@gpu
+@pytest.mark.parametrize("family", ["llama", "gemma3"])
+def test_flash(family: Family) -> None:  # promise 4
+    plain, fast = (on_gpu(family, torch.bfloat16, varlen=way) for way in ("off", "on"))
+    for mine, theirs in zip(fast.train(JOBS), plain.train(JOBS), strict=True):
+        assert mine.losses == pytest.approx(theirs.losses, rel=0.05)
+    requests = [ScoreRequest(p, PROMPTS[1]) for p in PROMPTS]  # two share a beginning, which is read once
+    scores = [[x for s in machine.score(requests) for x in s.logprobs] for machine in (fast, plain)]
+    assert scores[0] == pytest.approx(scores[1], abs=0.1)
