@@ -3,7 +3,7 @@
 python run.py passages.jsonl --out out --sequences 4 --length 8
 
 Every stage writes a file and is not done again, so that a run goes on where it was stopped. What the ways are, and what is measured of them, is in
-the README; the ways themselves are in ways.py. Intervals are 95 %, over documents.
+the README; the ways themselves are in ways.py and changed.py. Intervals are 95 %, over documents.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from statistics import fmean
 from typing import Any
 
 from pydantic import TypeAdapter
-from ways import DEFAULT, REPLAYED, WAYS, Found, Scores, Stream
+from stream import REPLAYED, Found, Scores, Stream
+from ways import DEFAULT, WAYS
 
 from selfedit.config import load_recipe
 from selfedit.policy import Policy

@@ -1,285 +1,39 @@
-"""Ways to learn documents one after another: functions of a `Stream`, which holds the documents, a self-edit of each, and what ways share."""
+"""Ways to learn documents one after another: functions of a `Stream`, which holds the documents, a self-edit of each, and what ways share.
+
+Those that change one model are in changed.py; here are an adapter for each document, the passage in the prompt, and the list of all.
+"""
 
 from __future__ import annotations
 
 import random
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import fmean
 
+from changed import (
+    ELASTIC,
+    alone,
+    beside_earlier,
+    beside_everyday,
+    consolidated,
+    from_the_open_book,
+    growing,
+    near_the_base,
+    o_lora,
+    one_after_another,
+    stable,
+    untouched,
+)
 from merges import linear, ties
+from stream import PROBES, Found, Scores, Stream, Way, always_on, as_it_came, by_document, direct, right
 
-from selfedit.baselines.base import matched, tokens_of
-from selfedit.guards.shrink import largest
 from selfedit.library import Adapters, Document, Entry, Library, calibrate, request, routes
 from selfedit.library.routing import candidates
-from selfedit.policy import Asked, Policy, Renderer
 from selfedit.retention import everyday
 from selfedit.retention.probes import ask_probes, some
 from selfedit.store.artifacts import digest_of
-from selfedit.text import judge_answer
-from selfedit.types import Adapter, Datum, Example, Question, SampleRequest, Sampling, ScoreRequest, Task, TrainJob
-
-Scores = list[tuple[float, float]]
-"""Right or not, and F1, of each question of a document."""
-EVERYDAY, PROBES, ANCHORS, REPLAYED = 60, 112, 24, 8
-"""Everyday prompts whose answers are compared, probes of ability, everyday prompts by which STABLE measures what an edit costs, and everyday prompts
-that are trained on beside each document where a way replays them."""
-TEACHER = 32
-"""Likeliest tokens that a teacher gives at each place."""
-COST = 0.055
-"""Nats a token that an edit may cost on anchors: STABLE's .08 bits (arXiv 2510.16089)."""
-
-
-@dataclass(frozen=True)
-class Found:
-    """What a way came to.
-
-    Scores of each document just after it was learned and at the end; the share of everyday answers that stayed; what became of each probe.
-    `matrix` (T + 1, T), where it was measured: right answers about each document after 0, 1, ... T edits.
-    """
-
-    immediate: list[Scores]
-    final: list[Scores]
-    locality: float
-    ability: list[float]
-    tokens: int
-    seconds: float = 0.0
-    matrix: list[list[float]] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class Stream:
-    """A sequence of documents with what all ways share: `replay` are everyday prompts with the answers of the model as it came.
-
-    `whole` asks for the matrix where a way can give it.
-    """
-
-    policy: Policy
-    tasks: list[Task]
-    edits: list[tuple[Example, ...]]
-    replay: tuple[Example, ...]
-    folder: Path
-    made: Sequence[Path]
-    """The folder of each document's own adapter, which a longer sequence takes from the shorter one that had the document."""
-    whole: bool = False
-    known: dict[str, list[Datum]] = field(default_factory=dict)
-    """What the model as it came expects or says, by what it was asked; asked once, before anything is merged."""
-
-    def job(self, examples: Sequence[Example], number: int, replay: int | None = None) -> TrainJob:
-        """Training with as many everyday prompts beside it as the recipe says; with another number of them, for as many tokens."""
-        self.policy.replay = self.replay[: self.policy.inner.settings.replay]
-        full = self.policy.job(examples, number)
-        if replay is None:
-            return full
-        self.policy.replay = self.replay[:replay]
-        return matched(self.policy.job(examples, number), tokens_of(full))
-
-
-Way = Callable[[Stream], Found]
-Making = Callable[[Stream, int], TrainJob]
-"""The training on document number n of a stream, given the model's weights as they are when it comes."""
-
-
-# ---------------------------------------------------------------- asking
-
-
-def graded(said: str, question: Question) -> tuple[float, float]:
-    """Right by the local judge, and F1."""
-    verdict = judge_answer(said, question.golds)
-    return float(verdict.correct), verdict.f1
-
-
-def direct(policy: Policy, tasks: Sequence[Task], adapters: Sequence[Adapter | None] = (None,)) -> list[Scores]:
-    """Greedy answers without the passage, of one adapter or of one for each document, scored."""
-    given = [adapters[n % len(adapters)] for n in range(len(tasks))]
-    answers = policy.answer([Asked(adapter, task, task.report_questions) for adapter, task in zip(given, tasks, strict=True)])
-    return [[graded(answer.prediction, answer.question) for answer in some] for some in answers]
-
-
-def as_it_came(s: Stream, shown: Sequence[str]) -> list[Scores]:
-    """Answers of the model as it came, in its chat form, each with a text in view or without one, scored."""
-    render = Renderer(s.policy.engine.tokenizer)
-    flat = [(n, task, q) for n, task in enumerate(s.tasks) for q in task.report_questions]
-    sampling = Sampling(s.policy.recipe.questions.max_tokens, stop=render.answer_stop)
-    requests = [
-        SampleRequest(render.ask(s.policy.wording(task.title, q.question, text)), sampling) for (_, task, q), text in zip(flat, shown, strict=True)
-    ]
-    return by_document(len(s.tasks), [(n, q, completion.text) for (n, _, q), completion in zip(flat, s.policy.sample(requests), strict=True)])
-
-
-def by_document(documents: int, said: Sequence[tuple[int, Question, str]]) -> list[Scores]:
-    """Scores by document of answers in any order: (number of the document, question, answer)."""
-    scores: list[Scores] = [[] for _ in range(documents)]
-    for n, question, text in said:
-        scores[n].append(graded(text.strip(), question))
-    return scores
-
-
-def right(scores: Sequence[Scores]) -> list[float]:
-    """The share of right answers about each document."""
-    return [fmean(one for one, _ in document) for document in scores]
-
-
-def everyday_answers(policy: Policy, adapter: Adapter | None = None) -> list[str]:
-    """Answers to everyday prompts that are for measuring alone."""
-    prompts = [policy.render.ask(one.prompt) for one in everyday("check")[:EVERYDAY]]
-    return [c.text for c in policy.sample([SampleRequest(p, Sampling(48, stop=policy.render.answer_stop), adapter) for p in prompts])]
-
-
-def unchanged(before: Sequence[str], after: Sequence[str]) -> float:
-    """The share of answers that are the same, word for word."""
-    return fmean(float(a == b) for a, b in zip(before, after, strict=True))
-
-
-def abilities(policy: Policy, adapter: Adapter | None = None) -> list[float]:
-    """What became of each probe."""
-    return [one.value or 0.0 for one in ask_probes(policy, adapter, chosen=some(limit=PROBES))]
-
-
-def always_on(s: Stream, adapter: Adapter, tokens: int) -> Found:
-    """What one adapter for all documents comes to, whatever is asked."""
-    scores = direct(s.policy, s.tasks, [adapter])
-    same = unchanged(everyday_answers(s.policy), everyday_answers(s.policy, adapter))
-    return Found(scores, scores, same, abilities(s.policy, adapter), tokens)
-
-
-# ---------------------------------------------------------------- one model, changed again and again
-
-
-def untouched(s: Stream) -> Found:
-    """Nothing is learned. The model as it came is asked in its chat form, in which it answers best."""
-    scores = as_it_came(s, [""] * sum(len(task.report_questions) for task in s.tasks))
-    return Found(scores, scores, 1.0, abilities(s.policy), 0)
-
-
-def one_after_another(make: Making, keep: Callable[[Stream, Adapter], float] = lambda s, adapter: 1.0) -> Way:
-    """The authors' way: an adapter is trained on each document on top of the last, and merged into the model at the scale that `keep` allows."""
-
-    def way(s: Stream) -> Found:
-        before, immediate, tokens = everyday_answers(s.policy), [], 0
-        matrix = [right(direct(s.policy, s.tasks))] if s.whole else []
-        for number, task in enumerate(s.tasks):
-            with s.policy.adapters([make(s, number)]) as [trained]:
-                assert trained.adapter is not None, trained.failure
-                add(s, trained.adapter, keep(s, trained.adapter))
-                tokens += trained.tokens
-            now = direct(s.policy, s.tasks) if s.whole else direct(s.policy, [task])
-            immediate.append(now[number] if s.whole else now[0])
-            matrix += [right(now)] if s.whole else []
-        same = unchanged(before, everyday_answers(s.policy))
-        found = Found(immediate, direct(s.policy, s.tasks), same, abilities(s.policy), tokens, matrix=matrix)
-        s.policy.engine.reset()
-        return found
-
-    return way
-
-
-def add(s: Stream, adapter: Adapter, scale: float) -> None:
-    """Merge an adapter, made smaller; at scale 0 it is refused."""
-    if scale == 1:
-        s.policy.engine.merge(adapter)
-    elif scale > 0:
-        smaller = s.policy.engine.scaled(adapter, scale)
-        s.policy.engine.merge(smaller)
-        s.policy.engine.drop(smaller)
-
-
-def alone(s: Stream, number: int) -> TrainJob:
-    """The self-edit and nothing else."""
-    return s.job(s.edits[number], number, replay=0)
-
-
-def beside_everyday(s: Stream, number: int) -> TrainJob:
-    """The self-edit, and everyday prompts with the answers of the model as it came."""
-    return s.job(s.edits[number], number, replay=len(s.replay))
-
-
-def beside_earlier(share: float) -> Making:
-    """The self-edit, and a share of the examples of all documents before it, drawn evenly; for as many tokens as without."""
-
-    def make(s: Stream, number: int) -> TrainJob:
-        earlier = [example for edit in s.edits[:number] for example in edit]
-        drawn = random.Random(number).sample(earlier, round(share * len(earlier)))
-        return matched(s.job([*s.edits[number], *drawn], number, replay=0), tokens_of(alone(s, number)))
-
-    return make
-
-
-def near_the_base(s: Stream, number: int) -> TrainJob:
-    """Everyday answers are learned from the distributions of the model as it came (KL to the base), not as texts."""
-    own = s.job(s.edits[number], number, replay=0)
-    taught = with_teacher(s, tuple(s.policy.render.datum(example) for example in s.replay), "everyday")
-    both = replace(own, data=(*own.data, *taught), loss="distill", loss_options={"reverse": 0.0, "temperature": 1.0})
-    return matched(both, tokens_of(own))
-
-
-def with_teacher(s: Stream, data: Sequence[Datum], name: str) -> list[Datum]:
-    """Each sequence with the likeliest tokens of the model as it came."""
-    if name not in s.known:
-        asked = [d.weights.index(1.0) for d in data]
-        scores = s.policy.engine.score([ScoreRequest(d.tokens[:n], d.tokens[n:], top=TEACHER) for d, n in zip(data, asked, strict=True)])
-        s.known[name] = [replace(d, teacher=((),) * n + one.top) for d, n, one in zip(data, asked, scores, strict=True)]
-    return s.known[name]
-
-
-def from_the_open_book(s: Stream, number: int) -> TrainJob:
-    """Self-distillation: the model's answers to the self-edit's questions with the passage in view, and its distributions, are learned without it.
-
-    The answers are the teacher's own, greedy; SDFT (arXiv 2601.19897) draws the student's.
-    """
-    render, task = s.policy.render, s.tasks[number]
-    questions = [example.prompt for example in s.edits[number] if example.prompt]
-    seen = [render.ask(f"{task.context}\n\n{question}") for question in questions]
-    said = s.policy.sample([SampleRequest(prompt, Sampling(48, stop=render.answer_stop)) for prompt in seen])
-    answers = [render.reply(completion.text.strip()) for completion in said]
-    scores = s.policy.engine.score([ScoreRequest(prompt, answer, top=TEACHER) for prompt, answer in zip(seen, answers, strict=True)])
-    data = []
-    for question, answer, score in zip(questions, answers, scores, strict=True):
-        prompt = render.ask(question)
-        weights = (0.0,) * len(prompt) + (1.0,) * len(answer)
-        data.append(Datum(prompt + answer, weights, teacher=((),) * len(prompt) + score.top))
-    own = s.job(s.edits[number], number)
-    texts = tuple(render.datum(example) for example in s.edits[number] if not example.prompt)
-    options = {"reverse": 0.0, "temperature": 1.0}
-    return matched(replace(own, data=(*texts, *data), loss="distill", loss_options=options), tokens_of(own))
-
-
-def stable(s: Stream, adapter: Adapter) -> float:
-    """The largest scale at which an edit costs no more than `COST` on anchors, by five bisections; none below a tenth (STABLE)."""
-    anchors = [(d.tokens, d.weights.index(1.0)) for d in spoken(s) if 1.0 in d.weights]
-
-    def likely(one: Adapter | None) -> float:
-        return fmean(score.mean for score in s.policy.engine.score([ScoreRequest(t[:n], t[n:], one) for t, n in anchors]))
-
-    def passes(scale: float) -> bool:
-        smaller = s.policy.engine.scaled(adapter, scale)
-        try:
-            return before - likely(smaller) <= COST
-        finally:
-            s.policy.engine.drop(smaller)
-
-    before = likely(None)
-    return 1.0 if passes(1.0) else largest(passes, 1.0) or 0.0
-
-
-def spoken(s: Stream) -> list[Datum]:
-    """What the model as it came says to the anchors."""
-    if "anchors" not in s.known:
-        prompts = [s.policy.render.ask(one.prompt) for one in everyday("gate")[:ANCHORS]]
-        said = s.policy.sample([SampleRequest(prompt, Sampling(32, stop=s.policy.render.answer_stop)) for prompt in prompts])
-        s.known["anchors"] = [Datum(p + one.tokens, (0.0,) * len(p) + (1.0,) * len(one.tokens)) for p, one in zip(prompts, said, strict=True)]
-    return s.known["anchors"]
-
-
-def consolidated(s: Stream) -> Found:
-    """One adapter on the self-edits of all documents together, always on."""
-    with s.policy.adapters([s.job([example for edit in s.edits for example in edit], 0)]) as [trained]:
-        assert trained.adapter is not None, trained.failure
-        return always_on(s, trained.adapter, trained.tokens)
-
+from selfedit.types import Question, SampleRequest, Sampling, Task
 
 # ---------------------------------------------------------------- an adapter for each document
 
@@ -425,6 +179,9 @@ WAYS: dict[str, Way] = {
     "kl_to_base": one_after_another(near_the_base),
     "stable": one_after_another(beside_everyday, stable),
     "self_distillation": one_after_another(from_the_open_book),
+    "growing_adapter": growing(),
+    "ewc": growing(ELASTIC),
+    "o_lora": o_lora,
     "linear_merge": joined(linear),
     "ties_merge": joined(ties),
     "consolidated": consolidated,

@@ -6,15 +6,19 @@
 4. `prepare.py` finds its passages in SQuAD as it is published, and says which are missing.
 5. The picture of the matrix counts questions, over all sequences of a way; names are shown and never become markup.
 6. `combine.py` adds a learned vector to adapters of passages, in every order, and writes its results.
+7. Documents learned one after another: the ways that need penalties or go on from an adapter train what they say, on as many tokens as merging, and
+   leave nothing behind.
 """
 
 from __future__ import annotations
 
+import importlib
 import json
 import re
 import runpy
 import shutil
-from dataclasses import asdict
+from collections.abc import Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +27,13 @@ from tests.unit.report.test_report import Page, harmless
 from tests.unit.tasks.copying import as_json, planted
 
 from selfedit import api
-from selfedit.config import load_recipe
+from selfedit.config import load_recipe, parse_recipe
+from selfedit.config.recipe import read_toml
 from selfedit.engine.fake import Fake
 from selfedit.policy import Policy
+from selfedit.policy.opening import open_policy
 from selfedit.tasks.knowledge.split import bundled_corpus
+from selfedit.types import Adapter, Trained, TrainJob
 
 RECIPES = sorted(Path(__file__).parents[2].glob("recipes/*/recipe.toml"))
 SQUAD = next(recipe.parent for recipe in RECIPES if recipe.parent.name == "squad-smollm2")
@@ -172,3 +179,34 @@ def test_the_picture_of_the_matrix(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     figures = {attrs["data-figure"]: json.loads(text) for attrs, text in page.scripts if "data-figure" in attrs}
     assert [line["name"] for line in figures["figure-change-2"]["data"]] == ["untouched", "library", "merge"]
     assert sum(tag == "rect" for tag, _ in page.tags) == 3 * 3 * 2 + 4 * 2 * 2
+
+
+@pytest.mark.parametrize("name", ["growing_adapter", "ewc", "o_lora"])
+def test_ways_to_change_a_model(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # promise 7
+    recipe = RECIPES[0].parents[1] / "continual-smollm2"
+    monkeypatch.syspath_prepend(recipe)
+    stream, ways = (importlib.import_module(module) for module in ("stream", "ways"))
+    policy = open_policy(parse_recipe(read_toml(recipe / "recipe.toml") | {"engine": {"type": "fake"}}))
+    tasks = policy.domain.tasks(policy, bundled_corpus("train")[:3], "learn", lambda done, of: None)
+    edits = [one.edit.examples for one in policy.propose(tasks, 0, policy.recipe.propose)]
+    jobs: list[TrainJob] = []
+    made: list[Adapter | None] = []
+    train = policy.engine.train
+
+    def noted(some: Sequence[TrainJob], progress: Any = None) -> list[Trained]:
+        jobs.extend(some)
+        trained = train(some, progress)
+        made.extend(one.adapter for one in trained)
+        return trained
+
+    monkeypatch.setattr(policy.engine, "train", noted)
+    merged, found = (ways.WAYS[way](stream.Stream(policy, tasks, edits, (), tmp_path, (), whole=True)) for way in ("merge", name))
+    plain, own = jobs[:3], jobs[3:]
+    assert [replace(job, start=None, penalties=()) for job in own] == plain and found.tokens == merged.tokens
+    assert [len(row) for row in found.matrix] == [3] * 4 and found.matrix[-1] == stream.right(found.final)
+    assert [job.start for job in own] == ([None] * 3 if name == "o_lora" else [None, *made[3:5]])
+    held = [[type(penalty).__name__ for penalty in job.penalties] for job in own]
+    assert held == [[], *([[]] * 2 if name == "growing_adapter" else [["EWC" if name == "ewc" else "OLoRA"]] * 2)]
+    assert name != "ewc" or [job.penalties[0].uses[0] for job in own[1:]] == made[3:5]
+    assert name != "o_lora" or [len(job.penalties[0].uses) for job in own[1:]] == [1, 2]
+    assert not policy.engine._adapters and not policy.engine._merged  # type: ignore[attr-defined]

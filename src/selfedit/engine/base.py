@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from selfedit.types import Adapter, Completion, Progress, SampleRequest, Score, ScoreRequest, Tokens, Trained, TrainJob, VectorEdit
+from selfedit.types import Adapter, Completion, Datum, Fisher, Progress, SampleRequest, Score, ScoreRequest, Tokens, Trained, TrainJob, VectorEdit
 
 
 class Tokenizer(Protocol):
@@ -95,7 +95,18 @@ class Trainer(Protocol):
         ...
 
     def train(self, jobs: Sequence[TrainJob], progress: Progress | None = None) -> list[Trained]:
-        """Train one adapter for each job, in their order. A job that diverges fails alone."""
+        """Train one adapter for each job, in their order. A job that diverges fails alone.
+
+        Raises EngineError for a job that the engine cannot do as it says: an adapter to go on from, or a penalty, that it has not or does not take.
+        """
+        ...
+
+    def fisher(self, adapter: Adapter, data: Sequence[Datum], before: Fisher | None = None) -> Fisher:
+        """The diagonal of the empirical Fisher information of an adapter's weights, on top of the adapters merged so far.
+
+        It is the mean over the data of the squared gradient of the log-likelihood of what is learned of a sequence, its tokens added up by their
+        weights; `before`, of an adapter of the same shape, is added.
+        """
         ...
 
 

@@ -16,10 +16,24 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
-from selfedit.engine.losses import LOSSES, check_loss
+from selfedit.engine.losses import check_loss, metrics_of
 from selfedit.errors import EngineError, ModelError
 from selfedit.text import contains, sentences, words
-from selfedit.types import Adapter, Completion, Datum, Progress, SampleRequest, Score, ScoreRequest, Tokens, TopTokens, Trained, TrainJob, VectorEdit
+from selfedit.types import (
+    Adapter,
+    Completion,
+    Datum,
+    Fisher,
+    Progress,
+    SampleRequest,
+    Score,
+    ScoreRequest,
+    Tokens,
+    TopTokens,
+    Trained,
+    TrainJob,
+    VectorEdit,
+)
 
 UNKNOWN = "I do not know."
 Memory = Counter[tuple[str, str]]
@@ -97,11 +111,17 @@ class Fake:
         return _each(requests, lambda r: self._complete(r, self._memory(r.adapter)), progress)
 
     def train(self, jobs: Sequence[TrainJob], progress: Progress | None = None) -> list[Trained]:
-        """Train one adapter for each job, in their order."""
+        """Train one adapter for each job, in their order. It goes on from what another remembers; penalties have no weights to hold."""
         for job in jobs:
             check_loss(job)
             self._fits(max((len(d.tokens) for d in job.data), default=0))
+            for adapter in job.uses:
+                self._get(adapter)
         return _each(jobs, self._train, progress)
+
+    def fisher(self, adapter: Adapter, data: Sequence[Datum], before: Fisher | None = None) -> Fisher:
+        """A handle: there are no weights."""
+        return Fisher(self._add(self._get(adapter)).id)
 
     def score(self, requests: Sequence[ScoreRequest], progress: Progress | None = None) -> list[Score]:
         """Log-probabilities of given completions, in their order."""
@@ -205,8 +225,8 @@ class Fake:
             return Trained(None, (3.5, math.nan), tokens, f"diverged at step 2 of {job.epochs * steps}; lower the learning rate ({job.optimizer.lr})")
         rng = random.Random(job.seed)
         losses = tuple(3.5 * 0.7**epoch * rng.uniform(0.9, 1.0) for epoch in range(job.epochs) for _ in range(steps))
-        memory = sum((self._seen(d) for d in job.data if d.advantage >= 0), Memory())
-        metrics = {name: tuple(_METRICS.get(name, 1.0) * rng.uniform(0.5, 1.0) for _ in losses) for name in LOSSES[job.loss].metrics}
+        memory = sum((self._seen(d) for d in job.data if d.advantage >= 0), self._get(job.start) if job.start else Memory())
+        metrics = {name: tuple(_METRICS.get(name, 1.0) * rng.uniform(0.5, 1.0) for _ in losses) for name in metrics_of(job)}
         return Trained(self._add(memory), losses, job.epochs * tokens, metrics=metrics)
 
     def _seen(self, datum: Datum) -> Memory:

@@ -91,13 +91,19 @@ of the loss that comes from it.
 """
 
 
+def metrics_of(job: TrainJob) -> tuple[str, ...]:
+    """What a job has a value of for every step, beside the loss."""
+    return (*LOSSES[job.loss].metrics, *(("penalty",) if job.penalties else ()))
+
+
 def options_of(job: TrainJob) -> dict[str, float]:
     """Every option of a job's loss."""
     return {**LOSSES[job.loss].options, **job.loss_options}
 
 
 def check_loss(job: TrainJob) -> None:
-    """Raises ConfigError for a loss or an option that does not exist, EngineError for data that lack what the loss needs."""
+    """Raises ConfigError for a loss, an option or a strength that does not exist, EngineError for data that lack what the loss needs."""
+    _check_strengths(job)
     if job.loss not in LOSSES:
         raise ConfigError(f"there is no loss {job.loss!r}; the losses are {', '.join(LOSSES)}")
     loss = LOSSES[job.loss]
@@ -114,6 +120,12 @@ def check_loss(job: TrainJob) -> None:
     if loss.taught:
         for d in job.data:
             _check_teacher(d)
+
+
+def _check_strengths(job: TrainJob) -> None:
+    for penalty in job.penalties:
+        if not 0 <= penalty.strength < inf:
+            raise ConfigError(f"the strength of a penalty is {penalty.strength}; it is finite and at least 0")
 
 
 def _check_teacher(d: Datum) -> None:

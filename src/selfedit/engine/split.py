@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 from uuid import uuid4
 
 from selfedit.engine.base import Engine, SamplingEngine, Tokenizer
-from selfedit.types import Adapter, Completion, Progress, SampleRequest, Score, ScoreRequest, Tokens, Trained, TrainJob, VectorEdit
+from selfedit.types import Adapter, Completion, Datum, Fisher, Progress, SampleRequest, Score, ScoreRequest, Tokens, Trained, TrainJob, VectorEdit
 
 
 class SplitEngine:
@@ -51,6 +51,10 @@ class SplitEngine:
     def train(self, jobs: Sequence[TrainJob], progress: Progress | None = None) -> list[Trained]:
         """Train one adapter for each job, in their order."""
         return self.trainer.train(jobs, progress)
+
+    def fisher(self, adapter: Adapter, data: Sequence[Datum], before: Fisher | None = None) -> Fisher:
+        """The diagonal of the Fisher information of an adapter's weights; it stays with the trainer."""
+        return self.trainer.fisher(adapter, data, before)
 
     def read(self, texts: Sequence[Tokens], progress: Progress | None = None) -> list[tuple[float, ...]]:
         """How the trainer's model reads texts."""

@@ -30,10 +30,10 @@ class Shelf:
         return max(0, MOST - len(list(self.folder.iterdir()))) if self.folder.is_dir() else MOST
 
     def put(self, engine: Engine, jobs: Sequence[TrainJob], trained: Sequence[Trained]) -> None:
-        """Keep what was trained, as far as there is room."""
+        """Keep what was trained, as far as there is room; not what depends on other adapters, which have no names outside the engine."""
         for job, one in zip(jobs, trained, strict=True):
             place = self._place(job)
-            if one.adapter is None or place.is_dir() or self.room < 1:
+            if one.adapter is None or job.uses or place.is_dir() or self.room < 1:
                 continue
             draft = place.with_suffix(".new")
             shutil.rmtree(draft, ignore_errors=True)
@@ -44,7 +44,7 @@ class Shelf:
     def find(self, job: TrainJob) -> Path | None:
         """The adapter of this job, where it is kept."""
         place = self._place(job)
-        return place if place.is_dir() else None
+        return place if place.is_dir() and not job.uses else None
 
     def clear(self) -> None:
         """Nothing is kept any more."""

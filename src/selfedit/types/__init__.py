@@ -5,12 +5,16 @@ Shapes are named where a record holds numbers: T tokens of a sequence, K candida
 
 from selfedit.types.edits import Demonstration, Directives, Dropped, Example, Prompt, SelfEdit, Turn, Value, VectorEdit
 from selfedit.types.engine import (
+    EWC,
     Adapter,
     Completion,
     Datum,
     Drawing,
+    Fisher,
     LoraShape,
+    OLoRA,
     Optimizer,
+    Penalty,
     Progress,
     SampleRequest,
     Sampling,
@@ -44,6 +48,7 @@ from selfedit.types.results import (
 from selfedit.types.tasks import Passage, Question, Task
 
 __all__ = [
+    "EWC",
     "Adapter",
     "Answer",
     "Artifact",
@@ -56,12 +61,15 @@ __all__ = [
     "Drawing",
     "Dropped",
     "Example",
+    "Fisher",
     "Harvested",
     "Interval",
     "JudgeReply",
     "LoraShape",
+    "OLoRA",
     "Optimizer",
     "Passage",
+    "Penalty",
     "Progress",
     "Prompt",
     "Proposal",

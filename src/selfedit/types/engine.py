@@ -174,11 +174,66 @@ class Optimizer:
 
 
 @dataclass(frozen=True, slots=True)
+class Fisher(Adapter):
+    """A handle on the diagonal of a Fisher information: a number for each weight of an adapter. It lives in an engine as adapters do."""
+
+
+@dataclass(frozen=True, slots=True)
+class EWC:
+    """A penalty on moving away from an adapter (elastic weight consolidation, Kirkpatrick et al. 2017, arXiv 1612.00796, eq. 3).
+
+    It is strength / 2 · Σ F (θ - θ*)² over the weights θ of A and B: θ* are those of `around`, F is `fisher`.
+    """
+
+    strength: Annotated[float, Ge(0), Lt(inf)]
+    around: Adapter
+    fisher: Fisher
+
+    @property
+    def uses(self) -> tuple[Adapter, ...]:
+        """The adapters that have to be in the engine."""
+        return self.around, self.fisher
+
+    @property
+    def alike(self) -> tuple[Adapter, ...]:
+        """Those that have the shape of the job's own adapter."""
+        return self.uses
+
+
+@dataclass(frozen=True, slots=True)
+class OLoRA:
+    """A penalty on what an adapter's A has in common with the A of earlier ones (O-LoRA, arXiv 2310.14152, eq. 7 and 8).
+
+    It is strength · Σ ‖A_earlier Aᵀ‖², the sum of all squared entries, over the earlier adapters and their linear layers. They may have any rank.
+    """
+
+    strength: Annotated[float, Ge(0), Lt(inf)]
+    earlier: tuple[Adapter, ...]
+
+    @property
+    def uses(self) -> tuple[Adapter, ...]:
+        """The adapters that have to be in the engine."""
+        return self.earlier
+
+    @property
+    def alike(self) -> tuple[Adapter, ...]:
+        """None has to have the shape of the job's own adapter."""
+        return ()
+
+
+Penalty = EWC | OLoRA
+"""What is added to the loss of every optimizer step, nats, for the weights of the adapter alone."""
+
+
+@dataclass(frozen=True, slots=True)
 class TrainJob:
     """Train one adapter. A step sees `batch_size` actions; order and initialisation come from `seed`.
 
     `groups` are the sizes of the runs of sequences that are one action, learned from in one step (the turns of a self-edit, the two sides of a
     pair); without any, each sequence is one. `loss` with its options is one of `engine.losses.LOSSES`.
+
+    `start` is an adapter of the shape `lora` whose weights training goes on from; None begins at random, as LoRA does. `penalties` are added to
+    the loss. Both name adapters by handles, which say nothing outside their engine, so `repr` leaves them out.
     """
 
     data: tuple[Datum, ...]
@@ -190,6 +245,18 @@ class TrainJob:
     loss: str = "cross_entropy"
     loss_options: Mapping[str, float] = field(default_factory=dict)
     groups: tuple[int, ...] = ()
+    start: Adapter | None = field(default=None, repr=False)
+    penalties: tuple[Penalty, ...] = field(default=(), repr=False)
+
+    @property
+    def uses(self) -> tuple[Adapter, ...]:
+        """The adapters that have to be in the engine."""
+        return (*([self.start] if self.start else []), *(adapter for penalty in self.penalties for adapter in penalty.uses))
+
+    @property
+    def alike(self) -> tuple[Adapter, ...]:
+        """Those of them that have the shape of the job's own adapter."""
+        return (*([self.start] if self.start else []), *(adapter for penalty in self.penalties for adapter in penalty.alike))
 
     @property
     def steps(self) -> int:
@@ -202,7 +269,7 @@ class Trained:
     """The result of a TrainJob: the loss of every step, and an adapter, or None with the reason in `failure`.
 
     `metrics` of losses that have any, one value a step: `kl` to the reference or the teacher (nats a token), `clip_fraction`, `ratio`, `margin`,
-    `accuracy`.
+    `accuracy`; and `penalty`, the part of the loss that is penalties, where the job has some.
     """
 
     adapter: Adapter | None

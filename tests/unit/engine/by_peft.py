@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -66,8 +67,10 @@ def train_by_trainer(model: Any, one: TrainJob, down: dict[str, Tensor], generat
     return [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
 
 
-def train_peft(model: Any, one: TrainJob, down: dict[str, Tensor], generator: torch.Generator) -> list[float]:
-    """The textbook loop: padded batches, torch's AdamW, clip_grad_norm_, transformers' schedule."""
+def train_peft(
+    model: Any, one: TrainJob, down: dict[str, Tensor], generator: torch.Generator, penalty: Callable[[], Tensor | float] = lambda: 0.0
+) -> list[float]:
+    """The textbook loop: padded batches, torch's AdamW, clip_grad_norm_, transformers' schedule; a `penalty` is added to the loss."""
     begin(model, down)
     o, learned = one.optimizer, [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(learned, lr=o.lr, betas=(o.beta1, o.beta2), eps=o.eps, weight_decay=o.weight_decay)
@@ -83,7 +86,7 @@ def train_peft(model: Any, one: TrainJob, down: dict[str, Tensor], generator: to
             seen = torch.tensor([[1] * len(d.tokens) + [0] * (longest - len(d.tokens)) for d in data])
             logits = model(tokens, attention_mask=seen).logits[:, :-1]
             each = torch.nn.functional.cross_entropy(logits.transpose(1, 2), tokens[:, 1:], reduction="none")
-            loss = (each * weights).sum() / weights.sum()
+            loss = (each * weights).sum() / weights.sum() + penalty()
             loss.backward()
             if o.clip:
                 torch.nn.utils.clip_grad_norm_(learned, o.clip)

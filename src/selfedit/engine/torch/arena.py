@@ -24,10 +24,11 @@ from selfedit.types import LoraShape, Optimizer
 class Arena:
     """Weights, gradients and both moments of AdamW as (K, P) tensors of at least fp32, and the weights again in the base's type."""
 
-    def __init__(self, base: Base, slots: int, shapes: Sequence[LoraShape]) -> None:
+    def __init__(self, base: Base, slots: int, shapes: Sequence[LoraShape] = (), layout: Layout | None = None) -> None:
+        """Every row has this `layout`, or else one that adapters of all `shapes` fit into."""
         self.base = base
         targets = {site for shape in shapes for site in base.targeted(shape)}
-        self.layout = layout_of(base, targets, widest((shape.rank for shape in shapes), base.device))
+        self.layout = layout or layout_of(base, targets, widest((shape.rank for shape in shapes), base.device))
         wide = torch.promote_types(base.dtype, torch.float32)
         self.master, self.gradient, self.moment1, self.moment2 = torch.zeros(4, slots, self.layout.size, dtype=wide, device=base.device)
         self.shadow = self.master if wide == base.dtype else torch.zeros(slots, self.layout.size, dtype=base.dtype, device=base.device)
@@ -98,7 +99,7 @@ class Slot:
         self.moment1, self.moment2 = arena.moment1[index], arena.moment2[index]
 
     def begin(self, shape: LoraShape, optimizer: Optimizer, generator: torch.Generator, start: Tensor | None = None) -> None:
-        """Initialise as PEFT does: A uniform in ±1/√i, B zero, drawn from the job's own generator; or as was drawn before, `start` (P,)."""
+        """Initialise as PEFT does: A uniform in ±1/√i, B zero, drawn from the job's own generator; or as `start` (P,) says."""
         device = self.arena.base.device
         self.optimizer, self.updates = optimizer, torch.zeros((), dtype=torch.float32, device=device)
         if self.used:  # a new arena is all zeros

@@ -13,13 +13,14 @@ import torch
 from selfedit.engine.base import Tokenizer
 from selfedit.engine.losses import check_loss
 from selfedit.engine.settings import TorchSettings
-from selfedit.engine.torch import generate, hardware, peft, score, train, varlen, vectors
+from selfedit.engine.torch import fisher, generate, hardware, peft, score, train, varlen, vectors
 from selfedit.engine.torch.budget import CACHE_TOKENS, MOST_TOKENS, cache_tokens, token_bytes
 from selfedit.engine.torch.fallback import make_base
 from selfedit.engine.torch.lora import Weights, summed
 from selfedit.engine.torch.model import context_tokens, end_tokens
+from selfedit.engine.torch.penalties import check_shapes
 from selfedit.errors import ConfigError, EngineError
-from selfedit.types import Adapter, Completion, Progress, SampleRequest, Score, ScoreRequest, Tokens, Trained, TrainJob, VectorEdit
+from selfedit.types import Adapter, Completion, Datum, Fisher, Progress, SampleRequest, Score, ScoreRequest, Tokens, Trained, TrainJob, VectorEdit
 
 
 class Torch:
@@ -106,12 +107,35 @@ class Torch:
             check_loss(job)
             if min(job.epochs, job.batch_size, job.lora.rank) < 1:
                 raise ConfigError(f"epochs ({job.epochs}), batch_size ({job.batch_size}) and rank ({job.lora.rank}) are at least 1")
-            for d in job.data:
-                self._fits(len(d.tokens), "a training sequence")
-                if not d.tokens or len(d.weights) != len(d.tokens):
-                    raise EngineError(f"a training sequence has {len(d.tokens)} tokens and {len(d.weights)} weights; every token needs one")
-        outcomes = train.train(self.base, jobs, self.settings.slots, self.budget_tokens, self.workers, progress)
+            for adapter in job.uses:
+                self._get(adapter)
+            check_shapes(job, set(self.base.targeted(job.lora)), self._adapters)
+            self._check_data(job.data)
+        outcomes = train.train(self.base, jobs, self.settings.slots, self.budget_tokens, self.workers, progress, self._adapters)
         return [Trained(self._add(o.weights) if o.weights else None, o.losses, o.tokens, o.failure, o.metrics) for o in outcomes]
+
+    def _check_data(self, data: Sequence[Datum]) -> None:
+        for d in data:
+            self._fits(len(d.tokens), "a training sequence")
+            if not d.tokens or len(d.weights) != len(d.tokens):
+                raise EngineError(f"a training sequence has {len(d.tokens)} tokens and {len(d.weights)} weights; every token needs one")
+
+    def fisher(self, adapter: Adapter, data: Sequence[Datum], before: Fisher | None = None) -> Fisher:
+        """The diagonal of the empirical Fisher information of an adapter's weights, with `before` added."""
+        self._check_data(data)
+        if not data:
+            raise EngineError("a Fisher information needs at least one sequence")
+        weights, earlier = self._get(adapter), self._get(before) if before else None
+        if earlier and (earlier.rank, earlier.sites) != (weights.rank, weights.sites):
+            raise EngineError(
+                f"the Fisher information before is of an adapter of rank {earlier.rank} on {len(earlier.sites)} linear layers, not of this shape"
+            )
+        found = fisher.fisher(self.base, weights, data, self.settings.slots, self.budget_tokens or MOST_TOKENS, self.workers)
+        if earlier:
+            for mine, theirs in zip((*found.down, *found.up), (*earlier.down, *earlier.up), strict=True):
+                if mine is not None and theirs is not None:
+                    mine += theirs
+        return Fisher(self._add(found).id)
 
     def score(self, requests: Sequence[ScoreRequest], progress: Progress | None = None) -> list[Score]:
         """Log-probabilities of given completions, in their order."""

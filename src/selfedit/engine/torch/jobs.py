@@ -7,17 +7,21 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 
 import torch
+from torch import Tensor
 
-from selfedit.engine.losses import LOSSES
+from selfedit.engine.losses import LOSSES, metrics_of
 from selfedit.engine.torch.arena import Slot
 from selfedit.engine.torch.lora import Weights
 from selfedit.engine.torch.policy_losses import Batch
 from selfedit.types import Datum, Optimizer, TrainJob
+
+Term = Callable[[Tensor, Tensor], Tensor]
+"""A penalty: given a slot's weights and gradient (P,), it adds its own gradient and returns its value, a scalar, nats."""
 
 
 @dataclass(slots=True)
@@ -28,6 +32,7 @@ class Running:
     job: TrainJob
     slot: Slot
     generator: torch.Generator
+    penalties: Sequence[Term] = ()
     losses: list[float] = field(default_factory=list)
     metrics: dict[str, list[float]] = field(init=False)
     tokens: int = 0
@@ -38,7 +43,7 @@ class Running:
     actions: list[Sequence[Datum]] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.metrics = {name: [] for name in LOSSES[self.job.loss].metrics}
+        self.metrics = {name: [] for name in metrics_of(self.job)}
         data = iter(self.job.data)
         self.actions = [[next(data) for _ in range(n)] for n in self.job.groups or [1] * len(self.job.data)]
 

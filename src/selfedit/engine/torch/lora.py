@@ -47,6 +47,25 @@ class Weights:
         down, up = ([None if z is None else torch.zeros_like(z) for z in side] for side in (self.down, self.up))
         return Weights(down, up, self.scale, self.flat and (torch.zeros_like(self.flat[0]), self.flat[1]))
 
+    @property
+    def sites(self) -> set[int]:
+        """Indices of the sites that it has a part in."""
+        return {i for i, down in enumerate(self.down) if down is not None}
+
+    @property
+    def rank(self) -> int:
+        """r."""
+        return next(len(down) for down in self.down if down is not None)
+
+    def placed(self, layout: Layout, like: Tensor) -> Tensor:
+        """Its numbers in a row (P,) of a layout of at least its rank and its sites, zero where it has none; `like` gives type and device."""
+        row = like.new_zeros(layout.size)
+        for whole, own in zip(layout.views(row[None]), (self.down, self.up), strict=True):
+            for into, part in zip(whole, own, strict=True):
+                if into is not None and part is not None:
+                    into[0, : len(part)].copy_(part)
+        return row
+
 
 def summed(parts: Sequence[Weights]) -> Weights:
     """One adapter whose update is the sum of these: their ranks side by side, with zeros for one that has no part in a site that another has.

@@ -19,12 +19,10 @@ PREFIX = "base_model.model."
 def export(weights: Weights, base: Base, model_name: str, folder: Path) -> None:
     """Write an adapter; raises ModelError where the disk does not take it."""
     tensors: dict[str, Tensor] = {}
-    rank = 0
     for site, down, up in zip(base.sites, weights.down, weights.up, strict=True):
         if down is not None and up is not None:
             tensors[f"{PREFIX}{site.name}.lora_A.weight"] = down.float().cpu().contiguous()
             tensors[f"{PREFIX}{site.name}.lora_B.weight"] = up.float().t().cpu().contiguous()
-            rank = down.shape[0]
     names = [site.name for site, down in zip(base.sites, weights.down, strict=True) if down is not None]
     targets = sorted({_leaf(name) for name in names})
     without = [*base.others, *(site.name for site, down in zip(base.sites, weights.down, strict=True) if down is None)]
@@ -34,8 +32,8 @@ def export(weights: Weights, base: Base, model_name: str, folder: Path) -> None:
         "peft_type": "LORA",
         "task_type": "CAUSAL_LM",
         "base_model_name_or_path": model_name,
-        "r": rank,
-        "lora_alpha": weights.scale * rank,
+        "r": weights.rank,
+        "lora_alpha": weights.scale * weights.rank,
         "lora_dropout": 0.0,
         "target_modules": targets,
         "bias": "none",

@@ -19,7 +19,9 @@ from selfedit.engine.torch.arena import Arena, Slot, draw
 from selfedit.engine.torch.budget import Budget, pass_tokens
 from selfedit.engine.torch.jobs import Outcome, Running
 from selfedit.engine.torch.lanes import Lanes, speed
+from selfedit.engine.torch.lora import Weights
 from selfedit.engine.torch.model import Base
+from selfedit.engine.torch.penalties import penalise, terms
 from selfedit.engine.torch.training_pass import Found
 from selfedit.engine.torch.workers import balanced_shares, run_shares
 from selfedit.types import Progress, TrainJob
@@ -28,8 +30,16 @@ AHEAD = 8
 """Jobs whose random starts are drawn ahead for a GPU, each by a thread of its own."""
 
 
-def train(base: Base, jobs: Sequence[TrainJob], slots: int, budget_tokens: int, workers: int = 1, progress: Progress | None = None) -> list[Outcome]:
-    """One outcome a job, in their order. At most `slots` adapters at a time, about `budget_tokens` tokens a pass.
+def train(
+    base: Base,
+    jobs: Sequence[TrainJob],
+    slots: int,
+    budget_tokens: int,
+    workers: int = 1,
+    progress: Progress | None = None,
+    adapters: Mapping[str, Weights] | None = None,
+) -> list[Outcome]:
+    """One outcome a job, in their order. At most `slots` adapters at a time, about `budget_tokens` tokens a pass. `adapters` are those that jobs use.
 
     On a CPU, `workers` threads of one core each take their share of the jobs: products of this size gain little from more cores. A job that would
     be left alone is trained by all of them together.
@@ -38,7 +48,8 @@ def train(base: Base, jobs: Sequence[TrainJob], slots: int, budget_tokens: int, 
 
     def run(share: list[int], report: Callable[[int], None]) -> list[Outcome]:
         alone = share is together
-        return _train(base, [jobs[i] for i in share], slots if alone else slots // len(shares), budget_tokens, report, workers if alone else 1)
+        room = slots if alone else slots // len(shares)
+        return _train(base, [jobs[i] for i in share], room, budget_tokens, report, workers if alone else 1, adapters or {})
 
     return run_shares(run, shares, sum(map(_work, jobs)), progress, together)
 
@@ -69,14 +80,22 @@ def _work(job: TrainJob) -> int:
     return job.epochs * sum(len(d.tokens) for d in job.data)
 
 
-def _train(base: Base, jobs: Sequence[TrainJob], slots: int, budget_tokens: int, progress: Callable[[int], None], cores: int) -> list[Outcome]:
+def _train(
+    base: Base,
+    jobs: Sequence[TrainJob],
+    slots: int,
+    budget_tokens: int,
+    progress: Callable[[int], None],
+    cores: int,
+    adapters: Mapping[str, Weights],
+) -> list[Outcome]:
     outcomes: dict[int, Outcome] = {}
     able = [i for i, job in enumerate(jobs) if _check(i, job, outcomes)]
     if not able:
         return [outcomes[i] for i in range(len(jobs))]
     arena = Arena(base, min(slots, len(able)), [jobs[i].lora for i in able])
     budget = Budget(budget_tokens or pass_tokens(arena, max(len(d.tokens) for i in able for d in jobs[i].data)))
-    waiting, free = Waiting(arena, {i: jobs[i] for i in able}), [Slot(arena, i) for i in range(arena.master.shape[0])]
+    waiting, free = Waiting(arena, {i: jobs[i] for i in able}, adapters), [Slot(arena, i) for i in range(arena.master.shape[0])]
     lanes, running = Lanes(arena, cores), list[Running]()
     unread: deque[Step] = deque()
     trained = 0
@@ -109,8 +128,8 @@ def _check(index: int, job: TrainJob, outcomes: dict[int, Outcome]) -> bool:
 class Waiting:
     """Jobs that wait for a slot. For a GPU, the random starts of the next ones are drawn by other threads while it trains those before them."""
 
-    def __init__(self, arena: Arena, jobs: Mapping[int, TrainJob]) -> None:
-        self.arena, self.jobs, self.queue = arena, jobs, deque(jobs)
+    def __init__(self, arena: Arena, jobs: Mapping[int, TrainJob], adapters: Mapping[str, Weights]) -> None:
+        self.arena, self.jobs, self.queue, self.adapters = arena, jobs, deque(jobs), adapters
         self.generators = {i: torch.Generator().manual_seed(job.seed) for i, job in jobs.items()}
         self.pool = ThreadPoolExecutor(AHEAD) if hardware.on_gpu(arena.base.device) else None
         self.drawn: dict[int, Future[Tensor]] = {}
@@ -121,12 +140,15 @@ class Waiting:
     def begin(self, slot: Slot) -> Running:
         """The next job, in this slot."""
         for i in list(self.queue)[: AHEAD if self.pool else 0]:
-            if self.pool and i not in self.drawn:
+            if self.pool and i not in self.drawn and not self.jobs[i].start:
                 self.drawn[i] = self.pool.submit(self._draw, i)
         index = self.queue.popleft()
         job, drawn = self.jobs[index], self.drawn.pop(index, None)
-        slot.begin(job.lora, job.optimizer, self.generators[index], drawn.result() if drawn else None)
-        return Running(index, job, slot, self.generators[index])
+        start = drawn.result() if drawn else None
+        if job.start:
+            start = self.adapters[job.start.id].placed(self.arena.layout, self.arena.master)
+        slot.begin(job.lora, job.optimizer, self.generators[index], start)
+        return Running(index, job, slot, self.generators[index], terms(job, self.arena, self.adapters))
 
     def _draw(self, index: int) -> Tensor:
         row = torch.zeros(self.arena.layout.size, pin_memory=self.arena.base.device.type == "cuda")
@@ -189,6 +211,7 @@ def _step(lanes: Lanes, running: Sequence[Running], budget: Budget) -> Step:
 def _passed(lanes: Lanes, running: Sequence[Running], budget: Budget, apart: bool = False) -> Step:
     found = lanes.accumulate(running, budget, apart)
     able = [r for r in running if r.failure is None]
+    found += [penalise(r) for r in able if r.penalties]
     if stepped := hardware.on_gpu(lanes.arena.base.device):
         norms = lanes.arena.step_together([r.slot for r in able], [r.rate for r in able])
     else:
