@@ -5,17 +5,19 @@ PYTHON ?= python3
 TORCH_INDEX ?=
 WORKERS ?= 2
 VENV := .venv
+EXTRAS := dev
+CONSTRAINTS := constraints.txt
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 LOG := $(VENV)/install.log
-INSTALL = $(BIN)/python -m pip install --disable-pip-version-check --no-input --progress-bar off --constraint constraints.txt
+INSTALL = $(BIN)/python -m pip install --disable-pip-version-check --no-input --progress-bar off --constraint $(CONSTRAINTS)
 OR_SAY_WHY = >> $(LOG) 2>&1 || { tail -n 40 $(LOG); echo "Installation failed; the whole story is in $(LOG)"; exit 1; }
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slow test-all check format docs bench clean
+.PHONY: help install demo test test-slow test-all validate-helm check format docs bench clean
 
 help: ## what can be done here
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 22
 
 install: $(READY) ## the package and its tools in .venv, once
 
@@ -29,6 +31,11 @@ test-slow: $(READY) ## the slowest proofs alone
 	@$(BIN)/python -m pytest -m slow
 
 test-all: test test-slow ## every test
+
+validate-helm: ## the probes as guard, lm-eval and HELM ask them, in .venv-helm: HELM wants older libraries
+	@mkdir -p .venv-helm && grep -Ev '^(datasets|dill|fsspec|multiprocess|pandas)==' constraints.txt > .venv-helm/constraints.txt
+	@$(MAKE) --no-print-directory install VENV=.venv-helm EXTRAS=eval,helm CONSTRAINTS=.venv-helm/constraints.txt
+	@.venv-helm/bin/python -m pytest -s tests/unit/test_helm.py
 
 check: $(READY) ## format, lint, types, layers, generated documentation: seconds
 	@$(BIN)/ruff format --check --quiet --output-format concise . || { echo "run: make format"; exit 1; }
@@ -46,8 +53,8 @@ docs: $(READY) ## write docs/reference.md from the code
 bench: $(READY) ## the engine beside what one would run instead (BENCH=--quick, BENCH=--help)
 	@$(BIN)/python -m benchmarks $(BENCH)
 
-clean: ## remove .venv and every cache
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis dist
+clean: ## remove .venv, .venv-helm and every cache
+	rm -rf $(VENV) .venv-helm .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(READY): pyproject.toml constraints.txt
@@ -58,6 +65,6 @@ $(READY): pyproject.toml constraints.txt
 	@echo "  1/2 PyTorch"
 	@$(INSTALL) torch $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) $(OR_SAY_WHY)
 	@echo "  2/2 selfedit and its tools"
-	@$(INSTALL) --editable '.[dev]' $(OR_SAY_WHY)
+	@$(INSTALL) --editable '.[$(EXTRAS)]' pytest $(OR_SAY_WHY)
 	@touch $(READY)
 	@echo "Ready"

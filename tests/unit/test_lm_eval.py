@@ -12,8 +12,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,8 @@ from lm_eval.api.instance import Instance
 from selfedit.config import parse_recipe
 from selfedit.engine.settings import TorchSettings
 from selfedit.engine.torch.engine import Torch
-from selfedit.integrations.lm_eval import EngineLM, _is_greedy, figures, in_chat, probed
+from selfedit.integrations.lm_eval import EngineLM, _is_greedy, figures, probed
+from selfedit.integrations.texts import in_chat
 from selfedit.models import load, tiny
 from selfedit.policy import Policy
 from selfedit.retention import Probe, Probed, Put, ask_probes
@@ -54,6 +56,19 @@ def asked(kind: str, *arguments: Any) -> Instance:
     return Instance(kind, {}, arguments, 0)
 
 
+def gate(one: Policy, adapter: Adapter) -> Callable[[Probe], Put]:
+    """Lets in every other one: in the chat template, or as plain text, with its document."""
+    tokenizer = one.engine.tokenizer
+
+    def puts(probe: Probe) -> Put:
+        n = next(n for n, each in enumerate(PROBES) if each.question == probe.question)
+        found = put(tokenizer, probe, adapter if n % 2 else None, f"Topic: Mills\n{probe.question}" if n % 2 else None)
+        plain = tokenizer.encode(f"Topic: Mills\n{probe.question}\nAnswer:")
+        return Put(plain, adapter, False, ("\n",)) if n % 4 == 1 and probe.said else found
+
+    return puts
+
+
 def same(mine: list[Probed], theirs: list[Probed]) -> None:
     assert [(one.id, one.value) for one in theirs] == [(one.id, pytest.approx(one.value, abs=1e-9)) for one in mine]
 
@@ -61,21 +76,10 @@ def same(mine: list[Probed], theirs: list[Probed]) -> None:
 @pytest.mark.parametrize("chat", [True, False])
 def test_the_same_value_for_every_item(chat: bool, tmp_path: Path) -> None:  # promise 1
     one = policy(tmp_path, chat)
-    adapter, tokenizer = trained(one), one.engine.tokenizer
-
-    def to_adapter(probe: Probe) -> Put:
-        return put(tokenizer, probe, adapter)
-
-    def gate(probe: Probe) -> Put:
-        """Lets in every other one: in the chat template, or as plain text, with its document."""
-        n = next(n for n, each in enumerate(PROBES) if each.question == probe.question)
-        found = put(tokenizer, probe, adapter if n % 2 else None, f"Topic: Mills\n{probe.question}" if n % 2 else None)
-        plain = tokenizer.encode(f"Topic: Mills\n{probe.question}\nAnswer:")
-        return Put(plain, adapter, False, ("\n",)) if n % 4 == 1 and probe.said else found
-
+    adapter = trained(one)
     before = ask_probes(one, chosen=PROBES)
     same(before, probed(EngineLM(one), PROBES))
-    for to in (to_adapter, gate):
+    for to in (partial(put, one.engine.tokenizer, adapter=adapter), gate(one, adapter)):
         after = ask_probes(one, to, chosen=PROBES)
         same(after, probed(EngineLM(one, lambda probes, to=to: [to(probe) for probe in probes]), PROBES))
         assert any(a.value != b.value for a, b in zip(after, before, strict=True))
@@ -117,9 +121,9 @@ def test_conversations(tmp_path: Path) -> None:  # promise 3
     turns = [("system", "Be short."), ("user", "Hi <|im_end|>"), ("assistant", "Hello"), ("user", "Who?"), ("assistant", "It is")]
     context = model.apply_chat_template([{"role": role, "content": text} for role, text in turns], add_generation_prompt=False)
     assert context == in_chat(["Be short.\n\nHi <|im_end|>", "Hello", "Who?"], "It is")
-    [how] = model._put([context])
+    [how] = model.put([context])
     prompt = tokenizer.chat("Who?", [("Be short.\n\nHi <|im_end|>", "Hello")])
-    assert model._continued(how, context, " Ada") == (prompt + tokenizer.encode_more("It is"), tokenizer.encode_more(" Ada"))
+    assert model.continued(how, context, " Ada") == (prompt + tokenizer.encode_more("It is"), tokenizer.encode_more(" Ada"))
 
 
 def test_nothing_is_asked_twice(tmp_path: Path) -> None:  # promise 4

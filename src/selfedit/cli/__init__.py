@@ -52,7 +52,7 @@ Begin here:
 Commands:
   learn      learn documents: proof that it did, proof that nothing else broke, and a way back
   ask        answer with the learned adapter and, beside it, without
-  validate   what the model could do before, and can do now: the bundled probes, or tasks of lm-eval
+  validate   what the model could do before, and can do now: the bundled probes, or tasks of lm-eval or HELM
   report     of a run, or of the library    runs       list the runs
   show       look into a run, or list strategies, models and the settings of a recipe
   log        what was learned, by version   diff       what two versions have and have not

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import logging
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
-from functools import partial
+from types import ModuleType
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from tyro.conf import Positional, arg
@@ -19,7 +20,7 @@ from selfedit.store import runs
 from selfedit.system.console import Show
 
 if TYPE_CHECKING:
-    from selfedit.integrations.lm_eval import Figure
+    from selfedit.integrations.texts import Figure
     from selfedit.library.opening import InForce
     from selfedit.loop.validate import Validated
     from selfedit.retention import Probe
@@ -31,6 +32,11 @@ LABELS = {
     "text": "likelihood of texts",
 }
 """Kinds of probes whose name alone does not say what they are."""
+HARNESSES = {
+    "lm-eval": ("lm_eval", "pip install 'selfedit[eval]'"),
+    "helm": ("helm", "pip install 'selfedit[helm]' where trl is not (`make validate-helm` has it in .venv-helm)"),
+}
+"""Who else may ask: the module, and how it is installed."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +47,7 @@ class Validate:
       selfedit validate                        256 bundled probes of everything in force
       selfedit validate 20260131 --limit 64    fewer of them, of what a run of learn made
       selfedit validate --harness lm-eval --tasks arc_easy --limit 200
+      selfedit validate --harness helm --tasks synthetic_reasoning:mode=induction --limit 50
 
     Each question goes to whoever would answer it in use: the gate lets it in to an adapter, or the model answers as it came. The probes are few and
     easy: they say what this model has lost, and compare it with no other. docs/validation.md.
@@ -48,10 +55,11 @@ class Validate:
 
     run_: Positional[Annotated[str | None, arg(name="run", metavar="[RUN]", help_behavior_hint="")]] = None
     """A run of `learn`, whatever is in force. Without it, everything in force."""
-    harness: Literal["own", "lm-eval"] = "own"
-    """Who asks: selfedit, or EleutherAI's LM Evaluation Harness (pip install 'selfedit[eval]'). The probes come out the same."""
+    harness: Literal["own", "lm-eval", "helm"] = "own"
+    """Who asks: selfedit, EleutherAI's LM Evaluation Harness (pip install 'selfedit[eval]') or Stanford's HELM (make validate-helm). The probes come
+    out the same."""
     tasks: Annotated[tuple[str, ...], arg(metavar="NAME", help_behavior_hint="")] = ()
-    """Tasks of lm-eval, which fetches their data, in place of the bundled probes."""
+    """Tasks of lm-eval, or run entries of HELM, in place of the bundled probes; the harness fetches their data, where they have any."""
     limit: Annotated[int, arg(metavar="N", help_behavior_hint="")] = 0
     """Only so many probes, by turns of each kind, or so many items of each task."""
     where: Annotated[Where, arg(name="")] = field(default_factory=Where)
@@ -67,11 +75,11 @@ class Validate:
         from selfedit.retention.probes import KINDS, some
 
         if self.tasks and self.harness == "own":
-            raise ConfigError("--tasks are tasks of lm-eval: add --harness lm-eval")
+            raise ConfigError("--tasks are tasks of a harness: add --harness lm-eval or --harness helm")
         if self.limit < 0:
             raise ConfigError("--limit is a number of probes, 0 for all")
-        if self.harness == "lm-eval":
-            _harness()
+        if self.harness != "own":
+            _harness(self.harness)
         show, probes = Show(quiet=self.quiet, json=self.json), some(KINDS, self.limit)
         with ExitStack() as stack:
             if self.run_:
@@ -88,25 +96,24 @@ class Validate:
             from selfedit.loop.validate import validate
 
             return validate(found, probes, show)
-        from selfedit.integrations.lm_eval import EngineLM, probed
+        from selfedit.integrations.texts import before_and_after
         from selfedit.loop.validate import Validated, puts
 
-        known: dict[Any, Any] = {}
-        with show.stage("Asking the model as it came"), _explained():
-            before = probed(EngineLM(found.policy, known=known), probes)
-        with show.stage("Asking what was learned"), _explained():
-            after = probed(EngineLM(found.policy, partial(puts, found), known), probes)
+        harness = _harness(self.harness)
+        models = before_and_after(found, harness.Model)
+        with show.stage("Asking the model as it came"), _explained(self.harness):
+            before = harness.probed(models[0], probes)
+        with show.stage("Asking what was learned"), _explained(self.harness):
+            after = harness.probed(models[1], probes)
         inside = tuple(one.id for one, how in zip(probes, puts(found, probes), strict=True) if how.adapter)
         return Validated(found.policy.recipe.model, found.documents, inside, tuple(before), tuple(after))
 
     def _tasks(self, found: InForce, show: Show) -> int:
-        from selfedit.integrations.lm_eval import EngineLM, figures
-        from selfedit.loop.validate import puts
+        from selfedit.integrations.texts import before_and_after
 
-        known: dict[Any, Any] = {}
-        with show.stage(f"Asking {', '.join(self.tasks)}"), _explained():
-            models = EngineLM(found.policy, known=known), EngineLM(found.policy, partial(puts, found), known)
-            rows = figures(*models, self.tasks, self.limit)
+        harness = _harness(self.harness)
+        with show.stage(f"Asking {', '.join(self.tasks)}"), _explained(self.harness):
+            rows: list[Figure] = harness.figures(*before_and_after(found, harness.Model), self.tasks, self.limit)
         if self.json:
             print(json.dumps({"model": found.policy.recipe.model, "documents": found.documents, "results": [asdict(one) for one in rows]}))
             return 0
@@ -181,21 +188,22 @@ def _figure(one: Figure) -> list[str]:
     return [one.task, one.metric, *figures]
 
 
-def _harness() -> None:
-    """Raises ConfigError where lm-eval is missing."""
+def _harness(name: str) -> ModuleType:
+    """Our side of a harness. Raises ConfigError where the harness is missing."""
+    module, install = HARNESSES[name]
+    logging.getLogger(module).setLevel(logging.ERROR)
     try:
-        import lm_eval  # noqa: F401
+        return importlib.import_module(f"selfedit.integrations.{module}")
     except ModuleNotFoundError as error:
-        raise ConfigError("lm-eval is not installed: pip install 'selfedit[eval]', or leave --harness out") from error
-    logging.getLogger("lm_eval").setLevel(logging.ERROR)
+        raise ConfigError(f"{name} is not installed: {install}; or leave --harness out") from error
 
 
 @contextmanager
-def _explained() -> Iterator[None]:
+def _explained(harness: str) -> Iterator[None]:
     """What the harness cannot do, in one line: a task that it does not know, or data that it cannot fetch."""
     try:
         yield
     except (SelfeditError, KeyboardInterrupt):
         raise
     except Exception as error:  # it raises anything
-        raise ConfigError(f"lm-eval cannot run this: {type(error).__name__}: {str(error).strip().splitlines()[0] if str(error) else ''}") from error
+        raise ConfigError(f"{harness} cannot run this: {type(error).__name__}: {str(error).strip().splitlines()[0] if str(error) else ''}") from error

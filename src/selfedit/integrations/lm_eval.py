@@ -1,14 +1,11 @@
 """A model and what it has learned in EleutherAI's LM Evaluation Harness (`lm-eval`), all requests of a kind in one call of the engine.
 
-Contexts are texts there. A conversation becomes one that says so (`in_chat`), and is put in the chat template only when it is tokens: a text that
-the harness hands over can end no turn. The harness can cache answers by the text of a request, whatever the weights: it is not told to.
+The harness can cache answers by the text of a request, whatever the weights: it is not told to.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lm_eval import simple_evaluate
@@ -17,37 +14,18 @@ from lm_eval.api.model import LM
 from lm_eval.api.task import ConfigurableTask
 from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 
-from selfedit.policy import Policy
-from selfedit.retention import Probe, Probed, Put
-from selfedit.retention.probes import LONGEST, answer_in_chat, judged, put, text_tokens
-from selfedit.types import Completion, SampleRequest, Sampling, Score, ScoreRequest, Tokens
+from selfedit.integrations.texts import Figure, TextModel, in_chat
+from selfedit.retention import Probe, Probed
+from selfedit.retention.probes import LONGEST, judged, text_tokens
+from selfedit.types import Sampling, Score, ScoreRequest, Tokens
 
 PREFIX = "selfedit_probes_"
-_OPEN, _CLOSE = "\x02", "\x03"
 _VALUE = "value"
 """The metric of our own tasks: 1 or 0, or nats a token."""
 
-Route = Callable[[Sequence[Probe]], list[Put]]
-"""Each question as it is put to whoever answers it."""
 
-
-def in_chat(said: Sequence[str], begun: str = "") -> str:
-    """A conversation (the user first and last) as a context; `begun` is how the answer begins."""
-    return f"{_OPEN}{json.dumps(list(said), ensure_ascii=False)}{_CLOSE}{begun}"
-
-
-class EngineLM(LM):  # type: ignore[misc]
-    """A policy's model as the harness knows models: as it is now or, with a `route`, as a library answers.
-
-    What the model without an adapter was asked once is in `known`, so that the two models of a comparison are not asked the same twice.
-    """
-
-    def __init__(self, policy: Policy, route: Route | None = None, known: dict[Any, Any] | None = None) -> None:
-        super().__init__()
-        self.policy, self.route, self.known = policy, route, {} if known is None else known
-        self.tokenizer = policy.engine.tokenizer
-        self.most = policy.engine.context_tokens
-        self._chat: dict[str, bool] = {}
+class EngineLM(TextModel, LM):  # type: ignore[misc]
+    """A model of texts as the harness knows models."""
 
     @property
     def tokenizer_name(self) -> str:
@@ -71,67 +49,28 @@ class EngineLM(LM):  # type: ignore[misc]
     def loglikelihood(self, requests: list[Instance]) -> list[tuple[float, bool]]:
         """The log-likelihood of each continuation, nats, and whether it is what greedy decoding would write."""
         asked = []
-        for how, (context, continuation) in zip(self._put([one.args[0] for one in requests]), [one.args for one in requests], strict=True):
-            prompt, tokens = self._continued(how, context, continuation)
+        for how, (context, continuation) in zip(self.put([one.args[0] for one in requests]), [one.args for one in requests], strict=True):
+            prompt, tokens = self.continued(how, context, continuation)
             asked.append(ScoreRequest(prompt[-max(1, self.most - len(tokens)) :], tokens[-(self.most - 1) :], how.adapter, top=1))
-        return [(sum(score.logprobs), _is_greedy(one, score)) for one, score in zip(asked, self._score(asked), strict=True)]
+        return [(sum(score.logprobs), _is_greedy(one, score)) for one, score in zip(asked, self.score(asked), strict=True)]
 
     def loglikelihood_rolling(self, requests: list[Instance]) -> list[float]:
         """The log-likelihood of each whole text, nats; one that is too long for the model in windows that do not overlap."""
         asked, of = [], []
-        adapters = [how.adapter for how in self._put([one.args[0] for one in requests])]
+        adapters = [how.adapter for how in self.put([one.args[0] for one in requests])]
         for n, (one, adapter) in enumerate(zip(requests, adapters, strict=True)):
             for prompt, tokens in self._windows(one.args[0]):
                 asked.append(ScoreRequest(prompt, tokens, adapter))
                 of.append(n)
         found = [0.0] * len(requests)
-        for n, score in zip(of, self._score(asked), strict=True):
+        for n, score in zip(of, self.score(asked), strict=True):
             found[n] += sum(score.logprobs)
         return found
 
     def generate_until(self, requests: list[Instance]) -> list[str]:
         """What the model writes after each context, up to where it is to stop; greedy unless the task says otherwise."""
-        asked = []
-        for n, (how, one) in enumerate(zip(self._put([one.args[0] for one in requests]), requests, strict=True)):
-            sampling = _sampling(one.args[1], how.stop, self.most, n)
-            prompt = self._continued(how, one.args[0], "")[0]
-            asked.append(SampleRequest(prompt[-(self.most - sampling.max_tokens) :], sampling, how.adapter))
-        return [completion.text for completion in self._sample(asked)]
-
-    # ------------------------------------------------------------ contexts as tokens
-
-    def _put(self, contexts: Sequence[str]) -> list[Put]:
-        """Who answers each context, and the conversation as it is put to them; of a plain text, who answers is all that counts."""
-        probes = [_probe(context) for context in contexts]
-        distinct = dict(zip(contexts, probes, strict=True))
-        found = self.route(list(distinct.values())) if self.route else [put(self.tokenizer, one) for one in distinct.values()]
-        known = dict(zip(distinct, found, strict=True))
-        self._chat |= {context: how.chat for context, how in known.items()}
-        return [known[context] for context in contexts]
-
-    def _continued(self, how: Put, context: str, continuation: str) -> tuple[Tokens, Tokens]:
-        """A context and what follows it, as tokens."""
-        if not context.startswith(_OPEN):
-            return self._plain(context, continuation)
-        if begun := context.partition(_CLOSE)[2]:
-            return how.prompt + self.tokenizer.encode_more(begun), self.tokenizer.encode_more(continuation)
-        return how.prompt, self._answer(how.chat, continuation) if continuation else ()
-
-    def _answer(self, chat: bool, text: str) -> Tokens:
-        """A whole answer to a conversation: in plain text it comes after a blank."""
-        return answer_in_chat(self.tokenizer, text) if chat else self.tokenizer.encode_more(text if text[0].isspace() else f" {text}")
-
-    def length(self, context: str, text: str) -> int:
-        """Tokens of an answer to a conversation that was put to the model, as they were scored."""
-        return len(self._answer(self._chat[context], text))
-
-    def _plain(self, context: str, continuation: str) -> tuple[Tokens, Tokens]:
-        """A plain text is encoded in one piece where that leaves its beginning as it is. Blanks at its end belong to what follows."""
-        start = context.rstrip() if continuation else context
-        prompt, whole = self.tokenizer.encode(start), self.tokenizer.encode(context + continuation)
-        follows = whole[: len(prompt)] == prompt
-        tokens = whole[len(prompt) :] if follows else self.tokenizer.encode_more(context[len(start) :] + continuation)
-        return (prompt, tokens) if prompt else text_tokens(self.tokenizer, context + continuation)
+        asked = [(one.args[0], _sampling(one.args[1], self.most, n)) for n, one in enumerate(requests)]
+        return [completion.text for completion in self.write(asked)]
 
     def _windows(self, text: str) -> list[tuple[Tokens, Tokens]]:
         after, tokens = text_tokens(self.tokenizer, text)
@@ -140,59 +79,25 @@ class EngineLM(LM):  # type: ignore[misc]
         rolling = get_rolling_token_windows(list(tokens), after[-1], self.most - 1, 1)
         return [(tuple(prompt), tuple(predicted)) for prompt, predicted in map(make_disjoint_window, rolling)]
 
-    # ------------------------------------------------------------ asking the engine
 
-    def _score(self, requests: Sequence[ScoreRequest]) -> list[Score]:
-        found: list[Score] = self._asked(requests, self.policy.engine.score)
-        return found
-
-    def _sample(self, requests: Sequence[SampleRequest]) -> list[Completion]:
-        found: list[Completion] = self._asked(requests, self.policy.sample)
-        return found
-
-    def _asked(self, requests: Sequence[Any], ask: Callable[[Sequence[Any]], list[Any]]) -> list[Any]:
-        """The engine's results, those of the model without an adapter from what is known."""
-        new = [one for one in dict.fromkeys(requests) if one not in self.known]
-        found = dict(zip(new, ask(new) if new else [], strict=True))
-        self.known.update({one: result for one, result in found.items() if one.adapter is None})
-        return [found[one] if one in found else self.known[one] for one in requests]
-
-
-def _probe(context: str) -> Probe:
-    """A context as a question: a conversation, or a text."""
-    if context.startswith(_OPEN):
-        return Probe("", "turns", "contains", tuple(json.loads(context[1:].partition(_CLOSE)[0])), ())
-    return Probe("", "text", "likelihood", (), (context,))
+Model = EngineLM
 
 
 def _is_greedy(request: ScoreRequest, score: Score) -> bool:
     return all(likeliest[0][0] == token for token, likeliest in zip(request.completion, score.top, strict=True))
 
 
-def _sampling(wanted: Mapping[str, Any], stop: Sequence[str], most: int, seed: int) -> Sampling:
+def _sampling(wanted: Mapping[str, Any], most: int, seed: int) -> Sampling:
     """The harness' settings as the engine's."""
     until = wanted.get("until") or ()
-    stops = tuple(dict.fromkeys([*((until,) if isinstance(until, str) else until), *stop]))
+    ends = tuple(one for one in ((until,) if isinstance(until, str) else until) if one)
     longest = min(int(wanted.get("max_gen_toks") or wanted.get("max_new_tokens") or 256), most // 2)
-    ends = tuple(one for one in stops if one)
     if not wanted.get("do_sample"):
         return Sampling(longest, stop=ends)
     return Sampling(longest, float(wanted.get("temperature", 1.0)), float(wanted.get("top_p", 1.0)), stop=ends, seed=seed)
 
 
 # ---------------------------------------------------------------- the probes as tasks of the harness
-
-
-@dataclass(frozen=True, slots=True)
-class Figure:
-    """A task's metric before and after learning, with the standard errors that the harness gives; None where it gives none."""
-
-    task: str
-    metric: str
-    before: float
-    after: float
-    error_before: float | None
-    error_after: float | None
 
 
 class ProbeTask(ConfigurableTask):  # type: ignore[misc]

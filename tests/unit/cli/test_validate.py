@@ -59,8 +59,10 @@ def test_what_cannot_be_validated(house: House, monkeypatch: pytest.MonkeyPatch)
     house.learn()
     assert "add --harness lm-eval" in house.refused("validate", "--tasks", "arc_easy", "--quiet")
     assert "--limit" in house.refused("validate", "--limit", "-1", "--quiet")
-    monkeypatch.setitem(sys.modules, "lm_eval", None)
-    assert "pip install 'selfedit[eval]'" in house.refused("validate", "--harness", "lm-eval", "--quiet")
+    for harness, needs, how in (("lm-eval", "lm_eval", "pip install 'selfedit[eval]'"), ("helm", "helm", "make validate-helm")):
+        monkeypatch.setitem(sys.modules, needs, None)
+        monkeypatch.delitem(sys.modules, f"selfedit.integrations.{needs}", raising=False)
+        assert how in house.refused("validate", "--harness", harness, "--quiet")
 
 
 def test_how_an_adapter_is_asked(house: House, monkeypatch: pytest.MonkeyPatch) -> None:  # promise 4
