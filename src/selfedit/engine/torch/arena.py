@@ -106,6 +106,7 @@ class Slot:
             for buffer in (self.master, self.gradient, self.moment1, self.moment2):
                 buffer.zero_()
         self.used = True
+        self.arena.written.discard(self.index)
         if start is not None:
             self.master.copy_(start, non_blocking=True)
         else:
