@@ -29,7 +29,7 @@ class Kept:
 
 
 def kept_of(run: Run, tasks_P: Sequence[Task], round_: Round, shelf: Shelf) -> Kept:
-    """What is kept of a round: for each task the self-edit with the highest reward."""
+    """What is kept of a round of P tasks: for each the self-edit with the highest reward."""
     policy, epochs = run.policy, run.recipe.open("prefilter").epochs
     chosen = Round(round_.number, round_.candidates, tuple(best(round_.candidates, 1))).chosen
     edits = {one.task_id: one for one in chosen}
