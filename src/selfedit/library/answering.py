@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from functools import cache
 from typing import TYPE_CHECKING
@@ -32,11 +32,17 @@ def gate_of(library: Library) -> Gate:
 
 
 def calibrate(adapters: Adapters, about: Sequence[str] = ()) -> Gate:
-    """The gate for a library as it is now, given questions `about` its documents that no adapter was trained on; it is kept with the version."""
-    prompts = [one.prompt for one in everyday("gate")]
-    scores = [route(found, Gate()).score for found in _features(adapters, [*prompts, *about])]
+    """The gate for a library as it is now, given questions `about` its documents that no adapter was trained on; it is kept with the version.
+
+    What an adapter makes of an everyday prompt is measured once: after a further document, only the adapters are asked that are new candidates.
+    """
+    library, prompts = adapters.library, [one.prompt for one in everyday("gate")]
+    version = library.version()
+    found = list(_features(adapters, [*prompts, *about], library.gains()))
+    scores = [route(some, Gate()).score for some in found]
     gate = calibrated(scores[: len(prompts)], scores[len(prompts) :])
-    adapters.library.set_gate(asdict(gate))
+    gains = {(prompt, one.entry): speaks.gain for prompt, some in zip(prompts, found, strict=False) for one, speaks in some}
+    library.set_gate(version.number if version else 0, asdict(gate), gains)
     return gate
 
 
@@ -46,9 +52,11 @@ def routes(adapters: Adapters, questions: Sequence[str], gate: Gate | None = Non
     return [route(found, chosen) for found in _features(adapters, questions)]
 
 
-def _features(adapters: Adapters, questions: Sequence[str]) -> Iterator[list[tuple[Found, Features]]]:
+def _features(
+    adapters: Adapters, questions: Sequence[str], known: Mapping[tuple[str, str], float] | None = None
+) -> Iterator[list[tuple[Found, Features]]]:
     for i in range(0, len(questions), ROOM):
-        yield from features(adapters, questions[i : i + ROOM])
+        yield from features(adapters, questions[i : i + ROOM], known)
         adapters.trim()
 
 

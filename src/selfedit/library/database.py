@@ -44,23 +44,21 @@ class Library:
 
     def version(self, number: int | None = None) -> Version | None:
         """The version in force, or one by its number; None where nothing was ever learned. Raises LedgerError for an unknown number."""
-        found = self._versions("WHERE number = coalesce(:number, (SELECT max(number) FROM versions))", number=number)
+        if not self.exists():
+            found: list[Version] = []
+        else:
+            with self.reading() as db:
+                found = tables.versions(db, tables.last(db) if number is None else number)
         if number is not None and not found:
             raise LedgerError(f"there is no version {number}; `selfedit log` lists those that are kept")
         return found[0] if found else None
 
     def history(self) -> list[Version]:
         """Every version that is kept, the oldest first."""
-        return self._versions()
-
-    def _versions(self, which: str = "", **values: Any) -> list[Version]:
         if not self.exists():
             return []
         with self.reading() as db:
-            rows = db.execute(
-                f"SELECT number, digest, at, action, note, ({tables.COUNT}), gate FROM versions v {which} ORDER BY number", values
-            ).fetchall()
-        return [Version(number, digest, at, action, note, n, json.loads(gate)) for number, digest, at, action, note, n, gate in rows]
+            return tables.versions(db)
 
     def memberships(self) -> list[Membership]:
         """When which document was in force, as far as versions are kept, in the order in which they came."""
@@ -114,6 +112,14 @@ class Library:
         with self.reading() as db:
             return [row[0] for row in db.execute(query)]
 
+    def has(self, entries: Sequence[Entry]) -> bool:
+        """Whether these adapters are in force for all of their documents."""
+        query = "SELECT 1 FROM documents d JOIN members m ON m.document = d.number WHERE m.until IS NULL AND d.entry = ? AND d.id = ?"
+        if not self.exists():
+            return False
+        with self.reading() as db:
+            return all(db.execute(query, (entry.id, document.id)).fetchone() for entry in entries for document in entry.documents)
+
     def newest(self) -> Entry:
         """The adapter in force that came last. Raises DataError where none is."""
         if not (names := self.names()):
@@ -151,22 +157,33 @@ class Library:
                 self._store(entry)
             with transaction(db):
                 number = tables.last(db) + 1
-                for entry in entries:
-                    tables.insert(db, entry, number)
+                new = [document for entry in entries for document in tables.insert(db, entry, number)]
                 model = entries[-1].model if entries else None
                 tables.take_out(db, number, "d.entry IN (SELECT id FROM entries WHERE model != :model)", model=model)
                 if action == "consolidate":
-                    tables.take_out(db, number, "m.since < :number")
+                    tables.take_out(db, number, "d.number NOT IN (SELECT value FROM json_each(:new))", new=json.dumps(new))
                 tables.record_version(db, number, action, note, gate)
                 if keep:
                     tables.drop_before(db, number - keep + 1)
+                [version] = tables.versions(db, number)
             self._sweep(db)
-        return self._now()
+        return version
 
-    def set_gate(self, gate: Mapping[str, Any]) -> None:
-        """Give the version in force its gate."""
+    def set_gate(self, number: int, gate: Mapping[str, Any], gains: Mapping[tuple[str, str], float]) -> None:
+        """Give a version its gate, and keep the `gains` that it was calibrated with, by prompt and adapter, in place of those of the last time."""
         with self._writing() as db, transaction(db):
-            db.execute("UPDATE versions SET gate = ? WHERE number = ?", (json.dumps(gate), tables.last(db)))
+            db.execute("UPDATE versions SET gate = ? WHERE number = ?", (json.dumps(gate), number))
+            db.execute("DELETE FROM gains")
+            db.executemany("INSERT INTO gains VALUES (?, ?, ?)", [(*which, gain) for which, gain in gains.items()])
+
+    def gains(self) -> dict[tuple[str, str], float]:
+        """How much likelier an adapter makes an everyday prompt, nats a token: those of the last calibration, by prompt and adapter."""
+        if not self.exists():
+            return {}
+        with self.reading() as db:
+            if db.execute("PRAGMA user_version").fetchone()[0] < 2:  # they were not kept then
+                return {}
+            return {(prompt, entry): gain for prompt, entry, gain in db.execute("SELECT prompt, entry, gain FROM gains")}
 
     def forget(self, documents: Sequence[str], note: str) -> Version:
         """Take documents out of force, by their ids. Raises DataError where none of them is in force."""
@@ -177,7 +194,8 @@ class Library:
             if db.execute("SELECT count(*) FROM members WHERE until IS NULL").fetchone()[0] == before:
                 raise DataError("none of these documents is in force; `selfedit log --documents` lists those that are")
             tables.record_version(db, number, "forget", note)
-        return self._now()
+            [version] = tables.versions(db, number)
+        return version
 
     def rollback(self, to: int | None = None) -> Version:
         """Exactly what was in force before, or in a version, 0: nothing. That is a new version itself, so that it can be taken back as well.
@@ -199,11 +217,7 @@ class Library:
                 tables.put_in(db, document, last + 1)
             gate = db.execute("SELECT gate FROM versions WHERE number = ?", (target,)).fetchone()
             tables.record_version(db, last + 1, "rollback", f"to version {target}", json.loads(gate[0]) if gate else {}, target)
-        return self._now()
-
-    def _now(self) -> Version:
-        version = self.version()
-        assert version is not None  # one was just made
+            [version] = tables.versions(db, last + 1)
         return version
 
     # ------------------------------------------------------------ files
@@ -244,7 +258,7 @@ class Library:
                 db.execute("PRAGMA synchronous = FULL")
                 db.execute("PRAGMA foreign_keys = ON")
                 with transaction(db):
-                    if db.execute("PRAGMA user_version").fetchone()[0] == 0:
+                    if db.execute("PRAGMA user_version").fetchone()[0] < tables.SCHEMA_VERSION:
                         tables.create(db)
                 yield db
 

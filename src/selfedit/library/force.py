@@ -47,7 +47,7 @@ def put_in_force(root: Path, run: Path, force: bool, policy: Policy | None = Non
     known = any(version.action == action and version.note == run.name for version in library.history())
     known = known or any(change.head is not None and change.head.run_id == run.name for change in Heads(root).history())
     wanted = entries if force else [] if known or "" in refused else [one for one in entries if one.id not in refused]
-    if not wanted or {one.id for one in wanted} <= set(library.names()):
+    if not wanted or library.has(wanted):
         return None
     gates = [gate_of(Library(run)), gate_of(library)]  # of two with the same threshold, the run's says what it lets in
     gate = max(gates, key=lambda one: one.threshold)

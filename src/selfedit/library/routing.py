@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import re
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -46,10 +46,8 @@ def _candidates(db: sqlite3.Connection, question: str, most: int) -> list[Found]
     if not telling:
         return []
     query = " OR ".join(f'"{word}"' for word in telling)
-    found = (
-        "SELECT d.entry, d.title, d.context, d.asked FROM words JOIN documents d ON d.number = words.rowid "
-        "WHERE words MATCH ? ORDER BY bm25(words, 2.0, 1.0, 1.0), d.number LIMIT ?"
-    )
+    best = "SELECT rowid AS number, bm25(words, 2.0, 1.0, 1.0) AS score FROM words WHERE words MATCH ? ORDER BY score, number LIMIT ?"
+    found = f"SELECT d.entry, d.title, d.context, d.asked FROM ({best}) JOIN documents d USING (number) ORDER BY score, number"
     rows = db.execute(found, (query, most)).fetchall()
     return [Found(entry, Document(title, context, tuple(asked.splitlines())), rank) for rank, (entry, title, context, asked) in enumerate(rows)]
 
@@ -76,9 +74,12 @@ class Features:
     gain: float
 
 
-def features(adapters: Adapters, questions: Sequence[str]) -> list[list[tuple[Found, Features]]]:
+def features(
+    adapters: Adapters, questions: Sequence[str], known: Mapping[tuple[str, str], float] | None = None
+) -> list[list[tuple[Found, Features]]]:
     """For each question its candidates, each with what speaks for it. Two calls of the engine for all: the model as it came, then adapters.
 
+    A gain that is `known`, by question and adapter, is not measured again.
     A candidate that holds less than `LEAST` of what is surprising in the question is none: most everyday questions need no adapter to be loaded.
     """
     engine = adapters.engine
@@ -91,8 +92,10 @@ def features(adapters: Adapters, questions: Sequence[str]) -> list[list[tuple[Fo
     held = {number: [(one, *_held(one.document, pieces[number], base[number])) for one in found[number]] for number in asked}
     held = {number: kept for number, ones in held.items() if (kept := [one for one in ones if one[1] >= LEAST * (one[1] + one[2]) > 0])}
     places = [(number, one.entry) for number, ones in held.items() for one, _, _ in ones]
+    gains = {(number, entry): known[questions[number], entry] for number, entry in places if known and (questions[number], entry) in known}
+    places = [place for place in places if place not in gains]
     requests = [ScoreRequest(start, tokens[number], adapters.load(entry)) for number, entry in places]
-    gains = {
+    gains |= {
         (number, entry): (sum(logprobs) - sum(base[number])) / len(logprobs)
         for (number, entry), logprobs in zip(places, _scores(engine, requests), strict=True)
     }

@@ -1,7 +1,7 @@
 -- What a model has learned, version by version. A version is the set of documents that were in force; nothing is changed, rows are only added,
 -- until versions that are older than the library keeps are dropped.
 
-CREATE TABLE entries (
+CREATE TABLE IF NOT EXISTS entries (
     id TEXT PRIMARY KEY, -- SHA-256 of the adapter's configuration and weights; its files are in adapters/ID
     model TEXT NOT NULL, -- what the adapter belongs to: name and fingerprint, JSON
     recipe TEXT NOT NULL, -- of the run that made it, JSON
@@ -9,7 +9,7 @@ CREATE TABLE entries (
     at TEXT NOT NULL
 ) STRICT;
 
-CREATE TABLE documents (
+CREATE TABLE IF NOT EXISTS documents (
     number INTEGER PRIMARY KEY,
     entry TEXT NOT NULL REFERENCES entries (id),
     id TEXT NOT NULL, -- of its text
@@ -21,7 +21,7 @@ CREATE TABLE documents (
     UNIQUE (entry, id)
 ) STRICT;
 
-CREATE TABLE versions (
+CREATE TABLE IF NOT EXISTS versions (
     number INTEGER PRIMARY KEY,
     digest TEXT NOT NULL, -- of the documents in force and their adapters
     at TEXT NOT NULL,
@@ -31,17 +31,24 @@ CREATE TABLE versions (
     target INTEGER -- of a rollback: the version whose contents are in force again
 ) STRICT;
 
-CREATE TABLE members (
+CREATE TABLE IF NOT EXISTS members (
     document INTEGER NOT NULL REFERENCES documents (number),
     since INTEGER NOT NULL, -- the first version it is in
     until INTEGER -- the first version it is no longer in
 ) STRICT;
 
-CREATE INDEX documents_id ON documents (id);
-CREATE INDEX members_document ON members (document);
-CREATE INDEX members_current ON members (until);
+CREATE TABLE IF NOT EXISTS gains ( -- of the last calibration: how much likelier an adapter makes an everyday prompt, nats a token
+    prompt TEXT NOT NULL,
+    entry TEXT NOT NULL,
+    gain REAL NOT NULL,
+    PRIMARY KEY (prompt, entry)
+) STRICT;
+
+CREATE INDEX IF NOT EXISTS documents_id ON documents (id);
+CREATE INDEX IF NOT EXISTS members_document ON members (document);
+CREATE INDEX IF NOT EXISTS members_current ON members (until);
 
 -- The documents in force, to be found by their words.
-CREATE VIRTUAL TABLE words USING fts5 (
+CREATE VIRTUAL TABLE IF NOT EXISTS words USING fts5 (
     title, context, asked, content = 'documents', content_rowid = 'number', tokenize = 'porter unicode61 remove_diacritics 2'
 );

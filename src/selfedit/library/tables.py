@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import sqlite3
+from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -14,20 +15,21 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from selfedit.errors import LedgerError
-from selfedit.library.records import Action, Document, Entry
+from selfedit.library.records import Action, Document, Entry, Version
 from selfedit.types import Example, Question
 
 APPLICATION_ID = 0x5EA111B5
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 IN = "m.since <= :at AND (m.until IS NULL OR m.until > :at)"
 """The condition on `members m` that they are in the version `:at`."""
-COUNT = "SELECT count(*) FROM members m WHERE m.since <= v.number AND (m.until IS NULL OR m.until > v.number)"
-"""How many documents are in the version `v`."""
+
+
+_EXAMPLES, _QUESTIONS = TypeAdapter(tuple[Example, ...]), TypeAdapter(tuple[Question, ...])
 
 
 def create(db: sqlite3.Connection) -> None:
-    """The tables, in the transaction that is open."""
+    """The tables that are not there yet, in the transaction that is open."""
     script = Path(__file__).with_name("schema.sql").read_text(encoding="utf-8")
     for statement in script.split(";\n"):
         if statement.strip():
@@ -46,18 +48,36 @@ def version_before(db: sqlite3.Connection) -> int:
 
     Raises LedgerError where there is nothing to take back.
     """
-    stands_for, made_on, now = {0: 0}, {0: 0}, 0
-    for number, target in db.execute("SELECT number, target FROM versions ORDER BY number").fetchall():
-        if target is None:
-            made_on[number] = now
-        now = stands_for[number] = number if target is None else stands_for.get(target, target)
+    rows = db.execute("SELECT number, target FROM versions ORDER BY number").fetchall()
+    dropped = rows[0][0] - 1 if rows else 0  # the last one that is not kept; 0 is always there
+    stands_for, made_on, now = {0: 0}, {0: 0}, dropped
+    for number, target in rows:
+        if target in stands_for:
+            now = stands_for[target]
+        else:  # a rollback whose target was dropped stands for itself
+            made_on[number] = now if target is None else dropped
+            now = number
+        stands_for[number] = now
     if not now:
         raise LedgerError("nothing to roll back: the model is as it came")
-    return made_on.get(now, 0)
+    return made_on[now]
 
 
-def insert(db: sqlite3.Connection, entry: Entry, number: int) -> None:
-    """An adapter with its documents; nothing is done twice."""
+def versions(db: sqlite3.Connection, number: int | None = None) -> list[Version]:
+    """All that are kept, the oldest first, or one."""
+    begins, ends = ([row[0] for row in db.execute(f"SELECT {at} FROM members WHERE {at} IS NOT NULL ORDER BY 1")] for at in ("since", "until"))
+    columns = "SELECT number, digest, at, action, note, gate FROM versions"
+    rows = db.execute(f"{columns} WHERE :number IS NULL OR number = :number ORDER BY number", {"number": number}).fetchall()
+
+    def held(number: int) -> int:
+        return bisect_right(begins, number) - bisect_right(ends, number)
+
+    return [Version(number, digest, at, action, note, held(number), json.loads(gate)) for number, digest, at, action, note, gate in rows]
+
+
+def insert(db: sqlite3.Connection, entry: Entry, number: int) -> list[int]:
+    """An adapter with its documents, whose numbers are returned; nothing is done twice."""
+    found = []
     values = (entry.id, entry.model, json.dumps(entry.recipe), entry.run, datetime.now(UTC).isoformat(timespec="milliseconds"))
     db.execute("INSERT OR IGNORE INTO entries VALUES (?, ?, ?, ?, ?)", values)
     for one in entry.documents:
@@ -69,6 +89,8 @@ def insert(db: sqlite3.Connection, entry: Entry, number: int) -> None:
         take_out(db, number, "d.id = :id AND d.number != :document", id=one.id, document=document)
         if not db.execute("SELECT 1 FROM members WHERE document = ? AND until IS NULL", (document,)).fetchone():
             put_in(db, document, number)
+        found.append(document)
+    return found
 
 
 def put_in(db: sqlite3.Connection, document: int, number: int) -> None:
@@ -109,5 +131,4 @@ def drop_before(db: sqlite3.Connection, oldest: int) -> None:
 
 def document_of(title: str, context: str, asked: str, examples: str, questions: str) -> Document:
     """A row of the table as a record."""
-    read = TypeAdapter(tuple[Question, ...]).validate_json(questions)
-    return Document(title, context, tuple(asked.splitlines()), TypeAdapter(tuple[Example, ...]).validate_json(examples), read)
+    return Document(title, context, tuple(asked.splitlines()), _EXAMPLES.validate_json(examples), _QUESTIONS.validate_json(questions))

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from filelock import FileLock
+
 from selfedit.disk import write_atomically
 
 if TYPE_CHECKING:
@@ -33,6 +35,7 @@ def read(file: Path | None) -> dict[str, Any]:
 
 
 def write(file: Path, known: Mapping[str, Any]) -> None:
-    """The whole file, or the old one."""
+    """Add what is known to the file: whole or not at all, and after another process that does the same."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(file, json.dumps(known, ensure_ascii=False))
+    with FileLock(f"{file}.lock"):
+        write_atomically(file, json.dumps({**read(file), **known}, ensure_ascii=False))

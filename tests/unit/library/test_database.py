@@ -7,7 +7,9 @@
 5. A change is whole or not there, whatever fails in the middle of it; nothing is left behind.
 6. Dropping old versions deletes the adapters that only they had, and no others.
 7. Adapters of another model go out of force; an adapter that was tampered with is refused.
-8. Two processes that add at the same time both succeed.
+8. Two processes that add at the same time both succeed, each with a version of its own; one that has waited too long is refused.
+9. With old versions dropped a rollback goes to what was in force before, or is refused: never to the model as it came in its place.
+10. A library of the first schema is read as it is, and gets the new tables with the next change.
 """
 
 from __future__ import annotations
@@ -15,10 +17,13 @@ from __future__ import annotations
 import json
 import multiprocessing
 import shutil
+import sqlite3
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from selfedit.errors import DataError, LedgerError
 from selfedit.library import Document, Entry, Library, tables
@@ -131,6 +136,41 @@ def test_old_versions_are_dropped(tmp_path: Path) -> None:  # 6
     assert len(list((library.folder / "adapters").iterdir())) == 2
 
 
+def test_rollback_beyond_what_is_kept(tmp_path: Path) -> None:  # 9
+    library = Library(tmp_path)
+    for name, document in (("one", A), ("two", B)):
+        library.add([made(tmp_path, name, document)], note="", keep=2)
+    library.rollback()  # version 3, as version 1
+    library.add([made(tmp_path, "three", C)], note="", keep=2)  # and version 1 is dropped
+    assert [one.number for one in library.history()] == [3, 4]
+    assert library.rollback().digest == library.history()[0].digest and titles(library) == ["Alder Mill"]
+    for _ in range(2):
+        with pytest.raises(LedgerError, match="there is no version 2"):
+            library.rollback()
+    assert titles(library) == ["Alder Mill"] and library.rollback(0).documents == 0
+
+
+def test_consolidated_again(tmp_path: Path) -> None:  # 2
+    library = Library(tmp_path)
+    both = made(tmp_path, "both", A, B)
+    library.add([both], note="", action="consolidate")
+    library.add([made(tmp_path, "one", A)], note="")
+    assert not library.has([both])
+    library.add([both, made(tmp_path, "three", C)], note="", action="consolidate")  # B was known by it all the while
+    assert library.has([both]) and sorted(titles(library)) == ["Alder Mill", "Birch Weir", "Cedar Lock"]
+
+
+def test_the_first_schema(tmp_path: Path) -> None:  # 10
+    library = Library(tmp_path)
+    library.add([made(tmp_path, "one", A)], note="")
+    with closing(sqlite3.connect(library.folder / "library.db", isolation_level=None)) as db:
+        db.execute("DROP TABLE gains")
+        db.execute("PRAGMA user_version = 1")
+    assert titles(library) == ["Alder Mill"] and library.gains() == {}
+    library.set_gate(1, {"threshold": 2.0}, {("Hello?", "one"): 0.1})
+    assert library.gains() == {("Hello?", "one"): 0.1} and library.history()[0].gate == {"threshold": 2.0} and titles(library) == ["Alder Mill"]
+
+
 def test_other_models_and_other_weights(tmp_path: Path) -> None:  # 7
     library = Library(tmp_path)
     one = library.add([made(tmp_path, "one", A)], note="")
@@ -144,15 +184,27 @@ def test_other_models_and_other_weights(tmp_path: Path) -> None:  # 7
         library.check(entry.id)
 
 
-def _adds(root: Path, number: int) -> None:
+def _adds(root: Path, number: int) -> tuple[str, int, int]:
     document = replace(A, title=f"Title {number}")
-    Library(root).add([made(root, f"adapter {number}", document)], note=str(number))
+    version = Library(root).add([made(root, f"adapter {number}", document)], note=str(number))
+    return version.note, version.number, version.documents
 
 
 def test_two_at_once(tmp_path: Path) -> None:  # 8
     with multiprocessing.get_context("spawn").Pool(4) as pool:
-        pool.starmap(_adds, [(tmp_path, n) for n in range(8)])
+        given = pool.starmap(_adds, [(tmp_path, n) for n in range(8)])
     library = Library(tmp_path)
+    assert [note for note, _, _ in given] == [str(n) for n in range(8)]
+    assert sorted(given, key=lambda one: one[1]) == [(one.note, one.number, one.documents) for one in library.history()]
     assert sorted(titles(library)) == [f"Title {n}" for n in range(8)]
     assert [one.number for one in library.history()] == list(range(1, 9))
     assert [one.documents for one in library.history()] == list(range(1, 9))
+
+
+def test_the_second_is_refused_in_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # 8
+    library = Library(tmp_path)
+    before = library.add([made(tmp_path, "one", A)], note="")
+    monkeypatch.setattr("selfedit.library.database._PATIENCE_S", 0.05)
+    with FileLock(library.folder / "library.lock"), pytest.raises(LedgerError, match="being changed by another process"):
+        library.add([made(tmp_path, "two", B)], note="")
+    assert library.history() == [before] and titles(library) == ["Alder Mill"]

@@ -4,10 +4,12 @@
 2. A question whose surprise falls on words of a document has a high share, an everyday one a low one; a score never depends on its neighbours.
 3. The gate lets in the best candidate above its threshold; calibrated, it lets in at most the share of everyday prompts that it may.
 4. Whoever is not let in is answered by the model as it came, by the same request.
+5. Calibrated again, no adapter is asked twice; with a further document the gate is the one that is calibrated from nothing.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -34,15 +36,16 @@ def policy() -> Policy:
 @pytest.fixture
 def library(tmp_path: Path, policy: Policy) -> Library:
     found = Library(tmp_path)
-    entries = []
-    for document in (WEIR, LAMPS, KEEPERS):
-        [trained] = policy.train([policy.job([policy.domain.passage(_task(document))], 0)])
-        assert trained.adapter is not None
-        place = tmp_path / "made" / document.id
-        policy.engine.export(trained.adapter, place)
-        entries.append(Entry(digest_of(place), place, (document,), "m", Recipe().model_dump(), "run"))
-    found.add(entries, note="run")
+    found.add([made(policy, tmp_path, document) for document in (WEIR, LAMPS, KEEPERS)], note="run")
     return found
+
+
+def made(policy: Policy, folder: Path, document: Document) -> Entry:
+    [trained] = policy.train([policy.job([policy.domain.passage(_task(document))], 0)])
+    assert trained.adapter is not None
+    place = folder / "made" / document.id
+    policy.engine.export(trained.adapter, place)
+    return Entry(digest_of(place), place, (document,), "m", Recipe().model_dump(), "run")
 
 
 def _task(document: Document):
@@ -105,6 +108,21 @@ def test_who_answers(policy: Policy, library: Library) -> None:  # 4
             assert (put.adapter is None) == (who.found is None)
             if who.found is None:
                 assert put == request(policy, adapters, Route(None, None), prompt, 32)
+
+
+def test_calibrated_again(policy: Policy, library: Library) -> None:  # 5
+    def loaded(about: Sequence[str] = ()) -> tuple[Gate, int]:
+        with Adapters(policy.engine, library) as adapters:
+            return calibrate(adapters, about), len(adapters.loaded)
+
+    prompts = " ".join(one.prompt for one in everyday("gate"))
+    first = loaded()
+    assert loaded() == (first[0], 0)
+    library.add([made(policy, library.root, Document("Everything", prompts))], note="run")
+    later, asked = loaded()
+    assert asked == 1 and later != first[0]
+    library.set_gate(1, {}, {})
+    assert loaded()[0] == later
 
 
 def test_with_the_document_in_view(policy: Policy, library: Library) -> None:  # 4
