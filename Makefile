@@ -14,7 +14,7 @@ INSTALL = $(BIN)/python -m pip install --disable-pip-version-check --no-input --
 OR_SAY_WHY = >> $(LOG) 2>&1 || { tail -n 40 $(LOG); echo "Installation failed; the whole story is in $(LOG)"; exit 1; }
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slow test-all validate-helm check format docs bench clean
+.PHONY: help install demo test test-slow test-all validate-helm check format docs bench soak clean
 
 help: ## what can be done here
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 22
@@ -52,6 +52,9 @@ docs: $(READY) ## write docs/reference.md from the code
 
 bench: $(READY) ## the engine beside what one would run instead (BENCH=--quick, BENCH=--help)
 	@$(BIN)/python -m benchmarks $(BENCH)
+
+soak: $(READY) ## the library through 500 commands, with kills and a full disk (SOAK="--steps 100 --seed 1")
+	@$(BIN)/python -m benchmarks.soak $(SOAK)
 
 clean: ## remove .venv, .venv-helm and every cache
 	rm -rf $(VENV) .venv-helm .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis dist

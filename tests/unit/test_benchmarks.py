@@ -7,6 +7,7 @@
 5. The contestants do the engine's work: the same log-probabilities, greedy tokens and losses in fp32.
 6. On a GPU: random weights are drawn where the model runs, the same for the engine and the contestants; a profile counts what each operation
    launched, once; a contestant without memory leaves the engine's own row.
+7. A growing library is measured at every size that was asked for, and is as large as that whenever it is.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from typing import Any
 import pytest
 import torch
 from benchmarks import bench as benches
-from benchmarks import machine, memory, models, page, profile, run, table, together
+from benchmarks import library, machine, memory, models, page, profile, run, table, together
 from benchmarks.bench import TEST, Bench
 from benchmarks.contestants import Learner, Writer
 from benchmarks.data import LORA, job, sequences, statements
@@ -161,3 +162,8 @@ def test_the_command_names_its_file() -> None:  # promise 2
     command: Any = SimpleNamespace(only="trainign")
     with pytest.raises(SystemExit, match="trainign"):
         run.run(command)
+
+
+def test_a_growing_library(tmp_path: Path) -> None:  # promise 7
+    found = list(library.measure(tmp_path, model="fake", sizes=[2, 4], routing=6, repeat=2, learns=1, seed=0))
+    assert [sizes for row in found for sizes in map(list, row.values())] == [[2, 4], [2, 4], [2, 4], [2, 4], [4], [6]]
