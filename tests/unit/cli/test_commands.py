@@ -205,8 +205,10 @@ def typed(*args: str) -> set[str]:
 def test_every_setting_is_a_flag() -> None:
     parts.load()
     for key, (kind, _) in CHOSEN.items():
-        for entry in parts.KINDS[kind] if key != "sampler" else ():
+        for entry in parts.KINDS[kind] if key not in ("sampler", "vector") else ():
             assert leaves(entry.settings, key) <= typed(f"--{key}", entry.name), entry.name
+    vectors = parts.KINDS["inner"].get("vector")
+    assert leaves(vectors.settings, "vector") <= typed("--edits", "data,vector")
     held = {flag for key, kind in TABLES.items() for entry in parts.KINDS[kind] for flag in leaves(entry.settings, f"{key}.{entry.name}")}
     assert "guard.forgetting.max-nats" in held <= typed()
 

@@ -43,9 +43,9 @@ NEEDED = {
 
 
 def chosen_by() -> list[tuple[str, str]]:
-    """Every section of a recipe that chooses a part, with every part that it may choose; `sampler` has no flags."""
+    """Every section of a recipe that chooses a part, with every part that it may choose. `sampler` has no flags, `vector` has them with its kind."""
     parts.load()
-    return [(key, name) for key, (kind, _) in CHOSEN.items() if key != "sampler" for name in parts.KINDS[kind].names()]
+    return [(key, name) for key, (kind, _) in CHOSEN.items() if key not in ("sampler", "vector") for name in parts.KINDS[kind].names()]
 
 
 @pytest.mark.parametrize(("key", "name"), chosen_by())
@@ -53,6 +53,12 @@ def test_every_part_can_be_typed(key: str, name: str) -> None:  # promise 2
     for flag in (f"--{key}", f"--{key}.type"):
         args = [flag, name, *NEEDED.get(name, ())]
         assert getattr(as_recipe(parse(with_flags(Train, args), "train", args).settings), key).part == name
+
+
+def test_vectors_on_top_can_be_typed() -> None:  # promise 2
+    args = ["--edits", "data,vector", "--vector.candidates", "4", "--vector.layers", "1", "2"]
+    recipe = as_recipe(parse(with_flags(Train, args), "train", args).settings)
+    assert recipe.added is not None and (recipe.vector.candidates, recipe.vector.layers) == (4, (1, 2))  # type: ignore[union-attr]
 
 
 def test_a_reader_that_goes_away_is_no_error() -> None:  # promise 3
