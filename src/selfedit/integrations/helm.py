@@ -195,7 +195,7 @@ def figures(before: TextModel, after: TextModel, tasks: Sequence[str], limit: in
     found = []
     for task in tasks:
         then, now = (_asked(model, task, limit) for model in (before, after))
-        for metric, values in then.items():
+        for metric, values in ((metric, values) for metric, values in then.items() if metric in now):
             means = fmean(values), fmean(now[metric])
             found.append(Figure(task, metric, *means, _error(values), _error(now[metric])))
     return found
@@ -227,5 +227,6 @@ def run(spec: RunSpec) -> dict[str, dict[str, float]]:
     found = defaultdict[str, dict[str, float]](dict)
     for row in rows:
         for stat in row["stats"]:
-            found[stat["name"]["name"]][row["instance_id"]] = stat["mean"]
+            if "mean" in stat:  # HELM writes one that nothing was added to without it
+                found[stat["name"]["name"]][row["instance_id"]] = stat["mean"]
     return found
