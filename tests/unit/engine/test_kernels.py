@@ -24,11 +24,12 @@ from tests.unit.engine.tiny_engine import FAMILIES, engine, reference
 from torch import Tensor
 
 from selfedit.engine.torch.attention import FlatAttention
+from selfedit.engine.torch.bank import Bank, Weights
 from selfedit.engine.torch.cross_entropy import CHUNK, Head, LinearCrossEntropy, logprobs
 from selfedit.engine.torch.fused import Attention, Norm, Rotate
 from selfedit.engine.torch.grouped import grouped
 from selfedit.engine.torch.kv_cache import DecodeAttention, KVCache, PrefillAttention
-from selfedit.engine.torch.lora import Bank, BatchedLora, SingleBlock, Weights, blocks
+from selfedit.engine.torch.lora import BatchedLora, SingleBlock, blocks
 from selfedit.models import Family
 
 RAGGED = [7, 1, 12, 11, 30, 2, 12]

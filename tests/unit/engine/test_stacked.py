@@ -16,7 +16,8 @@ import pytest
 import torch
 from tests.unit.engine.tiny_engine import distance, engine, flat, job, loud
 
-from selfedit.engine.torch.lora import Bank, BatchedLora, SingleBlock, Weights, blocks
+from selfedit.engine.torch.bank import Bank, Weights
+from selfedit.engine.torch.lora import BatchedLora, SingleBlock, blocks
 from selfedit.engine.torch.stacked import WIDEST, StackedBlock, stack
 from selfedit.errors import ModelError
 from selfedit.types import Optimizer

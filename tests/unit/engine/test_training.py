@@ -32,8 +32,8 @@ from torch import Tensor
 
 from selfedit.engine.torch.arena import Arena
 from selfedit.engine.torch.attention import FlatAttention
+from selfedit.engine.torch.bank import Weights
 from selfedit.engine.torch.engine import Torch
-from selfedit.engine.torch.lora import Weights
 from selfedit.engine.torch.model import Base
 from selfedit.engine.torch.train import train
 from selfedit.engine.torch.workers import run_shares

@@ -15,8 +15,8 @@ from torch import Tensor
 from torch.optim.adamw import adamw
 
 from selfedit.engine.torch import hardware
+from selfedit.engine.torch.bank import Bank, Weights
 from selfedit.engine.torch.layout import Layout, widest
-from selfedit.engine.torch.lora import Bank, Weights
 from selfedit.engine.torch.model import Base
 from selfedit.types import LoraShape, Optimizer
 

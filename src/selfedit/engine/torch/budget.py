@@ -15,9 +15,10 @@ from torch import Tensor
 from selfedit.engine.torch import hardware
 from selfedit.engine.torch.arena import Arena
 from selfedit.engine.torch.attention import BUCKET_WASTE, RecordingAttention
+from selfedit.engine.torch.bank import Bank
 from selfedit.engine.torch.cross_entropy import GPU_CHUNK
 from selfedit.engine.torch.kv_cache import KVCache
-from selfedit.engine.torch.lora import ActiveAdapters, Bank
+from selfedit.engine.torch.lora import ActiveAdapters
 from selfedit.engine.torch.model import Base
 from selfedit.engine.torch.prefill import Text, prefill
 from selfedit.errors import EngineError

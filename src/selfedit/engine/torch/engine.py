@@ -14,9 +14,9 @@ from selfedit.engine.base import Tokenizer
 from selfedit.engine.losses import check_loss
 from selfedit.engine.settings import TorchSettings
 from selfedit.engine.torch import fisher, generate, hardware, peft, score, train, varlen, vectors
+from selfedit.engine.torch.bank import Weights, summed
 from selfedit.engine.torch.budget import CACHE_TOKENS, MOST_TOKENS, cache_tokens, token_bytes
 from selfedit.engine.torch.fallback import make_base
-from selfedit.engine.torch.lora import Weights, summed
 from selfedit.engine.torch.model import context_tokens, end_tokens
 from selfedit.engine.torch.penalties import check_shapes
 from selfedit.errors import ConfigError, EngineError

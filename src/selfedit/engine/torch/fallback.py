@@ -16,9 +16,10 @@ import torch
 from torch import Tensor
 
 from selfedit.engine.torch.attention import AttentionPass, RecordingAttention
+from selfedit.engine.torch.bank import Bank
 from selfedit.engine.torch.cross_entropy import Head
 from selfedit.engine.torch.depth import Span
-from selfedit.engine.torch.lora import Bank, Block, SingleBlock
+from selfedit.engine.torch.lora import Block, SingleBlock
 from selfedit.engine.torch.model import Base
 from selfedit.engine.torch.precision import widened
 from selfedit.errors import EngineError

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 from selfedit.engine.torch.arena import Arena, Slot, layout_of
+from selfedit.engine.torch.bank import Weights
 from selfedit.engine.torch.budget import Budget
 from selfedit.engine.torch.jobs import Running
 from selfedit.engine.torch.lanes import Lanes
 from selfedit.engine.torch.layout import widest
-from selfedit.engine.torch.lora import Weights
 from selfedit.engine.torch.model import Base
 from selfedit.engine.torch.workers import balanced_shares, run_shares
 from selfedit.errors import EngineError

@@ -14,10 +14,11 @@ from torch import Tensor
 
 from selfedit.engine.base import Tokenizer
 from selfedit.engine.torch import hardware
+from selfedit.engine.torch.bank import Weights
 from selfedit.engine.torch.budget import fitting
 from selfedit.engine.torch.decode_static import StaticDecoder, power_of_two
 from selfedit.engine.torch.kv_cache import DecodeAttention, KVCache, rounded
-from selfedit.engine.torch.lora import ActiveAdapters, Weights, adapter_indices
+from selfedit.engine.torch.lora import ActiveAdapters, adapter_indices
 from selfedit.engine.torch.model import Base
 from selfedit.engine.torch.prefill import Text, prefill, shared_prefix
 from selfedit.engine.torch.rows import Endings, Row

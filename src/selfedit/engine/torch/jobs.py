@@ -16,7 +16,7 @@ from torch import Tensor
 
 from selfedit.engine.losses import LOSSES, metrics_of
 from selfedit.engine.torch.arena import Slot
-from selfedit.engine.torch.lora import Weights
+from selfedit.engine.torch.bank import Weights
 from selfedit.engine.torch.policy_losses import Batch
 from selfedit.types import Datum, Optimizer, TrainJob
 

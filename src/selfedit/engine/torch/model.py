@@ -13,11 +13,12 @@ from torch import Tensor, nn
 
 from selfedit.engine.torch import hardware
 from selfedit.engine.torch.attention import NAME, AttentionPass, Flash, RecordingAttention, attention
+from selfedit.engine.torch.bank import Bank, Weights
 from selfedit.engine.torch.cross_entropy import Head
 from selfedit.engine.torch.depth import Depth, Span, passable
 from selfedit.engine.torch.fused import attention_like, norm_like
 from selfedit.engine.torch.grouped import ALIGNED
-from selfedit.engine.torch.lora import Bank, Block, LoraLinear, PassContext, Weights, blocks
+from selfedit.engine.torch.lora import Block, LoraLinear, PassContext, blocks
 from selfedit.engine.torch.precision import widened
 from selfedit.errors import ConfigError, EngineError
 from selfedit.types import LoraShape

@@ -9,7 +9,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from selfedit.engine.torch.lora import Weights
+from selfedit.engine.torch.bank import Weights
 from selfedit.engine.torch.model import Base
 from selfedit.errors import ModelError
 

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from selfedit.engine.torch.arena import Arena
+from selfedit.engine.torch.bank import Weights
 from selfedit.engine.torch.jobs import Running, Term
-from selfedit.engine.torch.lora import Weights
 from selfedit.engine.torch.training_pass import Found
 from selfedit.errors import EngineError
 from selfedit.types import EWC, OLoRA, TrainJob

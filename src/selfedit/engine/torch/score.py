@@ -10,10 +10,11 @@ import torch
 from torch import Tensor
 
 from selfedit.engine.torch import hardware
+from selfedit.engine.torch.bank import Weights
 from selfedit.engine.torch.budget import fitting
 from selfedit.engine.torch.cross_entropy import logprobs, top_logprobs
 from selfedit.engine.torch.kv_cache import KVCache, rounded
-from selfedit.engine.torch.lora import ActiveAdapters, Weights, adapter_indices
+from selfedit.engine.torch.lora import ActiveAdapters, adapter_indices
 from selfedit.engine.torch.model import Base
 from selfedit.engine.torch.prefill import Lower, Text, parts, prefill, shared_prefix
 from selfedit.engine.torch.workers import contiguous_shares, run_shares

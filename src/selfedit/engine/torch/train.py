@@ -16,12 +16,13 @@ from torch import Tensor
 
 from selfedit.engine.torch import hardware
 from selfedit.engine.torch.arena import Arena, Slot, draw
+from selfedit.engine.torch.bank import Weights
 from selfedit.engine.torch.budget import Budget, pass_tokens
 from selfedit.engine.torch.jobs import Outcome, Running
 from selfedit.engine.torch.lanes import Lanes, speed
-from selfedit.engine.torch.lora import Weights
 from selfedit.engine.torch.model import Base
 from selfedit.engine.torch.penalties import penalise, terms
+from selfedit.engine.torch.stacked import most
 from selfedit.engine.torch.training_pass import Found
 from selfedit.engine.torch.workers import balanced_shares, run_shares
 from selfedit.types import Progress, TrainJob
@@ -193,11 +194,11 @@ class Step:
 def _step(lanes: Lanes, running: Sequence[Running], budget: Budget) -> Step:
     """The passes of the running step of every job and, on a GPU, the optimizer's step.
 
-    On a CPU a job whose numbers are not finite may spoil those of its neighbours in a stack: who it was is found out without stacks, and the step is
-    done again with zeros as its adapter.
+    A job whose numbers are not finite may spoil those of its neighbours in a stack (`stacked`). Who it was is found out
+    without stacks, and the step is done again with zeros as its adapter.
     """
     step = _passed(lanes, running, budget)
-    if step.stepped or len(running) == 1 or step.finite():
+    if not (len(running) > 1 and most(lanes.arena.layout.rank, lanes.arena.base.like) > 1) or step.finite():
         return step
     _passed(lanes, running, budget, apart=True).read(keep=True)
     for r in running:

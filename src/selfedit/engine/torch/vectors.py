@@ -12,8 +12,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from selfedit.engine.torch.bank import Weights
 from selfedit.engine.torch.kv_cache import KVCache
-from selfedit.engine.torch.lora import ActiveAdapters, Weights
+from selfedit.engine.torch.lora import ActiveAdapters
 from selfedit.engine.torch.model import Base
 from selfedit.engine.torch.prefill import Text, prefill
 from selfedit.engine.torch.workers import contiguous_shares, run_shares
