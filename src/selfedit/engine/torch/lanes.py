@@ -11,6 +11,7 @@ import torch
 from selfedit.engine.torch.arena import Arena
 from selfedit.engine.torch.budget import Budget
 from selfedit.engine.torch.jobs import Part, Running
+from selfedit.engine.torch.memory import ALLOCATOR
 from selfedit.engine.torch.training_pass import Found, accumulate_gradients
 from selfedit.engine.torch.workers import balanced_shares
 from selfedit.types import TrainJob
@@ -74,7 +75,11 @@ def _lane(threads: int, arena: Arena, units: Sequence[Part], budget: Budget, apa
 
 def _accumulate(arena: Arena, units: Sequence[Part], budget: Budget, apart: bool) -> list[Found]:
     arena.written.clear()
-    return [one for parts in _passes(units, budget) for one in accumulate_gradients(arena, parts, budget, apart)]
+    found = []
+    for parts in _passes(units, budget):
+        found += accumulate_gradients(arena, parts, budget, apart)
+        ALLOCATOR.tidy()  # a step of many jobs has many passes, which together leave a gigabyte
+    return found
 
 
 def _units(running: Sequence[Running]) -> list[Part]:
