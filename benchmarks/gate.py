@@ -23,6 +23,7 @@ from selfedit.library import Adapters, Document, Entry, Found, Library
 from selfedit.library.gate import calibrated
 from selfedit.library.routing import Features, features
 from selfedit.policy import Policy
+from selfedit.policy.proposing import propose
 from selfedit.retention import everyday
 from selfedit.store.artifacts import digest_of
 from selfedit.types import Task
@@ -105,7 +106,7 @@ def main() -> None:
     policy.replay = tuple(own_answers(policy, policy.inner.settings.replay))
     tasks = policy.domain.tasks(policy, bundled_corpus("train")[: 2 * args.documents], "heldout", lambda done, of: None)
     known, unknown = tasks[: args.documents], tasks[args.documents :]
-    edits = policy.propose(known, 0, policy.recipe.propose.model_copy(update={"candidates": 1}))
+    edits = propose(policy, known, 0, policy.recipe.propose.model_copy(update={"candidates": 1}))
     with tempfile.TemporaryDirectory() as scratch, policy.adapters([policy.job(one.edit.examples, args.seed) for one in edits]) as trained:
         places = [Path(scratch) / "made" / str(n) for n in range(len(trained))]
         for one, at in zip(trained, places, strict=True):

@@ -25,6 +25,7 @@ from ways import DEFAULT, WAYS
 from selfedit.config import load_recipe
 from selfedit.policy import Policy
 from selfedit.policy.opening import open_policy
+from selfedit.policy.proposing import propose
 from selfedit.retention import own_answers
 from selfedit.study.statistics import paired_difference
 from selfedit.system.process import tune
@@ -93,7 +94,7 @@ def collected(out: Path) -> list[dict[str, Any]]:
 def self_edits(policy: Policy, tasks: Sequence[Task], number: int, files: Sequence[Path]) -> list[tuple[Example, ...]]:
     """The self-edit of each document: read where the document had one in another sequence, else written and kept."""
     if not all(file.is_file() for file in files):
-        for one, file in zip(policy.propose(tasks, number, policy.recipe.propose), files, strict=True):
+        for one, file in zip(propose(policy, tasks, number, policy.recipe.propose), files, strict=True):
             if not file.is_file():
                 file.write_bytes(EXAMPLES.dump_json(one.edit.examples))
     return [EXAMPLES.validate_json(file.read_bytes()) for file in files]

@@ -22,6 +22,7 @@ from selfedit.disk import write_atomically
 from selfedit.ledger.reader import runs
 from selfedit.policy import Asked, Policy
 from selfedit.policy.opening import open_policy
+from selfedit.policy.proposing import propose
 from selfedit.store.artifacts import adapter_of
 from selfedit.study.statistics import interval, paired_difference
 from selfedit.system.process import tune
@@ -90,7 +91,7 @@ def main(argv: Sequence[str] | None = None, open_: Callable[..., Policy] = open_
     policy = open_(parse_recipe({"model": run.model, "propose": {"candidates": 1}, "questions": {"report_share": 0.8}}))
     passages = [replace(one, id=str(n)) for n, one in enumerate(read_documents([args.held_out], policy.recipe.documents, print)[: args.passages])]
     tasks = policy.domain.tasks(policy, passages, "heldout", lambda done, of: None)
-    edits = policy.propose(tasks, 0, policy.recipe.propose)
+    edits = propose(policy, tasks, 0, policy.recipe.propose)
     jobs = [policy.job(one.edit.examples, policy.inner_seed(one, 0)) for one in edits]
     results = as_results(measured(policy, tasks, jobs, vector))
     write_atomically(args.out / "results-combined.json", json.dumps(results, indent=2, allow_nan=False) + "\n")

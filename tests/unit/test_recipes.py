@@ -32,6 +32,7 @@ from selfedit.config.recipe import read_toml
 from selfedit.engine.fake import Fake
 from selfedit.policy import Policy
 from selfedit.policy.opening import open_policy
+from selfedit.policy.proposing import propose
 from selfedit.tasks.knowledge.split import bundled_corpus
 from selfedit.types import Adapter, Trained, TrainJob
 
@@ -188,7 +189,7 @@ def test_ways_to_change_a_model(name: str, tmp_path: Path, monkeypatch: pytest.M
     stream, ways = (importlib.import_module(module) for module in ("stream", "ways"))
     policy = open_policy(parse_recipe(read_toml(recipe / "recipe.toml") | {"engine": {"type": "fake"}}))
     tasks = policy.domain.tasks(policy, bundled_corpus("train")[:3], "learn", lambda done, of: None)
-    edits = [one.edit.examples for one in policy.propose(tasks, 0, policy.recipe.propose)]
+    edits = [one.edit.examples for one in propose(policy, tasks, 0, policy.recipe.propose)]
     jobs: list[TrainJob] = []
     made: list[Adapter | None] = []
     train = policy.engine.train

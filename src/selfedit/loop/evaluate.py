@@ -20,7 +20,7 @@ from selfedit.loop.harvest import harvest, learned
 from selfedit.loop.round import answer_base, answers_before, scored
 from selfedit.loop.run import Run, chunks
 from selfedit.loop.vector_ground import applied
-from selfedit.policy import Asked, Policy
+from selfedit.policy import Asked, Policy, proposing
 from selfedit.policy.shelf import Shelf
 from selfedit.types import (
     Adapter,
@@ -262,7 +262,7 @@ def write(run: Run, name: str, tasks: Sequence[Task], number: int, settings: Pro
     def step(seed: int, i: int, some: Sequence[Task]) -> list[Proposal]:
         title, begin = f"Writing self-edits ({name}, seed {seed + 1})", first + STRIDE * seed
         work = f"evaluate/{name}/edits/{seed}-{i}"
-        return run.step(work, Proposal, title, lambda progress: run.policy.propose(some, number, settings, progress, first=begin))
+        return run.step(work, Proposal, title, lambda progress: proposing.propose(run.policy, some, number, settings, progress, first=begin))
 
     for seed in range(run.recipe.eval.seeds):
         for i, some in enumerate(chunks(tasks, run.recipe.chunk)):

@@ -12,6 +12,7 @@ from selfedit.loop.begin import check_lengths
 from selfedit.loop.prefilter import rated
 from selfedit.loop.round import adapt_and_score, answer_base, scored
 from selfedit.loop.run import Run, chunks
+from selfedit.policy import proposing
 from selfedit.prefilters import Base, Prefilter
 from selfedit.types import Passage, Progress, Proposal, Rating, Task
 
@@ -24,7 +25,9 @@ def study_reliability(run: Run, passages: Sequence[Passage]) -> None:
     check_lengths(run, passages)
     tasks = run.step("tasks", Task, "Preparing questions", lambda progress: policy.domain.tasks(policy, passages, "train", progress, gold=True))
     base = answer_base(run, "trials/base", tasks, "reward")
-    edits = run.step("trials/edits", Proposal, "Writing self-edits", lambda progress: policy.propose(tasks, ROUND, run.recipe.propose, progress))
+    edits = run.step(
+        "trials/edits", Proposal, "Writing self-edits", lambda progress: proposing.propose(policy, tasks, ROUND, run.recipe.propose, progress)
+    )
     scored(run, tasks, edits, base, "trials/candidates-", seeds=range(settings.seeds))
     for name in settings.prefilters:
         prefilter = _opened(run, name)

@@ -16,7 +16,7 @@ from selfedit.errors import EngineError
 from selfedit.guards import CandidateSeen, judge
 from selfedit.loop.prefilter import prefiltered
 from selfedit.loop.run import Run, by_task, chunks
-from selfedit.policy import Asked, Policy
+from selfedit.policy import Asked, Policy, proposing
 from selfedit.prefilters import Base
 from selfedit.rewards import Measured, Memory
 from selfedit.types import (
@@ -81,7 +81,7 @@ def propose(run: Run, tasks_P: Sequence[Task], number: int, given: Sequence[str]
     """K self-edits of every task. Says where they teach nothing but the passage."""
     settings, title = run.recipe.propose, "Writing self-edits"
     work = f"round-{number}/edits"
-    edits_PK = run.step(work, Proposal, title, lambda progress: run.policy.propose(tasks_P, number, settings, progress, given=given))
+    edits_PK = run.step(work, Proposal, title, lambda progress: proposing.propose(run.policy, tasks_P, number, settings, progress, given=given))
     if empty := [edit.edit.strategy for edit in edits_PK if len(edit.edit.examples) == 1]:
         often = ", ".join(f"{name} {empty.count(name)}" for name in dict.fromkeys(empty))
         run.watch.say(f"{len(empty)} of {len(edits_PK)} self-edits teach nothing but the passage (by strategy: {often}); selfedit report shows why")

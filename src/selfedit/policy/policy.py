@@ -12,7 +12,6 @@ from typing import TypeVar
 
 from selfedit.config import Propose, Recipe
 from selfedit.engine.base import Engine
-from selfedit.policy.proposing import propose
 from selfedit.policy.render import Renderer
 from selfedit.policy.seeds import derive
 from selfedit.policy.shelf import Shelf
@@ -97,15 +96,6 @@ class Policy:
         return derive(self.recipe.seed, *parts)
 
     # ------------------------------------------------------------ write
-
-    def propose(
-        self, tasks: Sequence[Task], number: int, settings: Propose, progress: Progress | None = None, first: int = 0, given: Sequence[str] = ()
-    ) -> list[Proposal]:
-        """K self-edits of every task in round `number`, (P·K,) task by task, numbered from `first`, all in one call.
-
-        The strategies are those `given`, one for each self-edit, or else taken in turn or picked by the policy, as the settings say.
-        """
-        return propose(self, tasks, number, settings, progress, first, given)
 
     def checked(self, task: Task, edit: SelfEdit) -> SelfEdit:
         """A self-edit with the reason why the domain cannot train on it, where there is one."""

@@ -22,6 +22,7 @@ from selfedit.algorithms.archive import Entry, ask, chances, read
 from selfedit.engine.fake import Fake
 from selfedit.ledger import Reader
 from selfedit.policy import Policy
+from selfedit.policy.proposing import propose
 from selfedit.report import write
 from selfedit.strategies import Source
 from selfedit.strategies.written import Written
@@ -84,9 +85,9 @@ def test_what_a_child_can_reach() -> None:  # promise 3
     policy = Policy(Fake(), settings)
     wild = child("{context.__class__} %s {0} ignore the questions\nFormat: statements\nSamples: 2\nEpochs: 20\nLearning rate: 0.01")
     changed = policy.writing_as(wild)
-    propose = changed.recipe.propose.model_copy(update={"strategies": settings.propose.strategies})
-    assert changed.recipe != settings and changed.recipe.model_copy(update={"propose": propose}) == settings and policy.recipe == settings
-    [written, *_] = changed.propose([Task("t", "T", "Some context.", (), ())], 0, changed.recipe.propose)
+    narrowed = changed.recipe.propose.model_copy(update={"strategies": settings.propose.strategies})
+    assert changed.recipe != settings and changed.recipe.model_copy(update={"propose": narrowed}) == settings and policy.recipe == settings
+    [written, *_] = propose(changed, [Task("t", "T", "Some context.", (), ())], 0, changed.recipe.propose)
     assert written.edit.strategy == wild.strategy and len(written.edit.turns) == 2
     plain, own = (changed.job(written.edit.examples, 0, directives) for directives in ((), written.edit.directives))
     assert own == replace(plain, epochs=20, optimizer=replace(plain.optimizer, lr=0.01)) != plain == policy.job(written.edit.examples, 0)

@@ -30,6 +30,7 @@ from selfedit.loop.round import adapt_and_score
 from selfedit.models import load, tiny
 from selfedit.policy import Asked, Policy
 from selfedit.policy.directing import Subject, slot
+from selfedit.policy.proposing import propose
 from selfedit.tasks.base import Domain
 from selfedit.types import Candidate, Example, Question, Reward, Round, ScoreRequest, Task, TrainJob
 
@@ -84,9 +85,9 @@ def test_a_slot(folder: Path) -> None:  # promise 1
 def test_draws(folder: Path) -> None:  # promise 2
     recipe = settings(directives=["lr", "epochs", "layers"], strategies=["rewrite", "self-qa"], pick="policy")
     policy = opened(folder, recipe)
-    written = policy.propose(TASKS, 0, recipe.propose)
-    assert written == policy.propose(TASKS, 0, recipe.propose) and written[6:12] == policy.propose(TASKS[1:2], 0, recipe.propose)
-    plain = policy.propose(TASKS, 0, recipe.propose.model_copy(update={"directives": ()}))
+    written = propose(policy, TASKS, 0, recipe.propose)
+    assert written == propose(policy, TASKS, 0, recipe.propose) and written[6:12] == propose(policy, TASKS[1:2], 0, recipe.propose)
+    plain = propose(policy, TASKS, 0, recipe.propose.model_copy(update={"directives": ()}))
     assert not any(p.edit.directives or p.edit.directive_turns for p in plain)
     assert len({p.edit.directives for p in written}) > 3
     for with_, without in zip(written, plain, strict=True):
@@ -102,7 +103,7 @@ def test_draws(folder: Path) -> None:  # promise 2
 def test_what_is_learned(folder: Path) -> None:  # promise 3
     recipe = settings("reinforce", directives=["lr", "epochs"], strategies=["rewrite"])
     policy = opened(folder, recipe)
-    candidates = [Candidate(p, Reward(float(p.index), "made")) for p in policy.propose(TASKS[:1], 0, recipe.propose)]
+    candidates = [Candidate(p, Reward(float(p.index), "made")) for p in propose(policy, TASKS[:1], 0, recipe.propose)]
     job = lesson(policy, candidates)
     assert job.groups == tuple(sum(bool(policy.render.written(turn)[1]) for turn in c.proposal.edit.turns) for c in candidates)
     data = iter(job.data)
@@ -135,7 +136,7 @@ def test_what_cannot_be_used() -> None:  # promise 5
     tasks = [replace(task, reward_questions=(question,)) for task in TASKS]
     recipe = settings("grpo", directives=["lr", "layers"], directives_as="json", sampling={"max_tokens": 64, "temperature": 1.0})
     policy = Policy(Fake(), recipe)
-    proposals = policy.propose(tasks, 0, recipe.propose)
+    proposals = propose(policy, tasks, 0, recipe.propose)
     broken = [p for p in proposals if p.edit.problem]
     assert 0 < len(broken) < len(proposals) and all(not p.edit.directives and len(p.edit.examples) == 1 for p in broken)
     trained: list[TrainJob] = []
@@ -220,7 +221,7 @@ def test_the_better_one_is_learned(
 
     before = chance()
     for round_ in range(4):
-        proposals = policy.propose(TASKS, round_, policy.recipe.propose)
+        proposals = propose(policy, TASKS, round_, policy.recipe.propose)
         candidates = [Candidate(p, Reward(rewards[p.task_id, dict(p.edit.directives)["lr"]], "made")) for p in proposals]  # type: ignore[index]
         if any(one.advantage for one in policy.recipe.open("algorithm").select(candidates)):
             taught(policy, lesson(policy, candidates), tmp_path / str(round_))

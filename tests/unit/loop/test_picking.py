@@ -27,6 +27,7 @@ from selfedit.engine.torch.engine import Torch
 from selfedit.errors import ConfigError
 from selfedit.models import load, tiny
 from selfedit.policy import Policy
+from selfedit.policy.proposing import propose
 from selfedit.types import Candidate, Reward, Round, ScoreRequest, Selected, Task, TrainJob
 
 TASKS = [Task(f"task-{i}", f"Place {i}", f"It was built in {1800 + i} by a man.", (), ()) for i in range(4)]
@@ -79,26 +80,30 @@ def test_the_distribution(folder: Path, mix: int, temperature: float) -> None:  
 def test_draws(folder: Path) -> None:  # promises 2 and 3
     recipe = settings(mix=2, candidates=6, sampling={"max_tokens": 2, "temperature": 8.0})
     policy = opened(folder, recipe)
-    written = policy.propose(TASKS, 0, recipe.propose)
-    assert written == policy.propose(TASKS, 0, recipe.propose) and written[6:12] == policy.propose(TASKS[1:2], 0, recipe.propose)
+    written = propose(policy, TASKS, 0, recipe.propose)
+    assert written == propose(policy, TASKS, 0, recipe.propose) and written[6:12] == propose(policy, TASKS[1:2], 0, recipe.propose)
     names = [p.edit.strategy for p in written]
     assert len(set(names)) > 1 and all(len(set(name.split("+"))) == 2 for name in names)
-    given = policy.propose(TASKS, 0, recipe.propose, given=names)
+    given = propose(policy, TASKS, 0, recipe.propose, given=names)
     for picked, same in zip(written, given, strict=True):
         front, *rest = picked.edit.turns
         assert front.completion == picked.edit.strategy and front.prompt.given.count("%") == 3
         assert (tuple(rest), picked.edit.examples, picked.edit.dropped) == (same.edit.turns, same.edit.examples, same.edit.dropped)
         assert picked.seed == same.seed and not any(picked.edit.strategy in example.text for example in picked.edit.examples)
     in_turn = recipe.propose.model_copy(update={"pick": "turns"})
-    assert [p.edit.strategy for p in policy.propose(TASKS[:1], 0, in_turn)] == ["self-qa+rewrite", "self-qa+passage-only", "rewrite+passage-only"] * 2
+    assert [p.edit.strategy for p in propose(policy, TASKS[:1], 0, in_turn)] == [
+        "self-qa+rewrite",
+        "self-qa+passage-only",
+        "rewrite+passage-only",
+    ] * 2
     with pytest.raises(ValueError, match="zip"):
-        policy.propose(TASKS, 0, recipe.propose, given=names[1:])
+        propose(policy, TASKS, 0, recipe.propose, given=names[1:])
 
 
 def test_what_is_learned_of_a_choice(folder: Path) -> None:  # promise 4
     recipe = settings("reinforce", sampling={"max_tokens": 2, "temperature": 8.0})
     policy = opened(folder, recipe)
-    candidates = [Candidate(p, Reward(float(p.index), "made")) for p in policy.propose(TASKS[:1], 0, recipe.propose)]
+    candidates = [Candidate(p, Reward(float(p.index), "made")) for p in propose(policy, TASKS[:1], 0, recipe.propose)]
     learned = lesson(policy, candidates, recipe.open("algorithm").select(candidates))
     assert learned.groups == tuple(sum(bool(policy.render.written(turn)[1]) for turn in c.proposal.edit.turns) for c in candidates)
     firsts = [learned.data[sum(learned.groups[:i])] for i in range(3)]
@@ -145,7 +150,7 @@ def test_picking_is_learned(name: str, folder: Path, names_both: Path, tmp_path:
 
     before = chance()
     for round_ in range(6):
-        candidates = [Candidate(p, Reward(float(p.edit.strategy == good), "made")) for p in policy.propose(TASKS, round_, recipe.propose)]
+        candidates = [Candidate(p, Reward(float(p.edit.strategy == good), "made")) for p in propose(policy, TASKS, round_, recipe.propose)]
         if selected := recipe.open("algorithm").select(candidates):
             taught(policy, lesson(policy, candidates, selected), tmp_path / str(round_))
     print(f"{name}: {before:.2f} to {chance():.2f}")

@@ -29,6 +29,7 @@ from selfedit.errors import ConfigError, DataError
 from selfedit.ledger import Reader
 from selfedit.loop.round import adapt_and_score, base_answers
 from selfedit.policy import Asked, Policy
+from selfedit.policy.proposing import propose
 from selfedit.report.page import render
 from selfedit.tasks.arc import families, reading
 from selfedit.tasks.arc.domain import passage_of
@@ -167,7 +168,7 @@ def test_what_is_asked_for_is_hidden() -> None:  # promise 4
 def test_too_many_steps() -> None:  # promise 5
     policy = Policy(Copying(), recipe(max_steps=10))
     [task] = tasks(policy, "train", planted("a puzzle"))
-    [proposal] = policy.propose([task], 0, policy.recipe.propose.model_copy(update={"candidates": 1}))
+    [proposal] = propose(policy, [task], 0, policy.recipe.propose.model_copy(update={"candidates": 1}))
     assert proposal.edit.problem == "12 steps, 10 are allowed (domain.max_steps)"
     [found] = adapt_and_score(policy, [task], [proposal], {task.id: ()}, None, (0,))  # type: ignore[arg-type]
     assert found.reward.value is None and found.reward.reason == proposal.edit.problem and not found.losses
