@@ -1,64 +1,76 @@
 """Fits the weights of the gate, and says how well it tells questions about learned documents from others: `python -m benchmarks.gate`.
 
-Passages of the bundled corpus' training part are learned, an adapter each, with the settings of `selfedit learn`. Their questions ought to get in,
-with their own document; everyday prompts of the part `gate`, and questions about passages that were not learned, ought not. The weights are of a
-logistic regression with an L2 penalty. Half of the documents, and the everyday prompts of the part `check`, are left out of it and say how well it
-does.
+The documents are those of the bundled corpus' training part and, with `--passages`, others with questions. Their questions ought to get in, with
+their own document; everyday prompts of the parts `gate` and `replay`, and questions about documents that were not learned, ought not. The weights
+are of a logistic regression with an L2 penalty. It is fitted on each half of the documents and measured on the other, and on the everyday prompts
+of the part `check`.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import random
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import astuple, fields
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import numpy as np
 from scipy.optimize import minimize
 
-from selfedit.library import Adapters, Document, Entry, Found, Library
-from selfedit.library.gate import calibrated
-from selfedit.library.routing import Features, features
-from selfedit.policy import Policy
+from selfedit.config import packaged
+from selfedit.engine.base import Engine
+from selfedit.library import Document, Entry, Found, Library
+from selfedit.library.answering import CALIBRATION, ROOM
+from selfedit.library.gate import Features, calibrated
+from selfedit.library.routing import features
+from selfedit.policy.opening import open_policy
 from selfedit.policy.proposing import propose
 from selfedit.retention import everyday
 from selfedit.store.artifacts import digest_of
-from selfedit.types import Task
+from selfedit.system.process import tune
+from selfedit.tasks.knowledge.documents import read_documents
+from selfedit.tasks.knowledge.split import bundled_corpus
+from selfedit.types import Proposal, Task
 
 NAMES = [field.name for field in fields(Features)]
-Rows = list[tuple[Features, bool]]
+Row = tuple[str, list[tuple[Found, Features]]]
+"""The text that a question is about, empty for everyday prompts, with its candidates."""
 
 
-def learned(policy: Policy, tasks: Sequence[Task], adapters: Sequence[Path], root: Path) -> Library:
-    """A library with an adapter for each task."""
-    library = Library(root)
-    entries = [Entry(digest_of(at), at, (Document.of(task),), "model", {}, "run") for task, at in zip(tasks, adapters, strict=True)]
+def known_to(tasks: Sequence[Task], edits: Sequence[Proposal], root: Path) -> Library:
+    """A library of these documents. Nothing is trained: no adapter is asked who answers."""
+    library, entries = Library(root / "library"), []
+    for number, (task, one) in enumerate(zip(tasks, edits, strict=True)):
+        at = root / str(number)
+        at.mkdir()
+        (at / "adapter_config.json").write_text(json.dumps(number), encoding="utf-8")
+        entries.append(Entry(digest_of(at), at, (Document.of(task, one.edit.examples),), "model", {}, "run"))
     library.add(entries, note="benchmark")
     return library
 
 
-def rows(policy: Policy, library: Library, tasks: Sequence[Task], prompts: Sequence[str]) -> list[tuple[str, list[tuple[Found, Features]]]]:
-    """The title that each question is about, empty for `prompts`, with its candidates."""
-    asked = [(task.title, q.question) for task in tasks for q in (*task.reward_questions, *task.report_questions)] + [("", one) for one in prompts]
-    found: list[tuple[str, list[tuple[Found, Features]]]] = []
-    with Adapters(policy.engine, library) as adapters:
-        for i in range(0, len(asked), 32):
-            some = asked[i : i + 32]
-            each = features(adapters, [question for _, question in some])
-            found += [(title, ones) for (title, _), ones in zip(some, each, strict=True)]
+def rows(engine: Engine, library: Library, tasks: Sequence[Task], prompts: Sequence[str] = ()) -> list[Row]:
+    """The questions of these documents, and `prompts`, which are about none, with their candidates; all of them are read."""
+    asked = [(task.context, q.question) for task in tasks for q in (*task.reward_questions, *task.report_questions)] + [("", one) for one in prompts]
+    found: list[Row] = []
+    for i in range(0, len(asked), ROOM):
+        some = asked[i : i + ROOM]
+        each = features(engine, library, [question for _, question in some], worth=lambda _: True)
+        found += [(text, ones) for (text, _), ones in zip(some, each, strict=True)]
     return found
 
 
-def labelled(found: Sequence[tuple[str, list[tuple[Found, Features]]]]) -> Rows:
+def labelled(found: Sequence[Row]) -> list[tuple[Features, bool]]:
     """Every candidate, and whether the question is about its document."""
-    return [(one, document.document.title == title) for title, candidates in found for document, one in candidates]
+    return [(one, document.document.context == text) for text, candidates in found for document, one in candidates]
 
 
-def fitted(data: Rows, penalty: float = 1.0) -> np.ndarray[Any, Any]:
-    """Intercept and weights, (5,), of a logistic regression in which both classes weigh the same."""
+def fitted(data: Sequence[tuple[Features, bool]], penalty: float = 1.0) -> np.ndarray[Any, Any]:
+    """Intercept and weights, (4,), of a logistic regression in which both classes weigh the same."""
     x = np.array([[1.0, *astuple(one)] for one, _ in data])
     y = np.array([float(right) for _, right in data])
     weight = np.where(y > 0, 0.5 / max(1.0, y.sum()), 0.5 / max(1.0, (1 - y).sum())) * len(y)
@@ -70,66 +82,62 @@ def fitted(data: Rows, penalty: float = 1.0) -> np.ndarray[Any, Any]:
     return np.asarray(minimize(loss, np.zeros(x.shape[1]), method="L-BFGS-B").x)
 
 
-def measured(w: np.ndarray[Any, Any], about: Sequence[Any], calibration: Sequence[Any], check: Sequence[Any]) -> dict[str, float]:
-    """Shares: questions that got in, that reached their own document, and other prompts that got in; at the threshold that calibration gives."""
+def measured(w: np.ndarray[Any, Any], calibration: Sequence[Row], about: Sequence[Row], others: Mapping[str, Sequence[Row]]) -> dict[str, float]:
+    """Shares of questions that got in, that reached their own document, and of `others` that got in, at the threshold that calibration gives."""
 
     def best(candidates: Sequence[tuple[Found, Features]]) -> tuple[float | None, str]:
-        scored = [(float(w @ np.array([1.0, *astuple(one)])), document.document.title) for document, one in candidates]
+        scored = [(float(w @ np.array([1.0, *astuple(one)])), document.document.context) for document, one in candidates]
         return max(scored) if scored else (None, "")
 
     gate = calibrated([best(ones)[0] for _, ones in calibration])
-    inside = [(score is not None and score > gate.threshold, title == wanted) for wanted, ones in about for score, title in [best(ones)]]
-    others = [score is not None and score > gate.threshold for _, ones in check for score in [best(ones)[0]]]
-    return {
-        "threshold": gate.threshold,
-        "kept": sum(into for into, _ in inside) / len(inside),
-        "right": sum(into and right for into, right in inside) / len(inside),
-        "let in": sum(others) / len(others),
-    }
+
+    def share(some: Sequence[Row], own: bool = False) -> float:
+        inside = [
+            score is not None and score > gate.threshold and (text == wanted or not own) for wanted, ones in some for score, text in [best(ones)]
+        ]
+        return round(fmean(inside), 3)
+
+    return {"threshold": round(gate.threshold, 2), "kept": share(about), "right": share(about, own=True)} | {k: share(v) for k, v in others.items()}
 
 
 def main() -> None:
-    """Learn, collect, fit, print."""
+    """Collect, fit, print."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--documents", type=int, default=8)
+    parser.add_argument("--documents", type=int, default=8, help="of the bundled corpus, and half as many that were not learned")
+    parser.add_argument(
+        "--passages", type=Path, help="documents with questions, as `selfedit learn` reads them; those of as many titles were not learned"
+    )
+    parser.add_argument("--known", type=int, default=32, help="of --passages")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--model", default="smollm2-135m")
     args = parser.parse_args()
-    from selfedit.config import packaged
-    from selfedit.policy.opening import open_policy
-    from selfedit.retention import own_answers
-    from selfedit.system.process import tune
-    from selfedit.tasks.knowledge.split import bundled_corpus
-
     tune()
     policy = open_policy(packaged("learn").model_copy(update={"model": args.model, "seed": args.seed}))
-    policy.replay = tuple(own_answers(policy, policy.inner.settings.replay))
-    tasks = policy.domain.tasks(policy, bundled_corpus("train")[: 2 * args.documents], "heldout", lambda done, of: None)
-    known, unknown = tasks[: args.documents], tasks[args.documents :]
-    edits = propose(policy, known, 0, policy.recipe.propose.model_copy(update={"candidates": 1}))
-    with tempfile.TemporaryDirectory() as scratch, policy.adapters([policy.job(one.edit.examples, args.seed) for one in edits]) as trained:
-        places = [Path(scratch) / "made" / str(n) for n in range(len(trained))]
-        for one, at in zip(trained, places, strict=True):
-            assert one.adapter is not None, one.failure
-            policy.engine.export(one.adapter, at)
-        report(policy, learned(policy, known, places, Path(scratch)), known, unknown)
+    corpus = bundled_corpus("train")
+    known, unknown = list(corpus[: args.documents]), list(corpus[args.documents : args.documents * 3 // 2])
+    if args.passages:
+        passages = read_documents([args.passages], policy.recipe.documents, print)
+        random.Random(args.seed).shuffle(passages)
+        titles = {one.title for one in passages[: args.known]}
+        known += passages[: args.known]
+        unknown += [one for one in passages if one.title not in titles][: args.known]
+    learned, strange = (policy.domain.tasks(policy, some, "heldout", lambda done, of: None) for some in (known, unknown))
+    edits = propose(policy, learned, 0, policy.recipe.propose.model_copy(update={"candidates": 1}))
+    with tempfile.TemporaryDirectory() as scratch:
+        report(policy.engine, known_to(learned, edits, Path(scratch)), learned, strange)
 
 
-def report(policy: Policy, library: Library, known: Sequence[Task], unknown: Sequence[Task]) -> None:
-    """Fit on one half, measure on the other, then print the weights of both together."""
-    about, strange = rows(policy, library, known, []), rows(policy, library, unknown, [])
-    calibration, check = (rows(policy, library, [], [one.prompt for one in everyday(part)]) for part in ("gate", "check"))
-    half = {task.title for task in known[::2]}
-    first = [one for one in about if one[0] in half]
-    negatives = [("", ones) for _, ones in strange[::2]]
-    w = fitted(labelled([*first, *negatives, *calibration]))
-    rest = [one for one in about if one[0] not in half]
-    print(
-        json.dumps({"held out": measured(w, rest, calibration, check), "unknown documents": measured(w, rest, calibration, strange[1::2])}, indent=1)
-    )
-    both = fitted(labelled([*about, *[("", ones) for _, ones in strange], *calibration]))
-    print(json.dumps({"intercept": round(float(both[0]), 2), "weights": dict(zip(NAMES, both[1:].round(2).tolist(), strict=True))}))
-    print(json.dumps({"all": measured(both, about, calibration, check), "unknown": measured(both, about, calibration, strange)}, indent=1))
+def report(engine: Engine, library: Library, learned: Sequence[Task], strange: Sequence[Task]) -> None:
+    """Fit on each half and measure on the other, then print the weights of both together."""
+    gate, check = (rows(engine, library, [], [one.prompt for part in parts for one in everyday(part)]) for parts in (CALIBRATION, ("check",)))
+    about, unknown = ([rows(engine, library, some[half::2]) for half in (0, 1)] for some in (learned, strange))
+    for half in (0, 1):
+        w = fitted(labelled([*about[half], *unknown[half], *gate]))
+        print(json.dumps({"half": measured(w, gate, about[1 - half], {"everyday": check, "unknown documents": unknown[1 - half]})}))
+    w = fitted(labelled([*about[0], *about[1], *unknown[0], *unknown[1], *gate]))
+    print(json.dumps({"intercept": round(float(w[0]), 2), "weights": dict(zip(NAMES, w[1:].round(2).tolist(), strict=True))}))
+    both = {"everyday": check, "unknown documents": [*unknown[0], *unknown[1]]}
+    print(json.dumps({"all, fitted on them": measured(w, gate, [*about[0], *about[1]], both)}))
 
 
 if __name__ == "__main__":

@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from functools import cache
 from typing import TYPE_CHECKING
 
 from selfedit.library.adapters import Adapters
 from selfedit.library.database import Library
-from selfedit.library.gate import Gate, Route, calibrated, route
+from selfedit.library.gate import Features, Gate, Route, calibrated, route
 from selfedit.library.records import Found
-from selfedit.library.routing import Features, features
+from selfedit.library.routing import Known, features
 from selfedit.policy.render import Renderer
-from selfedit.retention.everyday import LONGEST, everyday
+from selfedit.retention.everyday import LONGEST, Part, everyday
 from selfedit.types import SampleRequest, Sampling
 
 if TYPE_CHECKING:
     from selfedit.policy import Policy
 
 ROOM = 32
-"""Questions whose candidates are scored in one call: their adapters are in memory together."""
+"""Questions whose candidates are read in one call."""
+CALIBRATION: tuple[Part, ...] = ("gate", "replay")
+"""Everyday prompts that the threshold is set by; those of `replay` too, because what was trained on them does not decide who answers."""
 NOBODY = Route(None, None)
 """The model as it came answers."""
 
@@ -34,15 +36,15 @@ def gate_of(library: Library) -> Gate:
 def calibrate(adapters: Adapters, about: Sequence[str] = ()) -> Gate:
     """The gate for a library as it is now, given questions `about` its documents that no adapter was trained on; it is kept with the version.
 
-    What an adapter makes of an everyday prompt is measured once: after a further document, only the adapters are asked that are new candidates.
+    What a document has to do with an everyday prompt is found out once: after a further document, only new candidates are looked at.
     """
-    library, prompts = adapters.library, [one.prompt for one in everyday("gate")]
+    library, prompts = adapters.library, [one.prompt for part in CALIBRATION for one in everyday(part)]
     version = library.version()
-    found = list(_features(adapters, [*prompts, *about], library.gains()))
+    found = list(_features(adapters, [*prompts, *about], library.spoken()))
     scores = [route(some, Gate()).score for some in found]
     gate = calibrated(scores[: len(prompts)], scores[len(prompts) :])
-    gains = {(prompt, one.entry): speaks.gain for prompt, some in zip(prompts, found, strict=False) for one, speaks in some}
-    library.set_gate(version.number if version else 0, asdict(gate), gains)
+    spoken = {(prompt, one.document.id): speaks for prompt, some in zip(prompts, found, strict=False) for one, speaks in some}
+    library.set_gate(version.number if version else 0, asdict(gate), spoken)
     return gate
 
 
@@ -52,12 +54,9 @@ def routes(adapters: Adapters, questions: Sequence[str], gate: Gate | None = Non
     return [route(found, chosen) for found in _features(adapters, questions)]
 
 
-def _features(
-    adapters: Adapters, questions: Sequence[str], known: Mapping[tuple[str, str], float] | None = None
-) -> Iterator[list[tuple[Found, Features]]]:
+def _features(adapters: Adapters, questions: Sequence[str], known: Known | None = None) -> Iterator[list[tuple[Found, Features]]]:
     for i in range(0, len(questions), ROOM):
-        yield from features(adapters, questions[i : i + ROOM], known)
-        adapters.trim()
+        yield from features(adapters.engine, adapters.library, questions[i : i + ROOM], known)
 
 
 Pair = tuple[SampleRequest, SampleRequest]
@@ -72,8 +71,7 @@ def in_use(policy: Policy, adapters: Adapters, gate: Gate | None = None) -> Call
 
     @cache
     def chosen(questions: tuple[str, ...]) -> list[Route]:
-        with Adapters(adapters.engine, adapters.library) as own:  # what it loads and drops is nobody else's
-            return routes(own, questions, gate)
+        return routes(adapters, questions, gate)
 
     def of(entry: str) -> Callable[[Sequence[str]], list[Pair]]:
         def pairs(questions: Sequence[str]) -> list[Pair]:

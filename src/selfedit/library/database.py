@@ -21,6 +21,7 @@ from selfedit.disk import sync_folder, sync_whole
 from selfedit.errors import DataError, LedgerError
 from selfedit.ledger.database import transaction
 from selfedit.library import tables
+from selfedit.library.gate import Features
 from selfedit.library.records import Action, Document, Entry, Membership, Version
 from selfedit.store.artifacts import digest_of
 
@@ -169,21 +170,22 @@ class Library:
             self._sweep(db)
         return version
 
-    def set_gate(self, number: int, gate: Mapping[str, Any], gains: Mapping[tuple[str, str], float]) -> None:
-        """Give a version its gate, and keep the `gains` that it was calibrated with, by prompt and adapter, in place of those of the last time."""
+    def set_gate(self, number: int, gate: Mapping[str, Any], spoken: Mapping[tuple[str, str], Features]) -> None:
+        """Give a version its gate, and keep what its calibration found, by prompt and id of the document, in place of the last time's."""
         with self._writing() as db, transaction(db):
             db.execute("UPDATE versions SET gate = ? WHERE number = ?", (json.dumps(gate), number))
-            db.execute("DELETE FROM gains")
-            db.executemany("INSERT INTO gains VALUES (?, ?, ?)", [(*which, gain) for which, gain in gains.items()])
+            db.execute("DELETE FROM spoken")
+            rows = [(*which, some.held, some.foreign, some.told) for which, some in spoken.items()]
+            db.executemany("INSERT INTO spoken VALUES (?, ?, ?, ?, ?)", rows)
 
-    def gains(self) -> dict[tuple[str, str], float]:
-        """How much likelier an adapter makes an everyday prompt, nats a token: those of the last calibration, by prompt and adapter."""
+    def spoken(self) -> dict[tuple[str, str], Features]:
+        """What the last calibration found to speak for documents, by everyday prompt and id of the document."""
         if not self.exists():
             return {}
         with self.reading() as db:
-            if db.execute("PRAGMA user_version").fetchone()[0] < 2:  # they were not kept then
+            if db.execute("PRAGMA user_version").fetchone()[0] < 3:  # it was not kept then
                 return {}
-            return {(prompt, entry): gain for prompt, entry, gain in db.execute("SELECT prompt, entry, gain FROM gains")}
+            return {(prompt, document): Features(*some) for prompt, document, *some in db.execute("SELECT * FROM spoken")}
 
     def forget(self, documents: Sequence[str], note: str) -> Version:
         """Take documents out of force, by their ids. Raises DataError where none of them is in force."""

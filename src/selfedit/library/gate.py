@@ -1,24 +1,38 @@
 """The gate: whether a question is about a learned document, or the model answers it as it came.
 
-A logistic model of what `routing.features` found. Its weights were fitted once, on questions about passages of the bundled corpus' training part,
-against everyday prompts (`python -m benchmarks.gate` fits them again and prints how well they tell the two apart). The threshold is the library's
-own: few of the everyday prompts that are kept for this may get in.
+A logistic model of what `routing.features` found. Its weights were fitted once, on questions about documents against everyday prompts
+(`python -m benchmarks.gate` fits them again and says how well they tell the two apart). The threshold is the library's own: few of the everyday
+prompts that are kept for this may get in.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from selfedit.library.records import Found
-from selfedit.library.routing import Features
 
-INTERCEPT = -6.04
-WEIGHTS = {"share": 0.58, "held": 2.21, "foreign": -0.59, "gain": 0.48}
+INTERCEPT = -5.46
+WEIGHTS = {"held": 2.34, "foreign": -1.33, "told": 1.22}
 """Log-odds for each unit of a feature."""
+MOST_TOLD = 3.0
+"""Nats a token: few documents tell more of a question."""
 LET_IN = 0.01
 """Share of the everyday prompts of calibration that may get in."""
+
+
+@dataclass(frozen=True, slots=True)
+class Features:
+    """What speaks for a document. Likelihoods are of the question's tokens under the model as it came, nats.
+
+    `held`: the surprise of the question's words that stand in the document, as log(1 + nats). `foreign`: that of its other words, likewise. `told`:
+    how much likelier the question is after the document's text than without it, a token; -inf where the document need not be read (`worth_reading`).
+    """
+
+    held: float
+    foreign: float
+    told: float = -math.inf
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +67,11 @@ class Route:
         return inside if self.found else 1 - inside
 
 
+def worth_reading(features: Features) -> bool:
+    """Whether the document could get in if it told `MOST_TOLD` of the question."""
+    return log_odds(replace(features, told=MOST_TOLD)) > 0
+
+
 def log_odds(features: Features) -> float:
     """How much speaks for the document."""
     return INTERCEPT + sum(weight * float(getattr(features, name)) for name, weight in WEIGHTS.items())
@@ -60,7 +79,7 @@ def log_odds(features: Features) -> float:
 
 def route(found: Sequence[tuple[Found, Features]], gate: Gate) -> Route:
     """The best of the candidates of one question, if it gets in."""
-    scored = [(log_odds(features), one) for one, features in found]
+    scored = [(log_odds(features), one) for one, features in found if features.told > -math.inf]
     if not scored:
         return Route(None, None)
     score, best = max(scored, key=lambda pair: (pair[0], -pair[1].rank))

@@ -1,8 +1,8 @@
 """Which of the learned documents a question is about, if any: candidates by their words, then the model decides.
 
 `candidates` finds documents that share words with the question (BM25). For each, `features` says how much of what is surprising in the question the
-document holds, and how much likelier its adapter makes the question than the model without it does. The `Gate` weighs them: below its threshold the
-model answers as it came.
+document holds, and how much likelier the question is to the model once it has read the document (as a query's likelihood ranks passages in UPR,
+arXiv 2204.07496). The `Gate` weighs them: below its threshold the model answers as it came.
 """
 
 from __future__ import annotations
@@ -10,24 +10,26 @@ from __future__ import annotations
 import math
 import re
 import sqlite3
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache
+from statistics import fmean
 from typing import TYPE_CHECKING
 
-from selfedit.library.adapters import Adapters
 from selfedit.library.database import Library
+from selfedit.library.gate import Features, worth_reading
 from selfedit.library.records import Document, Found
 from selfedit.text.stopwords import STOPWORDS
-from selfedit.types import ScoreRequest
+from selfedit.types import ScoreRequest, Tokens
 
 if TYPE_CHECKING:
     from selfedit.engine.base import Engine
 
 CANDIDATES = 3
-"""Documents whose adapters are asked about a question."""
-LEAST = 0.15
-"""Share of a question's surprise that a candidate has to hold."""
+"""Documents that are read for a question."""
+CUE = "Question:"
+WINDOW = 250
+"""Words of a long document that are read."""
 
 
 # ---------------------------------------------------------------- candidates
@@ -60,58 +62,52 @@ def _terms(text: str) -> list[str]:
 # ---------------------------------------------------------------- features
 
 
-@dataclass(frozen=True, slots=True)
-class Features:
-    """What speaks for a document. Likelihoods are of the question's tokens, nats.
-
-    `share`: of the question's surprise to the model as it came, the part that falls on words of the document. `held`: that part itself, as log(1 +
-    nats). `foreign`: the rest, likewise. `gain`: how much likelier the adapter makes the question, a token.
-    """
-
-    share: float
-    held: float
-    foreign: float
-    gain: float
+Known = Mapping[tuple[str, str], Features]
+"""What was found before, by question and id of the document."""
 
 
 def features(
-    adapters: Adapters, questions: Sequence[str], known: Mapping[tuple[str, str], float] | None = None
+    engine: Engine, library: Library, questions: Sequence[str], known: Known | None = None, worth: Callable[[Features], bool] = worth_reading
 ) -> list[list[tuple[Found, Features]]]:
-    """For each question its candidates, each with what speaks for it. Two calls of the engine for all: the model as it came, then adapters.
+    """For each question its candidates, each with what speaks for it. Two calls of the engine for all: without documents, then with those `worth` it.
 
-    A gain that is `known`, by question and adapter, is not measured again.
-    A candidate that holds less than `LEAST` of what is surprising in the question is none: most everyday questions need no adapter to be loaded.
+    What is `known` is not measured again.
     """
-    engine = adapters.engine
-    pieces = [_pieces(engine, question) for question in questions]
-    start = engine.tokenizer.encode("Question:")
-    found = candidates(adapters.library, questions)
-    asked = [number for number, ones in enumerate(found) if ones]
-    tokens = {number: tuple(token for _, some in pieces[number] for token in some) for number in asked}
-    base = dict(zip(asked, _scores(engine, [ScoreRequest(start, tokens[number]) for number in asked]), strict=True))
-    held = {number: [(one, *_held(one.document, pieces[number], base[number])) for one in found[number]] for number in asked}
-    held = {number: kept for number, ones in held.items() if (kept := [one for one in ones if one[1] >= LEAST * (one[1] + one[2]) > 0])}
-    places = [(number, one.entry) for number, ones in held.items() for one, _, _ in ones]
-    gains = {(number, entry): known[questions[number], entry] for number, entry in places if known and (questions[number], entry) in known}
-    places = [place for place in places if place not in gains]
-    requests = [ScoreRequest(start, tokens[number], adapters.load(entry)) for number, entry in places]
-    gains |= {
-        (number, entry): (sum(logprobs) - sum(base[number])) / len(logprobs)
-        for (number, entry), logprobs in zip(places, _scores(engine, requests), strict=True)
+    known = known or {}
+    found = [(number, one) for number, ones in enumerate(candidates(library, questions)) for one in ones]
+    new = [(number, one) for number, one in found if (questions[number], one.document.id) not in known]
+    pieces = {number: _pieces(engine, questions[number]) for number, _ in new}
+    tokens = {number: tuple(token for _, some in words for token in some) for number, words in pieces.items()}
+    base = dict(zip(tokens, _scores(engine, [ScoreRequest(engine.tokenizer.encode(CUE), some) for some in tokens.values()]), strict=True))
+    seen = [(number, one, Features(*_held(one.document, pieces[number], base[number]))) for number, one in new]
+    read = [ScoreRequest(_read(engine, one.document, questions[number]), tokens[number]) for number, one, some in seen if worth(some)]
+    told = iter(_scores(engine, read))
+    measured = {
+        (questions[number], one.document.id): replace(some, told=fmean(next(told)) - fmean(base[number])) if worth(some) else some
+        for number, one, some in seen
     }
-
-    def speaks(number: int, one: Found, inside: float, outside: float) -> Features:
-        return Features(inside / (inside + outside), math.log1p(inside), math.log1p(outside), gains[number, one.entry])
-
-    return [[(one[0], speaks(number, *one)) for one in held.get(number, ())] for number in range(len(questions))]
+    spoken: list[list[tuple[Found, Features]]] = [[] for _ in questions]
+    for number, one in found:
+        place = questions[number], one.document.id
+        spoken[number].append((one, known[place] if place in known else measured[place]))
+    return spoken
 
 
 def _scores(engine: Engine, requests: Sequence[ScoreRequest]) -> list[tuple[float, ...]]:
     return [score.logprobs for score in engine.score(requests)] if requests else []
 
 
+def _read(engine: Engine, document: Document, question: str) -> Tokens:
+    """The document up to where a question about it begins. Of a long text the `WINDOW` words that share most with the question."""
+    words, telling = document.context.split(), {_stem(word) for word in _terms(question) if word not in STOPWORDS}
+    starts = range(0, max(1, len(words) - WINDOW // 2), WINDOW // 2)
+    windows = [" ".join(words[at : at + WINDOW]) for at in starts] if len(words) > WINDOW else [document.context]
+    text = max(windows, key=lambda window: len(telling & {_stem(word) for word in _terms(window)}))
+    return engine.tokenizer.encode(f"{document.title}\n{text}\n\n{CUE}")
+
+
 def _held(document: Document, pieces: Sequence[tuple[str, tuple[int, ...]]], logprobs: Sequence[float]) -> tuple[float, float]:
-    """The surprise of the question's words that stand in the document, and of those that do not, nats; function words do not count."""
+    """The surprise of the question's words that stand in the document, and of those that do not, as log(1 + nats); function words do not count."""
     known, inside, outside, at = _vocabulary(document), 0.0, 0.0, 0
     for word, tokens in pieces:
         surprise = -sum(logprobs[at : at + len(tokens)])
@@ -122,7 +118,7 @@ def _held(document: Document, pieces: Sequence[tuple[str, tuple[int, ...]]], log
             inside += surprise
         else:
             outside += surprise
-    return inside, outside
+    return math.log1p(inside), math.log1p(outside)
 
 
 def _pieces(engine: Engine, question: str) -> list[tuple[str, tuple[int, ...]]]:

@@ -37,11 +37,16 @@ CREATE TABLE IF NOT EXISTS members (
     until INTEGER -- the first version it is no longer in
 ) STRICT;
 
-CREATE TABLE IF NOT EXISTS gains ( -- of the last calibration: how much likelier an adapter makes an everyday prompt, nats a token
+-- Of version 2, whose gate weighed what adapters made of a question.
+DROP TABLE IF EXISTS gains;
+
+CREATE TABLE IF NOT EXISTS spoken ( -- of the last calibration: what speaks for a document as an answer to an everyday prompt
     prompt TEXT NOT NULL,
-    entry TEXT NOT NULL,
-    gain REAL NOT NULL,
-    PRIMARY KEY (prompt, entry)
+    document TEXT NOT NULL, -- its id
+    held REAL NOT NULL,
+    "foreign" REAL NOT NULL,
+    told REAL NOT NULL, -- -Inf where it was not read
+    PRIMARY KEY (prompt, document)
 ) STRICT;
 
 CREATE INDEX IF NOT EXISTS documents_id ON documents (id);

@@ -19,7 +19,7 @@ from selfedit.library.records import Action, Document, Entry, Version
 from selfedit.types import Example, Question
 
 APPLICATION_ID = 0x5EA111B5
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 IN = "m.since <= :at AND (m.until IS NULL OR m.until > :at)"
 """The condition on `members m` that they are in the version `:at`."""

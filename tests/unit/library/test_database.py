@@ -9,24 +9,23 @@
 7. Adapters of another model go out of force; an adapter that was tampered with is refused.
 8. Two processes that add at the same time both succeed, each with a version of its own; one that has waited too long is refused.
 9. With old versions dropped a rollback goes to what was in force before, or is refused: never to the model as it came in its place.
-10. A library of the first schema is read as it is, and gets the new tables with the next change.
+10. A library of an earlier schema is read as it is, and gets the new tables with the next change.
 """
 
 from __future__ import annotations
 
 import json
-import multiprocessing
+import math
 import shutil
 import sqlite3
 from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from filelock import FileLock
 
 from selfedit.errors import DataError, LedgerError
 from selfedit.library import Document, Entry, Library, tables
+from selfedit.library.gate import Features
 from selfedit.store.artifacts import digest_of
 from selfedit.types import Example
 
@@ -160,51 +159,21 @@ def test_consolidated_again(tmp_path: Path) -> None:  # 2
     assert library.has([both]) and sorted(titles(library)) == ["Alder Mill", "Birch Weir", "Cedar Lock"]
 
 
-def test_the_first_schema(tmp_path: Path) -> None:  # 10
+@pytest.mark.parametrize("version", [1, 2])
+def test_an_earlier_schema(tmp_path: Path, version: int) -> None:  # 10
     library = Library(tmp_path)
     library.add([made(tmp_path, "one", A)], note="")
     with closing(sqlite3.connect(library.folder / "library.db", isolation_level=None)) as db:
-        db.execute("DROP TABLE gains")
-        db.execute("PRAGMA user_version = 1")
-    assert titles(library) == ["Alder Mill"] and library.gains() == {}
-    library.set_gate(1, {"threshold": 2.0}, {("Hello?", "one"): 0.1})
-    assert library.gains() == {("Hello?", "one"): 0.1} and library.history()[0].gate == {"threshold": 2.0} and titles(library) == ["Alder Mill"]
-
-
-def test_other_models_and_other_weights(tmp_path: Path) -> None:  # 7
-    library = Library(tmp_path)
-    one = library.add([made(tmp_path, "one", A)], note="")
-    library.add([made(tmp_path, "two", B, model="another")], note="")
-    assert titles(library) == ["Birch Weir"]
-    assert library.rollback().digest == one.digest
-    [entry] = library.entries()
-    (entry.folder / "adapter_model.safetensors").unlink()
-    (entry.folder / "adapter_model.safetensors").write_bytes(b"others")
-    with pytest.raises(LedgerError, match="no longer what was learned"):
-        library.check(entry.id)
-
-
-def _adds(root: Path, number: int) -> tuple[str, int, int]:
-    document = replace(A, title=f"Title {number}")
-    version = Library(root).add([made(root, f"adapter {number}", document)], note=str(number))
-    return version.note, version.number, version.documents
-
-
-def test_two_at_once(tmp_path: Path) -> None:  # 8
-    with multiprocessing.get_context("spawn").Pool(4) as pool:
-        given = pool.starmap(_adds, [(tmp_path, n) for n in range(8)])
-    library = Library(tmp_path)
-    assert [note for note, _, _ in given] == [str(n) for n in range(8)]
-    assert sorted(given, key=lambda one: one[1]) == [(one.note, one.number, one.documents) for one in library.history()]
-    assert sorted(titles(library)) == [f"Title {n}" for n in range(8)]
-    assert [one.number for one in library.history()] == list(range(1, 9))
-    assert [one.documents for one in library.history()] == list(range(1, 9))
-
-
-def test_the_second_is_refused_in_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # 8
-    library = Library(tmp_path)
-    before = library.add([made(tmp_path, "one", A)], note="")
-    monkeypatch.setattr("selfedit.library.database._PATIENCE_S", 0.05)
-    with FileLock(library.folder / "library.lock"), pytest.raises(LedgerError, match="being changed by another process"):
-        library.add([made(tmp_path, "two", B)], note="")
-    assert library.history() == [before] and titles(library) == ["Alder Mill"]
+        db.execute("DROP TABLE spoken")
+        if version == 2:
+            db.execute("CREATE TABLE gains (prompt TEXT, entry TEXT, gain REAL)")
+        db.execute(f"PRAGMA user_version = {version}")
+    assert titles(library) == ["Alder Mill"] and library.spoken() == {}
+    library.set_gate(1, {"threshold": 2.0}, {("Hello?", A.id): Features(1.0, 2.0, -math.inf)})
+    assert (
+        library.spoken() == {("Hello?", A.id): Features(1.0, 2.0, -math.inf)}
+        and library.history()[0].gate == {"threshold": 2.0}
+        and titles(library) == ["Alder Mill"]
+    )
+    with closing(sqlite3.connect(library.folder / "library.db")) as db:
+        assert not db.execute("SELECT name FROM sqlite_schema WHERE name = 'gains'").fetchall()

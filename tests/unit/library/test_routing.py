@@ -1,27 +1,32 @@
 """Who is asked a question.
 
 1. Candidates are the documents in force that share words with the question: the best first, titles counting double, other word forms found.
-2. A question whose surprise falls on words of a document has a high share, an everyday one a low one; a score never depends on its neighbours.
+2. The surprise of a question about a document falls on words of that document, of an everyday one on others; a score never depends on its neighbours.
+   What a document tells of a question is a difference of likelihoods, and of a long document the part that shares most words with it is read.
 3. The gate lets in the best candidate above its threshold; calibrated, it lets in at most the share of everyday prompts that it may.
 4. Whoever is not let in is answered by the model as it came, by the same request.
-5. Calibrated again, no adapter is asked twice; with a further document the gate is the one that is calibrated from nothing.
+5. Calibrated again, no document is read twice; with a further document the gate is the one that is calibrated from nothing.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import cast
 
 import pytest
 
 from selfedit.config import Recipe, parse_recipe
+from selfedit.engine.base import Engine
 from selfedit.library import Adapters, Document, Entry, Found, Gate, Library, Route, calibrate, gate_of, request, routes
-from selfedit.library.gate import calibrated, log_odds, route
-from selfedit.library.routing import Features, candidates, features
+from selfedit.library.gate import Features, calibrated, log_odds, route, worth_reading
+from selfedit.library.routing import WINDOW, candidates, features
 from selfedit.policy import Policy
 from selfedit.policy.opening import open_policy
 from selfedit.retention import everyday
 from selfedit.store.artifacts import digest_of
+from selfedit.types import Score, ScoreRequest
 
 WEIR = Document("Tolmet Weir", "It was raised by Hedda Ruskin from grey slate, across the Isk Brook.")
 LAMPS = Document("The Society of Lamplighters", "The society of the town opens the gate of Tolmet every spring.")
@@ -73,22 +78,50 @@ def test_candidates(library: Library) -> None:  # 1
 
 def test_features(policy: Policy, library: Library) -> None:  # 2
     questions = ["What did Hedda Ruskin raise?", "Which animals do people keep in Portugal?", "xyzzy?"]
-    with Adapters(policy.engine, library) as adapters:
-        about, other, none = features(adapters, questions)
-        assert none == []
-        assert {f.document.title: x.share for f, x in about}["Tolmet Weir"] > 0.9
-        assert max(x.share for _, x in other) < 0.5
-        [alone] = features(adapters, questions[:1])
-        assert alone == about
+    about, other, none = features(policy.engine, library, questions)
+    assert none == []
+    weir = {f.document.title: x for f, x in about}["Tolmet Weir"]
+    assert weir.held > 2 and weir.foreign == 0
+    assert all(x.held < x.foreign and x.told == -math.inf for _, x in other)  # they were not read
+    [alone] = features(policy.engine, library, questions[:1])
+    assert alone == about
+    known = {(questions[0], f.document.id): Features(1.0, 2.0, 3.0) for f, _ in about}
+    assert [x for _, x in features(policy.engine, library, questions[:1], known)[0]] == [Features(1.0, 2.0, 3.0)] * len(about)
+
+
+def test_told(policy: Policy, library: Library) -> None:  # 2
+    long = Document(
+        "Log of the weir", " ".join(f"Day {n}: water {n} inches." for n in range(200)) + " Then Ebba Horn drowned a goose." + " Rain." * 100
+    )
+    library.add([made(policy, library.root, long)], note="run")
+    seen: list[ScoreRequest] = []
+    question, tokenizer = "Who drowned a goose?", policy.engine.tokenizer
+
+    class Watched:
+        tokenizer = policy.engine.tokenizer
+
+        def score(self, requests: Sequence[ScoreRequest]) -> list[Score]:
+            seen.extend(requests)
+            return [Score(tuple(-1.0 - n / len(request.prompt) for n, _ in enumerate(request.completion))) for request in requests]
+
+    [found] = features(cast(Engine, Watched()), library, [question])
+    [told] = [x.told for f, x in found if f.document == long]
+    plain, read = seen[0], next(one for one in seen if "Ebba Horn" in tokenizer.decode(one.prompt))
+    assert plain.prompt == tokenizer.encode("Question:") and plain.completion == read.completion
+    text = tokenizer.decode(read.prompt)
+    assert text.startswith("Log of the weir\n") and text.endswith("\n\nQuestion:") and len(text.split()) <= WINDOW + 5
+    n = len(read.completion)
+    assert told == pytest.approx((n - 1) / 2 * (1 / len(plain.prompt) - 1 / len(read.prompt)))
 
 
 def test_gate() -> None:  # 3
-    strong, weak = Features(1.0, 4.0, 0.0, 2.0), Features(0.1, 0.5, 4.0, 0.1)
+    strong, weak, unread = Features(4.0, 0.0, 2.0), Features(0.5, 4.0, 0.1), Features(0.5, 4.0)
     one, two = Found("a", WEIR, 0), Found("b", LAMPS, 1)
     assert log_odds(strong) > 0 > log_odds(weak)
     chosen = route([(two, weak), (one, strong)], Gate())
     assert chosen.found == one and chosen.score == log_odds(strong) and chosen.sure > 0.5
-    assert route([(two, weak)], Gate()) == Route(None, log_odds(weak)) and route([], Gate()) == Route(None, None)
+    assert route([(two, weak)], Gate()) == Route(None, log_odds(weak)) and route([], Gate()) == route([(two, unread)], Gate()) == Route(None, None)
+    assert worth_reading(strong) and not worth_reading(unread) and worth_reading(Features(3.0, 2.5)) and not worth_reading(Features(0.0, 0.0))
     assert route([(one, strong)], Gate(threshold=log_odds(strong))).found is None
     gate = calibrated([None] * 97 + [1.0, 2.0, 3.0], about=[2.5, 0.5, None, 4.0])
     assert gate == Gate(threshold=2.0, let_in=0.01, kept=0.5)
@@ -110,19 +143,25 @@ def test_who_answers(policy: Policy, library: Library) -> None:  # 4
                 assert put == request(policy, adapters, Route(None, None), prompt, 32)
 
 
-def test_calibrated_again(policy: Policy, library: Library) -> None:  # 5
-    def loaded(about: Sequence[str] = ()) -> tuple[Gate, int]:
-        with Adapters(policy.engine, library) as adapters:
-            return calibrate(adapters, about), len(adapters.loaded)
+def test_calibrated_again(policy: Policy, library: Library, monkeypatch: pytest.MonkeyPatch) -> None:  # 5
+    read: list[ScoreRequest] = []
+    score, cue = policy.engine.score, policy.engine.tokenizer.encode("Question:")
+    monkeypatch.setattr(policy.engine, "score", lambda requests: read.extend(one for one in requests if one.prompt != cue) or score(requests))
 
-    prompts = " ".join(one.prompt for one in everyday("gate"))
-    first = loaded()
-    assert loaded() == (first[0], 0)
-    library.add([made(policy, library.root, Document("Everything", prompts))], note="run")
-    later, asked = loaded()
-    assert asked == 1 and later != first[0]
+    def again() -> tuple[Gate, set[str]]:
+        read.clear()
+        with Adapters(policy.engine, library) as adapters:
+            return calibrate(adapters), {policy.engine.tokenizer.decode(one.prompt).partition("\n")[0] for one in read}
+
+    prompts = [one.prompt for one in everyday("gate")]
+    library.add([made(policy, library.root, Document("Everything", " ".join(prompts[:60])))], note="run")
+    first, documents = again()
+    assert documents == {"Everything"} and again() == (first, set())
+    library.add([made(policy, library.root, Document("More", " ".join(prompts[60:])))], note="run")
+    later, documents = again()
+    assert documents == {"More"} and later != first
     library.set_gate(1, {}, {})
-    assert loaded()[0] == later
+    assert again()[0] == later
 
 
 def test_with_the_document_in_view(policy: Policy, library: Library) -> None:  # 4
