@@ -1,4 +1,4 @@
-"""selfedit: a language model reads, writes its own training data, trains on it, is measured, and keeps what helped (SEAL, arXiv 2506.10943).
+"""selfedit: a language model reads, writes its own training data, trains on it, is tested, and keeps what helped (SEAL, arXiv 2506.10943).
 
     import selfedit
 

@@ -34,7 +34,7 @@ class ArchiveSettings(Settings):
     """Settings of `archive`."""
 
     steepness: float = Field(10.0, gt=0)
-    """How much more likely a higher mean reward is to be a parent: λ of the sigmoid."""
+    """λ of the sigmoid by which parents are drawn: the higher, the more a high mean reward is preferred."""
     midpoint: float = 0.5
     """Mean reward at which the sigmoid is one half."""
 

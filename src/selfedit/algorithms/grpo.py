@@ -22,7 +22,7 @@ class GRPOSettings(Outer):
     clip: float = Field(0.2, gt=0, lt=1)
     """The ratio of new to old probability counts down to 1 - clip."""
     clip_high: float = Field(0.2, gt=0)
-    """And up to 1 + clip_high; DAPO takes 0.28."""
+    """The ratio counts up to 1 + clip_high; DAPO takes 0.28."""
     kl: float = Field(0.04, ge=0)
     """Weight of the divergence from the starting policy."""
     scale: bool = True

@@ -30,7 +30,7 @@ class PPOSettings(Outer):
     kl: float = Field(0.05, ge=0)
     """Weight of the divergence from the starting policy in the first round."""
     kl_target: float = Field(0.05, ge=0)
-    """Divergence wanted, nats a token: before each later update the weight is doubled or halved where it was missed by half; 0 keeps the weight."""
+    """Target divergence, nats a token: later updates double the weight above 1.5 times the target, halve it below 1 / 1.5 times; 0 keeps it."""
 
 
 @algorithm(

@@ -28,7 +28,7 @@ class RestEMSettings(Outer):
     epochs: int = Field(2, ge=1)
     """Passes over the self-edits of a round."""
     restart: bool = False
-    """Teach the starting policy anew after every round, as Singh et al. do, so that it cannot drift; otherwise the last round's goes on."""
+    """Train the starting policy anew in every round, as Singh et al. do, so that it cannot drift; otherwise that of the last round."""
 
 
 @algorithm("rest_em", label="ReST-EM", means="supervised fine-tuning on the best self-edits of each task, merged, repeated", settings=RestEMSettings)

@@ -19,7 +19,7 @@ class BestDirectivesSettings(Settings):
     """Settings of `best_directives`."""
 
     most: int = Field(12, ge=1)
-    """Settings that are tried for each document: the default, and others of all that there are, by chance."""
+    """Settings that are tried for each document: the default, and others drawn at random."""
 
 
 @baseline(

@@ -39,10 +39,10 @@ COMMANDS = {
 
 HELP = """\
 selfedit: a language model reads your documents, writes its own training data, trains on it,
-is measured, and keeps what helped (SEAL, arXiv 2506.10943).
+is tested, and keeps what helped (SEAL, arXiv 2506.10943).
 
 Begin here:
-  selfedit doctor                    is everything there that is needed?
+  selfedit doctor                    check whether this machine has what is needed
   selfedit demo                      learn a few bundled documents and see what came of it
   selfedit learn notes.md docs/      learn your own; what was learned before stays as it was
   selfedit ask "Who built the mill?" ask it, with and without what it learned
@@ -50,9 +50,9 @@ Begin here:
   selfedit log                       what it has learned; `rollback` takes the last thing back
 
 Commands:
-  learn      learn documents: proof that it did, proof that nothing else broke, and a way back
+  learn      learn documents, and measure what was learned and what was forgotten
   ask        answer with the learned adapter and, beside it, without
-  validate   what the model could do before, and can do now: the bundled probes, or tasks of lm-eval or HELM
+  validate   compare abilities before and after: the bundled probes, or tasks of lm-eval or HELM
   report     of a run, or of the library    runs       list the runs
   show       look into a run, or list strategies, models and the settings of a recipe
   log        what was learned, by version   diff       what two versions have and have not

@@ -41,7 +41,7 @@ class Recipe(Settings):
     model: str = "smollm2-135m"
     """A packaged name, a Hugging Face hub name or a folder."""
     seed: int = Field(0, ge=0)
-    """Every choice left to chance follows from it."""
+    """Seed of every random choice."""
     plugins: tuple[str, ...] = ()
     """Python modules that register parts of your own: docs/extending.md."""
     docs: tuple[Path, ...] = ()
@@ -61,9 +61,9 @@ class Recipe(Settings):
     """The kinds of self-edits: `data`, training texts that the policy writes, with `directives` if it sets how it is trained on them; `vector`,
     numbers that change some layers, alone or added to the adapters that were trained on texts (docs/self-edits.md)."""
     guards: tuple[str, ...] = ("training", "worse", "forgetting", "size", "collapse")
-    """What has to accept a candidate, the final adapter, or a round; `selfedit show guards` lists them. `training` always stands."""
+    """Checks of each candidate, each final adapter and each round; `selfedit show guards` lists them. `training` is always on."""
     domain: SerializeAsAny[Settings] = chosen("domain", "knowledge")
-    """Where tasks come from, how they are asked, and how answers are judged."""
+    """Where tasks come from, how questions are put, and how answers are judged."""
     documents: Documents = Documents()
     questions: Questions = Questions()
     propose: Propose = Propose()
@@ -72,9 +72,9 @@ class Recipe(Settings):
     vector: SerializeAsAny[Settings] | None = Field(None, json_schema_extra={"chooses": "inner", "standard": "vector"})
     """Of edit vectors that are added to trained adapters, as [inner] is where they stand alone; without it as they are by default."""
     reward: SerializeAsAny[Settings] = chosen("reward", "correctness")
-    """What a self-edit is worth."""
+    """The reward of a self-edit."""
     prefilter: SerializeAsAny[Settings] = chosen("prefilter", "none")
-    """What rates self-edits before they are trained in full."""
+    """A cheap rating of self-edits before they are trained in full."""
     algorithm: SerializeAsAny[Settings] = chosen("algorithm", "rest_em")
     """How the policy learns from rewards."""
     cold_start: ColdStart = ColdStart()
@@ -83,7 +83,7 @@ class Recipe(Settings):
     harvest: Harvest = Harvest()
     library: LibrarySettings = LibrarySettings()
     engine: SerializeAsAny[Settings] = chosen("engine", "torch")
-    """What the model runs in."""
+    """The engine that runs the model."""
     sampler: SerializeAsAny[Settings] | None = Field(None, json_schema_extra={"chooses": "engine", "standard": "torch"})
     """Another engine for sampling alone, as [engine]; without it the engine samples too."""
     strategy: dict[str, SerializeAsAny[Settings]] = table("strategy")

@@ -33,7 +33,7 @@ def known(kind: str, names: tuple[str, ...], what: str = "") -> tuple[str, ...]:
 
 
 class Documents(Settings):
-    """How long documents are cut into passages."""
+    """How documents are cut into passages."""
 
     passage_words: int = Field(150, ge=20)
     """About how many words a passage has."""
@@ -44,7 +44,7 @@ class Documents(Settings):
 
 
 class LibrarySettings(Settings):
-    """What `learn` adds to, and how much of its history is kept."""
+    """The library that `learn` adds to, and how much of its history is kept."""
 
     group: int = Field(1, ge=0)
     """Documents that share an adapter; 0: all of a run."""
@@ -73,9 +73,9 @@ class Harvest(Settings):
     answers: int = Field(4, ge=2, le=64)
     """Answers that an adapter draws to each, without the passage."""
     temperature: float = Field(0.7, gt=0)
-    """At which they are drawn."""
+    """Sampling temperature of these answers."""
     share: float = Field(0.75, gt=0, le=1)
-    """Least share of them that has to say the same."""
+    """Least share of these answers that has to agree."""
     max_words: int = Field(30, ge=1)
     """A longer answer is not learned."""
 
@@ -94,7 +94,7 @@ class Propose(Settings):
     """`slots`: each is drawn from its alternatives, which the model scores. `json`: the model writes them all as one JSON object; a self-edit whose
     object cannot be used is not scored."""
     mix: int = Field(1, ge=1)
-    """Different strategies that a self-edit is made of: with 2, every pair of them is something to pick."""
+    """Number of strategies that a self-edit combines: with 2, the choice is between all pairs of them."""
     spans: int = Field(15, ge=1, le=30)
     """Most short answers of a passage that `span-qa` and `sentence-qa` ask about, sentence by sentence."""
     candidates: int = Field(3, ge=1, le=64)
@@ -126,7 +126,7 @@ class Evaluation(Settings):
     """The comparison at the end of `train` and `eval`, on documents that nobody learned from. `learn` takes the rows that make sense there."""
 
     baselines: tuple[str, ...] = ("base", "passage_only", "token_matched", "untrained", "oracle")
-    """What stands beside the policy; `selfedit show baselines` lists them. Left out here, because they cost more: `best_of_k` (K adapters for each
+    """Rows to compare with; `selfedit show baselines` lists them. Not on by default because of their cost: `best_of_k` (K adapters for each
     document and seed), `all_edits` (one as long as K), `more_edits` and `random_edit` (one each)."""
     seeds: int = Field(1, ge=1)
     """How often every row is trained, with self-edits and adapters of its own each time. Rows are paired by seed."""
@@ -169,4 +169,4 @@ class ColdStart(Settings):
     epochs: int = Field(2, ge=1)
     """Passes over the good self-edits."""
     batch_size: int = Field(10, ge=1)
-    """Prompts with their completions of one optimizer step."""
+    """Prompts, with their completions, in one optimizer step."""

@@ -18,7 +18,7 @@ class TorchSettings(Settings):
     device: str = "auto"
     """cpu, cuda, cuda:1, ... `auto` takes the GPU where there is one."""
     dtype: Literal["auto", "bfloat16", "float32", "float64"] = "auto"
-    """Of the frozen base; adapters and their optimizer are fp32. `auto`: bfloat16 where the processor is fast at it."""
+    """Type of the frozen base's weights; adapters and their optimizer are fp32. `auto`: bfloat16 where the processor is fast at it."""
     threads: int = Field(0, ge=0)
     """CPU threads, each a worker of its own in training; 0 leaves the number to torch: one for each core."""
     slots: int = Field(16, ge=1)

@@ -19,7 +19,7 @@ class AbilitySettings(ShrinkSettings):
     """Settings of `ability`."""
 
     max_points: float = Field(10.0, gt=0)
-    """Largest loss, in percentage points of probes answered rightly; rejected is what lost more for certain: the 95 % interval lies beyond it."""
+    """Largest loss, in percentage points of probes answered rightly; an adapter is rejected if all of the 95 % interval is beyond it."""
     kinds: tuple[str, ...] = JUDGED
     """Kinds of probes that are asked."""
     limit: int = Field(0, ge=0)

@@ -67,7 +67,7 @@ class ShrinkSettings(Settings):
     """Settings of a guard of adapters that may scale one down in place of rejecting it."""
 
     shrink: bool = False
-    """Scale an adapter that would be rejected down until it passes. It is rejected only where not even a tenth of its update passes."""
+    """Scale an adapter down until it passes, instead of rejecting it. It is rejected only if not even a tenth of its update passes."""
 
 
 class Guard(Part):

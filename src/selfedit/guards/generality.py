@@ -21,8 +21,8 @@ class GeneralitySettings(Settings):
     """Settings of `generality`."""
 
     max_points: float = Field(20.0, gt=0)
-    """Largest loss, in percentage points of right answers, when the reward questions are worded otherwise; rejected is what lost more for certain:
-    the 95 % interval lies beyond it."""
+    """Largest loss, in percentage points of right answers, when the reward questions are worded otherwise; an adapter is rejected if all of
+    the 95 % interval is beyond it."""
 
 
 @guard(

@@ -19,7 +19,7 @@ class InnerSettings(Settings):
     """What every inner loop has."""
 
     seeds: int = Field(1, ge=1)
-    """Adapters made of each self-edit with different seeds, the same ones for all self-edits of a passage; the reward is their mean."""
+    """Adapters made of each self-edit, with different seeds, which all self-edits of a passage share; the reward is the mean over them."""
     replay: int = Field(0, ge=0)
     """Everyday prompts with the model's own answers that every job trains on as well, against forgetting; the same ones in all jobs of a run."""
     worked: int = Field(0, ge=0)

@@ -30,17 +30,17 @@ class Choices(Settings):
     """What self-edits may set where `propose.directives` names it: the alternatives. The recipe's own value always is one of them."""
 
     lr: tuple[Annotated[float, Gt(0), Lt(inf)], ...] = Field((5e-4, 1e-3, 2e-3, 4e-3), min_length=1)
-    """Of the learning rate."""
+    """Learning rates."""
     epochs: tuple[Annotated[int, Ge(1)], ...] = Field((2, 4, 6, 10), min_length=1)
-    """Of the passes over a self-edit's examples."""
+    """Numbers of passes over a self-edit's examples."""
     rank: tuple[Annotated[int, Ge(1)], ...] = Field((4, 8, 16, 32), min_length=1)
-    """Of the LoRA's rank; alpha keeps its proportion to it."""
+    """Ranks of the LoRA; alpha keeps its proportion to the rank."""
     layers: tuple[str, ...] = Field(("all", "half", "third"), min_length=1)
-    """Of the layers that get an adapter: `all`, or the last `half`, `third` or `quarter` of them."""
+    """Layers that get an adapter: `all`, or the last `half`, `third` or `quarter` of them."""
     loss: tuple[Loss, ...] = Field(("answers", "all"), min_length=1)
-    """Of what is learned of an example with a question: the answer alone, or the question too."""
+    """Trained tokens of an example with a question: the answer alone, or the question too."""
     replay: tuple[Annotated[float, Ge(0), Le(1)], ...] = Field((0.0, 0.5, 1.0), min_length=1)
-    """Of the share of `inner.replay` that the job trains on."""
+    """Shares of `inner.replay` that the job trains on."""
 
     @field_validator("layers")
     @classmethod
@@ -64,7 +64,7 @@ class LoraSettings(InnerSettings):
     loss: Loss = "answers"
     """What is learned of an example with a question: the answer alone, or the question too. Examples without one are learned whole."""
     choices: Choices = Choices()
-    """What self-edits may set themselves, and to which values."""
+    """The values that directives may choose from."""
 
 
 @inner("lora", label="LoRA", means="supervised fine-tuning of a LoRA on the examples of the self-edit", settings=LoraSettings)

@@ -48,7 +48,7 @@ class VectorSettings(Settings):
     drift: float = Field(1.0, ge=0)
     """What is taken off the reward for each nat a token by which these answers became less likely."""
     drift_free: float = Field(0.1, ge=0)
-    """So many nats a token cost nothing."""
+    """Loss of likelihood of these answers, in nats a token, that costs nothing."""
     validation: float = Field(0.25, ge=0, lt=1)
     """Share of the passages to learn from that are kept to choose the best round by; 0: the last round is used."""
     patience: int = Field(0, ge=0)

@@ -36,7 +36,7 @@ class SelectiveSettings(Settings):
 
 
 class Prefilter(Part):
-    """What rates self-edits before they are trained in full."""
+    """A cheap rating of self-edits before they are trained in full."""
 
     cheaper = True
     """Whether rounds cost less with it."""

@@ -68,7 +68,7 @@ class Memory(Protocol):
 
 
 class RewardFunction(Part):
-    """What a self-edit is worth."""
+    """The reward of a self-edit."""
 
     def needs(self) -> Needs:
         """What has to be measured; by default greedy answers, judged against known ones."""

@@ -53,15 +53,15 @@ class JudgeSettings(Settings):
     """Settings of `judge`."""
 
     model: str = ""
-    """The judge, by the name the server knows it by."""
+    """The name of the judge on its server."""
     base_url: str = "https://api.openai.com/v1"
-    """Where it is asked, http or https."""
+    """Address of the judge's server, http or https."""
     key_env: str = "OPENAI_API_KEY"
     """The environment variable that holds the key; the key itself is never written down. Empty: the server wants none."""
     timeout_s: float = Field(30.0, gt=0)
-    """Of one request."""
+    """Longest wait for one request."""
     retries: int = Field(4, ge=0, le=20)
-    """After a timeout, a broken connection, or a server that is busy or in trouble; ever longer waits between them."""
+    """Further tries after a timeout, a broken connection, or a server that is busy or fails; the waits between them grow."""
     concurrency: int = Field(8, ge=1, le=256)
     """Requests at the same time."""
 

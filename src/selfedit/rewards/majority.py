@@ -37,7 +37,7 @@ class MajoritySettings(Settings):
     samples: int = Field(8, ge=2, le=256)
     """Answers that each adapter gives to each question."""
     temperature: float = Field(0.7, gt=0)
-    """At which they are drawn."""
+    """Sampling temperature of these answers."""
     threshold: float = Field(0.5, ge=0, le=1)
     """Least share of a question's readable answers that is a majority. Below it, and in a tie, the question does not count."""
     max_words: int = Field(30, ge=1)

@@ -21,7 +21,7 @@ class MixSettings(Settings):
     nats: float = Field(1.0, gt=0)
     """The gain a token that counts as much as all answers being correct."""
     of: Form = "answer"
-    """What the likelihood is of, as in `likelihood`."""
+    """What the likelihood is measured on, as in the reward `likelihood`."""
 
 
 @reward(

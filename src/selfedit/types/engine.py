@@ -45,17 +45,17 @@ class Drawing:
     """How a text is drawn."""
 
     max_tokens: Annotated[int, Ge(1)] = 64
-    """Most tokens of it."""
+    """Most tokens of a text."""
     temperature: Annotated[float, Ge(0), Lt(inf)] = 0.0
-    """What logits are divided by; 0 takes the likeliest token (greedy)."""
+    """Logits are divided by it; 0 takes the likeliest token (greedy)."""
     top_p: Annotated[float, Gt(0), Le(1)] = 1.0
-    """Only the likeliest tokens that have so much of the probability together (nucleus sampling); 1 leaves none out."""
+    """Only the likeliest tokens that together have this much of the probability (nucleus sampling); 1 leaves none out."""
     top_k: Annotated[int, Ge(0)] = 0
     """Only so many of the likeliest tokens; 0 leaves none out."""
     repetition_penalty: Annotated[float, Gt(0), Lt(inf)] = 1.0
     """What the logits of tokens that stand there already are divided by, or multiplied where negative (CTRL); 1 changes nothing."""
     stop: tuple[str, ...] = ()
-    """Where one of these would begin, the text ends."""
+    """The text ends before the first of these strings."""
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
 
@@ -140,7 +140,7 @@ class LoraShape:
     """The shape of a LoRA."""
 
     rank: Annotated[int, Ge(1)] = 16
-    """Rows of A, and columns of B."""
+    """Rank of the update: A has so many rows, B so many columns."""
     alpha: Annotated[float, Gt(0), Lt(inf)] = 32.0
     """The update is scaled by alpha / rank."""
     targets: tuple[str, ...] = ("all",)
@@ -157,19 +157,19 @@ class Optimizer:
     lr: Annotated[float, Gt(0), Lt(inf)] = 1e-3
     """The highest learning rate."""
     schedule: Literal["linear", "cosine", "constant"] = "linear"
-    """How it decays to zero at the last step, if it does."""
+    """How the learning rate decays to zero at the last step; `constant` does not."""
     warmup_steps: Annotated[int, Ge(0)] = 0
-    """Steps in which it rises from zero, linearly."""
+    """Steps in which the learning rate rises from zero, linearly."""
     weight_decay: Annotated[float, Ge(0), Lt(inf)] = 0.0
-    """Decoupled, times the learning rate."""
+    """Decoupled weight decay, multiplied by the learning rate."""
     clip: Annotated[float, Ge(0)] = 1.0
     """The greatest global norm of the gradient; 0 leaves it as it is."""
     beta1: Annotated[float, Ge(0), Lt(1)] = 0.9
     """Decay of the mean of gradients."""
     beta2: Annotated[float, Ge(0), Lt(1)] = 0.999
-    """Decay of the mean of their squares."""
+    """Decay of the mean of squared gradients."""
     eps: Annotated[float, Gt(0), Lt(inf)] = 1e-8
-    """Added to the root of that mean."""
+    """Added to the root of the mean of squares."""
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
 
