@@ -140,7 +140,7 @@ class LoraShape:
     """The shape of a LoRA."""
 
     rank: Annotated[int, Ge(1)] = 16
-    """Rank of the update: A has so many rows, B so many columns."""
+    """Rank of the update."""
     alpha: Annotated[float, Gt(0), Lt(inf)] = 32.0
     """The update is scaled by alpha / rank."""
     targets: tuple[str, ...] = ("all",)
