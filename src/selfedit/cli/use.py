@@ -41,9 +41,9 @@ class Ask:
     topic: Annotated[str | None, arg(metavar="TITLE", help_behavior_hint="")] = None
     """The title of the document or section it is about. Without it, a gate chooses the document, or none: then the model answers as it came."""
     open_book: bool = False
-    """Show both the text of the document that the question is about."""
+    """Show the text of the chosen document to the model, with the adapter and without."""
     run_: Annotated[Run, arg(name="run")] = None
-    """A run of `learn`, whatever is in force. Without it, everything in force is asked."""
+    """Ask the adapters of this run of `learn`, in force or not. Without it, everything in force."""
     where: Annotated[Where, arg(name="")] = field(default_factory=Where)
     quiet: bool = False
     """No progress, only the answers."""

@@ -41,7 +41,7 @@ HARNESSES = {
 
 @dataclass(frozen=True)
 class Validate:
-    """Ask the model what it could do before it learned anything, and ask it again with what it has learned.
+    """Compare what the model could do before it learned anything with what it can do now.
 
     Examples:
       selfedit validate                        256 bundled probes of everything in force
@@ -54,7 +54,7 @@ class Validate:
     """
 
     run_: Positional[Annotated[str | None, arg(name="run", metavar="[RUN]", help_behavior_hint="")]] = None
-    """A run of `learn`, whatever is in force. Without it, everything in force."""
+    """Ask the adapters of this run of `learn`, in force or not. Without it, everything in force."""
     harness: Literal["own", "lm-eval", "helm"] = "own"
     """Who asks: selfedit, EleutherAI's LM Evaluation Harness (pip install 'selfedit[eval]') or Stanford's HELM (make validate-helm). The probes come
     out the same."""

@@ -78,7 +78,7 @@ class Learn(MakesRuns):
     recipe: File = None
     """Settings from a TOML file (`selfedit show recipe` prints one); flags override it. Without one: short answers are taught."""
     baselines: Compared = "recipe"
-    """What is trained to compare the result with: `none`, the bare `passage`, `all` rows that there are, or as the recipe says (else `passage`)."""
+    """Baselines to train: `none`, the bare `passage`, `all`, or those of the recipe (without one: `passage`)."""
     keep: bool = False
     """Put adapters in force even if a guard was against them."""
     output: Options = field(default_factory=Output)
@@ -170,9 +170,9 @@ class Train(MakesRuns):
 
 @dataclass(frozen=True)
 class Eval(MakesRuns):
-    """Compare, on documents that nobody trained on: the model as it came, trained on each passage alone, on self-edits, and on what else
-    `--eval.baselines` names; with `--policy`, the policy after each round too. Or, with `--reliability`, on documents to train on: how far
-    rewards can be trusted, and what cheaper rounds would lose.
+    """Compare, on documents that nobody trained on, the untrained model, adapters trained on the passages or on self-edits, and the other rows of
+    `--eval.baselines`; with `--policy`, the policy after each round too. With `--reliability`, measure on training documents how far rewards
+    can be trusted, and what cheaper rounds would lose.
 
     Examples:
       selfedit eval --propose.strategies self-qa span-qa implications

@@ -84,7 +84,7 @@ class Propose(Settings):
     """How the policy writes self-edits."""
 
     strategies: tuple[str, ...] = Field(("sentence-qa",), min_length=1)
-    """How self-edits may be written: `selfedit show strategies` lists them, and `self-qa+key-facts` is a self-edit made of both."""
+    """Strategies to write self-edits with: `selfedit show strategies` lists them, and `self-qa+key-facts` is a self-edit made of both."""
     pick: Literal["turns", "policy"] = "turns"
     """`turns`: the candidates of a task take the strategies in turn. `policy`: the policy picks, and learns to pick as it learns to write."""
     directives: tuple[str, ...] = ()
