@@ -70,15 +70,21 @@ def _intervals(labels: Sequence[str], intervals: Sequence[Interval], name: str, 
         "x": [100 * i.mean for i in intervals],
         "y": [number + place for number in range(len(intervals))],
         "text": [_label(label, 50) for label in labels],
-        "error_x": {
-            "type": "data",
-            "array": [100 * (i.high - i.mean) for i in intervals],
-            "arrayminus": [100 * (i.mean - i.low) for i in intervals],
-            "color": "$muted",
-            "thickness": 1.5,
-            "width": 5,
-        },
+        "error_x": _bars(intervals, "$muted", 100),
         "customdata": [i.n for i in intervals],
+    }
+
+
+def _bars(intervals: Sequence[Interval], colour: str, scale: int = 1) -> Figure:
+    """The intervals around their means, times `scale`; one that is not known has no length."""
+    ends = [(i.low, i.high) if math.isfinite(i.low) else (i.mean, i.mean) for i in intervals]
+    return {
+        "type": "data",
+        "array": [scale * (high - i.mean) for i, (_, high) in zip(intervals, ends, strict=True)],
+        "arrayminus": [scale * (i.mean - low) for i, (low, _) in zip(intervals, ends, strict=True)],
+        "color": colour,
+        "thickness": 1.5,
+        "width": 5,
     }
 
 
@@ -136,14 +142,7 @@ def rounds(rounds: Sequence[Round]) -> Figure:
                 "name": name,
                 "x": [number for number, _ in found],
                 "y": [interval.mean for _, interval in found],
-                "error_y": {
-                    "type": "data",
-                    "array": [interval.high - interval.mean for _, interval in found],
-                    "arrayminus": [interval.mean - interval.low for _, interval in found],
-                    "thickness": 1.5,
-                    "width": 5,
-                    "color": colour,
-                },
+                "error_y": _bars([interval for _, interval in found], colour),
                 "line": {"color": colour, "width": 2},
                 "marker": {"size": 10, "color": colour},
                 "hovertemplate": "round %{x}: %{y:.3f}<extra>%{fullData.name}</extra>",
@@ -222,21 +221,13 @@ def properties(found: Analysis) -> dict[str, Figure]:
 def _property(columns: Sequence[Column], name: str, label: str, colour: str) -> Figure:
     scale = 100 if name in SHARES else 1
     known = [interval for column in columns if (interval := column.values[name])]
-    ends = [(i.low, i.high) if math.isfinite(i.low) else (i.mean, i.mean) for i in known]
     return {
         "type": "scatter",
         "mode": "lines+markers",
         "name": label,
         "x": [column.tick for column in columns],
         "y": [scale * i.mean for i in known],
-        "error_y": {
-            "type": "data",
-            "array": [scale * (high - i.mean) for i, (_, high) in zip(known, ends, strict=True)],
-            "arrayminus": [scale * (i.mean - low) for i, (low, _) in zip(known, ends, strict=True)],
-            "color": colour,
-            "thickness": 1.2,
-            "width": 3,
-        },
+        "error_y": _bars(known, colour, scale) | {"thickness": 1.2, "width": 3},
         "line": {"color": colour, "width": 2},
         "marker": {"size": 8, "color": colour},
         "hovertemplate": "%{x}: %{y:.4g}<extra>%{fullData.name}</extra>",
@@ -245,20 +236,12 @@ def _property(columns: Sequence[Column], name: str, label: str, colour: str) -> 
 
 def with_reward(rewards: Mapping[str, Tested]) -> Figure:
     """Mean rank correlation of each property with the reward, with its 95 % interval; full dots are told from zero."""
-    ends = [(t.interval.low, t.interval.high) if math.isfinite(t.interval.low) else (t.interval.mean,) * 2 for t in rewards.values()]
     dots = {
         "type": "scatter",
         "mode": "markers",
         "x": [told.interval.mean for told in rewards.values()],
         "y": [PROPERTIES[name].label for name in rewards],
-        "error_x": {
-            "type": "data",
-            "array": [high - told.interval.mean for told, (_, high) in zip(rewards.values(), ends, strict=True)],
-            "arrayminus": [told.interval.mean - low for told, (low, _) in zip(rewards.values(), ends, strict=True)],
-            "color": "$muted",
-            "thickness": 1.5,
-            "width": 5,
-        },
+        "error_x": _bars([told.interval for told in rewards.values()], "$muted"),
         "customdata": [told.interval.n for told in rewards.values()],
         "marker": {"size": 12, "color": "$accent", "symbol": ["circle" if told.significant else "circle-open" for told in rewards.values()]},
         "hovertemplate": "%{y}: %{x:+.2f} in %{customdata} groups<extra></extra>",
