@@ -48,42 +48,29 @@ def sample(
     order = sorted(range(len(requests)), key=lambda i: (index[requests[i].adapter], requests[i].prompt))  # what begins alike stands together
     shares = contiguous_shares([len(r.prompt) + FACTOR * r.sampling.max_tokens for r in requests], workers, order)
 
+    @torch.no_grad()
     def run(share: list[int], report: Callable[[int], None]) -> list[Completion]:
-        return _sample(base, tokenizer, ends, adapters, [requests[i] for i in share], cache_tokens // len(shares), budget_tokens, report)
+        some = [requests[i] for i in share]
+        done: dict[int, Completion] = {}
+        waiting = deque(Row.of(i, request) for i, request in enumerate(some))
+        capacity = rounded(max(len(r.prompt) + r.sampling.max_tokens for r in some))
+        most, static = max(1, cache_tokens // len(shares) // capacity), base.graphs.active
+        limit = min(len(some), power_of_two(most // 2 + 1) if static else most)
+        cache = KVCache(power_of_two(limit) if static else limit)
+        active = ActiveAdapters(adapters, [r.adapter for r in some], blank=static)
+        endings = Endings(tokenizer, ends)
+        decoder = StaticDecoder(base, active, cache, some, endings) if static else None
+        rows: list[Row] = []  # the row at index i owns row i of the cache
+        while rows or waiting:
+            if waiting and (len(rows) <= limit * 3 // 4):
+                rows += _admit(base, active, cache, endings, waiting, len(rows), limit, budget_tokens)
+            elif decoder is None or not decoder(rows):
+                _decode(base, active, cache, endings, rows)
+            rows = _retire(rows, cache, endings, done)
+            report(len(done))
+        return [done[i] for i in range(len(some))]
 
     return run_shares(run, shares, len(requests), progress)
-
-
-@torch.no_grad()
-def _sample(
-    base: Base,
-    tokenizer: Tokenizer,
-    ends: frozenset[int],
-    adapters: Mapping[str, Weights],
-    requests: Sequence[SampleRequest],
-    cache_tokens: int,
-    budget_tokens: int,
-    progress: Callable[[int], None],
-) -> list[Completion]:
-    """The completions of a share; its requests stand by adapter, those that begin alike together."""
-    done: dict[int, Completion] = {}
-    waiting = deque(Row.of(i, request) for i, request in enumerate(requests))
-    capacity = rounded(max(len(r.prompt) + r.sampling.max_tokens for r in requests))
-    most, static = max(1, cache_tokens // capacity), base.graphs.active
-    limit = min(len(requests), power_of_two(most // 2 + 1) if static else most)
-    cache = KVCache(power_of_two(limit) if static else limit)
-    active = ActiveAdapters(adapters, [r.adapter for r in requests], blank=static)
-    endings = Endings(tokenizer, ends)
-    decoder = StaticDecoder(base, active, cache, requests, endings) if static else None
-    rows: list[Row] = []  # the row at index i owns row i of the cache
-    while rows or waiting:
-        if waiting and (len(rows) <= limit * 3 // 4):
-            rows += _admit(base, active, cache, endings, waiting, len(rows), limit, budget_tokens)
-        elif decoder is None or not decoder(rows):
-            _decode(base, active, cache, endings, rows)
-        rows = _retire(rows, cache, endings, done)
-        progress(len(done))
-    return [done[i] for i in range(len(requests))]
 
 
 def _admit(

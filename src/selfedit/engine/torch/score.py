@@ -37,41 +37,31 @@ def score(
     order = sorted(range(len(requests)), key=lambda i: (index[requests[i].adapter], requests[i].prompt + requests[i].completion))
     shares = contiguous_shares([len(r.prompt) + len(r.completion) for r in requests], workers, order)
 
+    @torch.no_grad()
     def run(share: list[int], report: Callable[[int], None]) -> list[Score]:
-        return _score(base, adapters, [requests[i] for i in share], cache_tokens // len(shares), budget_tokens, report)
+        some, room = [requests[i] for i in share], cache_tokens // len(shares)
+        active = ActiveAdapters(adapters, [r.adapter for r in some])
+        texts = [Text(r.adapter, (r.prompt + r.completion)[:-1], len(r.prompt) - 1) for r in some]
+        scores = {i: Score(()) for i, r in enumerate(some) if not r.completion}
+        for turn, lower in _turns(base, active, texts, [i for i, r in enumerate(some) if r.completion], room, budget_tokens):
+            waiting = deque(sorted(turn, key=lambda i: (active.index(texts[i].adapter), texts[i].tokens)))
+            most = len(texts)
+            while waiting:
+                batch = _next_batch(waiting, texts, most, room, budget_tokens)
+                work = partial(prefill, base, active, KVCache(len(batch)), [texts[i] for i in batch], lower=lower)
+                hidden = fitting(work, len(batch))
+                if hidden is None:
+                    waiting.extendleft(reversed(batch))
+                    most = len(batch) // 2
+                    continue
+                for top in sorted({some[i].top for i in batch}):
+                    asked = [(i, h) for i, h in zip(batch, hidden, strict=True) if some[i].top == top]
+                    states, completions = [h for _, h in asked], [some[i].completion for i, _ in asked]
+                    scores |= dict(zip((i for i, _ in asked), _read(base, states, completions, top), strict=True))
+                report(len(scores))
+        return [scores[i] for i in range(len(some))]
 
     return run_shares(run, shares, len(requests), progress)
-
-
-@torch.no_grad()
-def _score(
-    base: Base,
-    adapters: Mapping[str, Weights],
-    requests: Sequence[ScoreRequest],
-    cache_tokens: int,
-    budget_tokens: int,
-    progress: Callable[[int], None],
-) -> list[Score]:
-    active = ActiveAdapters(adapters, [r.adapter for r in requests])
-    texts = [Text(r.adapter, (r.prompt + r.completion)[:-1], len(r.prompt) - 1) for r in requests]
-    scores = {i: Score(()) for i, r in enumerate(requests) if not r.completion}
-    for some, lower in _turns(base, active, texts, [i for i, r in enumerate(requests) if r.completion], cache_tokens, budget_tokens):
-        waiting = deque(sorted(some, key=lambda i: (active.index(texts[i].adapter), texts[i].tokens)))
-        most = len(texts)
-        while waiting:
-            batch = _next_batch(waiting, texts, most, cache_tokens, budget_tokens)
-            work = partial(prefill, base, active, KVCache(len(batch)), [texts[i] for i in batch], lower=lower)
-            hidden = fitting(work, len(batch))
-            if hidden is None:
-                waiting.extendleft(reversed(batch))
-                most = len(batch) // 2
-                continue
-            for top in sorted({requests[i].top for i in batch}):
-                asked = [(i, h) for i, h in zip(batch, hidden, strict=True) if requests[i].top == top]
-                states, completions = [h for _, h in asked], [requests[i].completion for i, _ in asked]
-                scores |= dict(zip((i for i, _ in asked), _read(base, states, completions, top), strict=True))
-            progress(len(scores))
-    return [scores[i] for i in range(len(requests))]
 
 
 def _turns(
