@@ -45,26 +45,19 @@ class Library:
 
     def version(self, number: int | None = None) -> Version | None:
         """The version in force, or one by its number; None where nothing was ever learned. Raises LedgerError for an unknown number."""
-        if not self.exists():
-            found: list[Version] = []
-        else:
-            with self.reading() as db:
-                found = tables.versions(db, tables.last(db) if number is None else number)
+        with self.reading() as db:
+            found = tables.versions(db, tables.last(db) if number is None else number)
         if number is not None and not found:
             raise LedgerError(f"there is no version {number}; `selfedit log` lists those that are kept")
         return found[0] if found else None
 
     def history(self) -> list[Version]:
         """Every version that is kept, the oldest first."""
-        if not self.exists():
-            return []
         with self.reading() as db:
             return tables.versions(db)
 
     def memberships(self) -> list[Membership]:
         """When which document was in force, as far as versions are kept, in the order in which they came."""
-        if not self.exists():
-            return []
         with self.reading() as db:
             rows = db.execute(
                 "SELECT d.id, d.title, d.entry, e.at, m.since, m.until FROM members m JOIN documents d ON d.number = m.document "
@@ -74,8 +67,6 @@ class Library:
 
     def entries(self, number: int | None = None) -> list[Entry]:
         """The adapters in force, or those of a version, with the documents of each that are in it; in the order in which they came."""
-        if not self.exists():
-            return []
         with self.reading() as db:
             at = tables.last(db) if number is None else number
             rows = db.execute(
@@ -108,16 +99,12 @@ class Library:
         query = (
             "SELECT d.entry FROM documents d JOIN members m ON m.document = d.number WHERE m.until IS NULL GROUP BY d.entry ORDER BY min(d.number)"
         )
-        if not self.exists():
-            return []
         with self.reading() as db:
             return [row[0] for row in db.execute(query)]
 
     def has(self, entries: Sequence[Entry]) -> bool:
         """Whether these adapters are in force for all of their documents."""
         query = "SELECT 1 FROM documents d JOIN members m ON m.document = d.number WHERE m.until IS NULL AND d.entry = ? AND d.id = ?"
-        if not self.exists():
-            return False
         with self.reading() as db:
             return all(db.execute(query, (entry.id, document.id)).fetchone() for entry in entries for document in entry.documents)
 
@@ -180,8 +167,6 @@ class Library:
 
     def spoken(self) -> dict[tuple[str, str], Features]:
         """What the last calibration found to speak for documents, by everyday prompt and id of the document."""
-        if not self.exists():
-            return {}
         with self.reading() as db:
             if db.execute("PRAGMA user_version").fetchone()[0] < 3:  # it was not kept then
                 return {}
@@ -248,7 +233,7 @@ class Library:
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
-        """A connection that cannot change anything."""
+        """A connection that cannot change anything: to empty tables where nothing was ever learned."""
         with self._explained(), closing(self._readable()) as db:
             yield db
 
@@ -266,6 +251,10 @@ class Library:
 
     def _readable(self) -> sqlite3.Connection:
         """Opened for writing where that is possible: what a process left that was killed in the middle of a change has to be undone first."""
+        if not self.exists():
+            db = sqlite3.connect(":memory:")
+            tables.create(db)
+            return db
         try:
             db = self._connect("rw")
         except sqlite3.OperationalError:  # a disk or a folder that cannot be written
