@@ -70,8 +70,8 @@ class VectorRow(Part):
         return None
 
     def way(self, run: Comparison, task: Task) -> Way:
-        """How the report questions of a held-out task are answered."""
-        return Way()
+        """How the report questions of a held-out task are answered: under its learner's edit, if it has one."""
+        return Way(run.edit(self.learner, task)) if self.learner else Way()
 
 
 vector_row = Registry("vector_row", VectorRow, typed=False)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from selfedit.types import Task
-from selfedit.vectors.rows.base import CONTEXTUAL, Comparison, VectorRow, Way, vector_row
+from selfedit.vectors.rows.base import CONTEXTUAL, VectorRow, vector_row
 
 
 @vector_row("contextual_edit", label="Edit by context", means="an edit for each document, made by the policy of how the model reads it")
@@ -12,7 +11,3 @@ class ContextualEdit(VectorRow):
 
     place = 5
     learner = CONTEXTUAL
-
-    def way(self, run: Comparison, task: Task) -> Way:
-        """The mean of the policy, given the context."""
-        return Way(run.edit(CONTEXTUAL, task))

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from selfedit.types import Task
-from selfedit.vectors.rows.base import MEAN, Comparison, VectorRow, Way, vector_row
+from selfedit.vectors.rows.base import MEAN, VectorRow, vector_row
 
 
 @vector_row("mean_edit", label="One edit for all", means="the same edit for all documents, learned by the same algorithm from as many edits")
@@ -12,7 +11,3 @@ class MeanEdit(VectorRow):
 
     place = 3
     learner = MEAN
-
-    def way(self, run: Comparison, task: Task) -> Way:
-        """The mean of the policy."""
-        return Way(run.edit(MEAN, task))
