@@ -162,24 +162,20 @@ def _rows(found: Validated) -> list[list[str]]:
 
 def _as_json(found: Validated, harness: str) -> dict[str, Any]:
     """Figures by kind, and every probe with what came of it before and after."""
+    from selfedit.report.words import plain
+
     pairs = zip(found.before, found.after, strict=True)
     return {
         "model": found.model,
         "documents": found.documents,
         "harness": harness,
         "let_in": list(found.let_in),
-        "results": {kind: _finite(asdict(one)) | {"unit": "nats a token" if kind == "text" else "share"} for kind, one in found.changes.items()},
+        "results": {kind: plain(asdict(one)) | {"unit": "nats a token" if kind == "text" else "share"} for kind, one in found.changes.items()},
         "probes": [
             {"id": b.id, "kind": b.kind, "let_in": b.id in found.let_in, "before": b.value, "after": a.value, "said": [b.said, a.said]}
             for b, a in pairs
         ],
     }
-
-
-def _finite(figures: dict[str, Any]) -> dict[str, Any]:
-    """JSON has no infinite bounds: one probe alone has no interval."""
-    change = {name: value if math.isfinite(value) else None for name, value in figures["change"].items()}
-    return figures | {"change": change}
 
 
 def _figure(one: Figure) -> list[str]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import asdict
 from typing import Any
 
 from selfedit.ledger import Reader
 from selfedit.report.comparison import compare
 from selfedit.report.results import as_results
+from selfedit.report.words import plain
 from selfedit.types import Answer, Candidate, Question, Task
 
 
@@ -17,19 +17,20 @@ def as_object(reader: Reader) -> dict[str, Any]:
     `artifacts`, `cost`. What was not measured is null."""
     info = reader.info()
     known = {"id": info.run_id, "command": info.command, "status": info.status, "version": info.version, "folder": str(reader.folder)}
-    found = {
-        "run": {**known, "recipe": info.recipe, "created_at": info.created_at, "finished_at": info.finished_at},
-        "tasks": [_task(task) for task in reader.tasks()],
-        "candidates": [_candidate(candidate) for candidate in reader.candidates()],
-        "results": as_results(compare(reader.tasks(), reader.results(), reader.notes())),
-        "routed": [asdict(one) for one in reader.routed()],
-        "harvested": [asdict(one) for one in reader.harvested()],
-        "verdicts": [asdict(verdict) for verdict in reader.verdicts()],
-        "artifacts": [asdict(artifact) for artifact in reader.artifacts()],
-        "cost": asdict(reader.cost()),
-    }
-    plain: dict[str, Any] = _finite(found)
-    return plain
+    found: dict[str, Any] = plain(
+        {
+            "run": {**known, "recipe": info.recipe, "created_at": info.created_at, "finished_at": info.finished_at},
+            "tasks": [_task(task) for task in reader.tasks()],
+            "candidates": [_candidate(candidate) for candidate in reader.candidates()],
+            "results": as_results(compare(reader.tasks(), reader.results(), reader.notes())),
+            "routed": [asdict(one) for one in reader.routed()],
+            "harvested": [asdict(one) for one in reader.harvested()],
+            "verdicts": [asdict(verdict) for verdict in reader.verdicts()],
+            "artifacts": [asdict(artifact) for artifact in reader.artifacts()],
+            "cost": asdict(reader.cost()),
+        }
+    )
+    return found
 
 
 def _task(task: Task) -> dict[str, Any]:
@@ -64,12 +65,3 @@ def _candidate(candidate: Candidate) -> dict[str, Any]:
 
 def _answer(answer: Answer) -> dict[str, Any]:
     return {"question": answer.question.question, "prediction": answer.prediction, "correct": answer.correct, "gold_logprob": answer.gold_logprob}
-
-
-def _finite(value: Any) -> Any:
-    """Numbers that JSON has no word for are null."""
-    if isinstance(value, dict):
-        return {key: _finite(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(inner) for inner in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -13,7 +13,7 @@ from typing import Any
 from selfedit.disk import write_atomically
 from selfedit.ledger import Reader
 from selfedit.report.analysis import SHARES, Analysis, Column, Tested, View, review
-from selfedit.report.words import DASH, MINUS, percent, plural, signed
+from selfedit.report.words import DASH, MINUS, percent, plain, plural, signed
 from selfedit.types import Artifact, Harvested, Interval, Routed
 
 FILE = "analysis.json"
@@ -147,13 +147,16 @@ def as_analysis(found: Analysis) -> dict[str, Any]:
 
     Means with 95 % intervals and the number of values; a bound that there is none of is null, and so is what was not measured.
     """
-    return {
-        "said": sentences(found),
-        "held_out": _plain_view(found.held_out),
-        "rounds": _plain_view(found.rounds),
-        "reward": {name: _plain_told(told) for name, told in found.rewards.items()},
-        "groups": found.groups,
-    }
+    analysis: dict[str, Any] = plain(
+        {
+            "said": sentences(found),
+            "held_out": _plain_view(found.held_out),
+            "rounds": _plain_view(found.rounds),
+            "reward": {name: _plain_told(told) for name, told in found.rewards.items()},
+            "groups": found.groups,
+        }
+    )
+    return analysis
 
 
 def _plain_view(view: View | None) -> dict[str, Any] | None:
@@ -167,19 +170,15 @@ def _plain_view(view: View | None) -> dict[str, Any] | None:
             "empty": column.empty,
             "strategies": column.strategies,
             "dropped": column.reasons,
-            "properties": {name: _plain_interval(interval) for name, interval in column.values.items()},
+            "properties": {name: interval and asdict(interval) for name, interval in column.values.items()},
         }
         for column in view.columns
     ]
     return {"columns": columns, "changes": {name: _plain_told(told) for name, told in view.changes.items()}}
 
 
-def _plain_interval(interval: Interval | None) -> dict[str, float | None] | None:
-    return {key: value if math.isfinite(value) else None for key, value in asdict(interval).items()} if interval else None
-
-
 def _plain_told(told: Tested) -> dict[str, float | None]:
-    return {**(_plain_interval(told.interval) or {}), "p": told.p}
+    return {**asdict(told.interval), "p": told.p}
 
 
 def titles(artifacts: Sequence[Artifact]) -> dict[str, str]:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from selfedit.ledger import Reader, Step
-from selfedit.report.words import PartWords, percent, plural, points, points_range, signed
+from selfedit.report.words import PartWords, percent, plain, plural, points, points_range, signed
 from selfedit.study.reliability import Array, BestOf, Prefiltered, best_of, icc, prefiltered, seeds_for, single, spearman_brown, standings
 from selfedit.types import Answer, Candidate, Cost, Interval, Result, Task
 
@@ -292,12 +292,4 @@ def _warning(trust: Trust) -> list[str]:
 
 def as_json(trust: Trust) -> str:
     """All of it in one line; what could not be measured is null, and so is a bound of an interval that there is none of."""
-    return json.dumps(_plain(asdict(trust)), allow_nan=False)
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _plain(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(inner) for inner in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    return json.dumps(plain(asdict(trust)), allow_nan=False)

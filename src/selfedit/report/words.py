@@ -99,6 +99,15 @@ def short(text: str, length: int = 60) -> str:
     return line if len(line) <= length else f"{line[: length - 1].rstrip()}…"
 
 
+def plain(value: Any) -> Any:
+    """A record as JSON has it: numbers that it has no word for are null, the bounds of an interval from a single value among them."""
+    if isinstance(value, dict):
+        return {key: plain(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
 FILTERS = {
     function.__name__: function
     for function in (percent, points, signed, percent_range, points_range, signed_range, count, plural, duration, moment, short)
