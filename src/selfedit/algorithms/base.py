@@ -146,10 +146,10 @@ class TurnSample:
 
 def turn_samples(policy: Policy, round_: Round) -> list[list[TurnSample]]:
     """The turns of each selected self-edit (SEAL section 3.1: the policy learns from what it was asked and wrote); empty replies teach nothing."""
-    edits = {(c.proposal.task_id, c.proposal.round, c.proposal.index): c.proposal.edit for c in round_.candidates}
+    edits = {c.proposal.key: c.proposal.edit for c in round_.candidates}
     found = []
     for one in round_.selected:
-        turns = [policy.render.written(turn) for turn in edits[one.task_id, one.round, one.index].turns]
+        turns = [policy.render.written(turn) for turn in edits[one.key].turns]
         found.append([TurnSample(one, prompt, reply) for prompt, reply in turns if reply])
     return found
 

@@ -87,4 +87,4 @@ def fittest(candidates: Sequence[Candidate]) -> list[Selected]:
         return []
     best = min(fitness, key=lambda index: (-fitness[index], index))
     chosen = [candidate.proposal for candidate in candidates if candidate.proposal.index == best]
-    return [Selected(proposal.task_id, proposal.round, proposal.index) for proposal in chosen]
+    return [Selected(*proposal.key) for proposal in chosen]

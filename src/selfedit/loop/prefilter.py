@@ -43,7 +43,7 @@ def rung_rated(
 
     def work(progress: Progress) -> list[Rating]:
         values = prefilter.rate(run.policy, rung, tasks, edits, base_PQ, progress)
-        return [Rating(e.task_id, e.round, e.index, kind, rung, value) for e, value in zip(edits, values, strict=True)]
+        return [Rating(*e.key, kind, rung, value) for e, value in zip(edits, values, strict=True)]
 
     return run.step(step, Rating, f"Rating self-edits ({kind.replace('_', ' ')}{f', rung {rung + 1}' if rung else ''})", work)
 
@@ -57,7 +57,7 @@ def best(edits: Sequence[Proposal], ratings: Sequence[Rating], keep: int) -> lis
     standing = standings(ratings)
     left = []
     for group in by_task(edits):
-        values = np.array([standing.get((e.task_id, e.round, e.index), math.nan) for e in group])
+        values = np.array([standing.get(e.key, math.nan) for e in group])
         chosen = {i for i in order(values)[:keep] if not math.isnan(values[i])}
         left += [e for i, e in enumerate(group) if i in chosen]
     return left

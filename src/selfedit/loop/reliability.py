@@ -44,7 +44,7 @@ def by_short_training(run: Run, prefilter: Prefilter, epochs: int, tasks: Sequen
     def step(i: int, some: Sequence[Proposal]) -> list[Rating]:
         def work(progress: Progress) -> list[Rating]:
             candidates = adapt_and_score(run.policy, tasks, some, base, run.ledger, unused, epochs=epochs, progress=progress)
-            return [Rating(c.proposal.task_id, c.proposal.round, c.proposal.index, kind, 0, c.reward.value) for c in candidates]
+            return [Rating(*c.proposal.key, kind, 0, c.reward.value) for c in candidates]
 
         return run.step(f"trials/{kind}-0-{i}", Rating, f"Rating self-edits ({kind.replace('_', ' ')})", work)
 

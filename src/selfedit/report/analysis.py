@@ -218,17 +218,13 @@ def _measured(tasks: Mapping[str, Task], columns: Sequence[Held]) -> list[Measur
 
 def _groups(candidates: Sequence[Candidate], measured: Sequence[Measured]) -> list[list[Scored]]:
     """The scored self-edits of each task, round by round or seed by seed."""
-    rewards = {_key(c.proposal): c.reward.value for c in candidates if c.reward.value is not None and math.isfinite(c.reward.value)}
+    rewards = {c.proposal.key: c.reward.value for c in candidates if c.reward.value is not None and math.isfinite(c.reward.value)}
     found: dict[str, list[Scored]] = {}
     for of_column in measured:
         for id_, of in of_column.items():
-            if scored := [(values, rewards[_key(p)]) for p, values in of if _key(p) in rewards]:
+            if scored := [(values, rewards[p.key]) for p, values in of if p.key in rewards]:
                 found.setdefault(id_, []).append(scored)
     return list(found.values())
-
-
-def _key(proposal: Proposal) -> tuple[str, int, int]:
-    return proposal.task_id, proposal.round, proposal.index
 
 
 # ---------------------------------------------------------------- columns
@@ -341,11 +337,11 @@ def _extremes(
     tasks: Mapping[str, Task], columns: Sequence[Held], measured: Sequence[Measured], candidates: Sequence[Candidate]
 ) -> tuple[Task, list[Shown]] | None:
     """The document whose rewards lie farthest apart in a round, the first of equals: the lowest and the highest of every round."""
-    rewards = {_key(c.proposal): c.reward.value for c in candidates if c.reward.value is not None and math.isfinite(c.reward.value)}
+    rewards = {c.proposal.key: c.reward.value for c in candidates if c.reward.value is not None and math.isfinite(c.reward.value)}
     found: dict[str, list[tuple[float, list[Shown]]]] = {}
     for (name, _, _), of_column in zip(columns, measured, strict=True):
         for id_, of in of_column.items():
-            scored = sorted(((rewards[_key(p)], p.index, p, values) for p, values in of if _key(p) in rewards), key=lambda each: each[:2])
+            scored = sorted(((rewards[p.key], p.index, p, values) for p, values in of if p.key in rewards), key=lambda each: each[:2])
             if scored and scored[-1][0] > scored[0][0]:
                 label = f"Round {int(name.removeprefix('round-')) + 1}"
                 ends = [(f"{label}, lowest reward", scored[0]), (f"{label}, highest reward", scored[-1])]

@@ -108,7 +108,7 @@ def review(
 
     Raises LedgerError for rewards of different kinds.
     """
-    chosen = {(one.task_id, one.round, one.index) for one in kept}
+    chosen = {one.key for one in kept}
     best, worst = _gallery({task.id: task for task in tasks}, candidates, chosen, words)
     by_task = [(task, [c for c in candidates if c.proposal.task_id == task.id]) for task in tasks]
     titles = {task.id: task.title for task in tasks}
@@ -138,11 +138,6 @@ def review(
     )
 
 
-def key(candidate: Candidate) -> tuple[str, int, int]:
-    """What a candidate is known by: task, round, index."""
-    return candidate.proposal.task_id, candidate.proposal.round, candidate.proposal.index
-
-
 def _place(candidate: Candidate) -> str:
     return f"round {candidate.proposal.round + 1}, self-edit {candidate.proposal.index + 1}"
 
@@ -160,7 +155,7 @@ def _round(number: int, candidates: Sequence[Candidate], chosen: set[tuple[str, 
         unscored=len(members) - scored,
         mean=stats.interval(list(groups.values())) if scored else None,
         best=stats.interval([[max(group)] for group in groups.values()]) if scored else None,
-        kept=sum(key(candidate) in chosen for candidate in members),
+        kept=sum(candidate.proposal.key in chosen for candidate in members),
         parts=_parts([candidate.reward for candidate in members], words),
     )
 
@@ -212,7 +207,7 @@ def _gallery(
         return Card(
             task=tasks[candidate.proposal.task_id],
             candidate=candidate,
-            kept=key(candidate) in chosen,
+            kept=candidate.proposal.key in chosen,
             loss=_loss(candidate.losses),
             cut=sum(turn.finish_reason == "length" for turn in candidate.proposal.edit.turns),
             asked=_asked(candidate.answers),

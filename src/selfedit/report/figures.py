@@ -13,7 +13,7 @@ from typing import Any
 
 from selfedit.report.analysis import SHARES, Analysis, Column, Tested
 from selfedit.report.comparison import Difference, Document
-from selfedit.report.edits import Edits, Round, key
+from selfedit.report.edits import Edits, Round
 from selfedit.report.findings import PROPERTIES
 from selfedit.report.reliability import PrefilterTrust, RewardTrust
 from selfedit.report.rows import Row
@@ -113,7 +113,7 @@ def _rewards_of_round(edits: Edits, number: int, place: int, rounds: int) -> Fig
         "text": [_hover(task, candidate) for _, task, candidate in dots],
         "marker": {
             "size": 10,
-            "symbol": ["circle" if key(candidate) in edits.kept else "circle-open" for _, _, candidate in dots],
+            "symbol": ["circle" if candidate.proposal.key in edits.kept else "circle-open" for _, _, candidate in dots],
             "color": colour,
             "line": {"width": 1.6, "color": colour},
         },

@@ -208,7 +208,7 @@ def _prefilters(
         for candidate in scored:
             p = candidate.proposal
             assert candidate.reward.value is not None
-            groups.setdefault(p.task_id, []).append((candidate.reward.value, standing.get((p.task_id, p.round, p.index), math.nan)))
+            groups.setdefault(p.task_id, []).append((candidate.reward.value, standing.get(p.key, math.nan)))
         found = prefiltered([[(np.array([f for f, _ in group]), np.array([s for _, s in group]))] for group in groups.values()])
         rows.append(
             _prefilter(name, words.label("prefilter", name), found, _cost(steps, f"{name}-", edits), answering, S, edits / max(1, len(groups)))

@@ -23,7 +23,6 @@ Form = Literal["edits", "picks", "pairs", "examples"]
 Kind = Literal["messages", "text"]
 Row = dict[str, Any]
 R = TypeVar("R")
-_Key = tuple[str, int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,18 +84,14 @@ def read(folder: Path) -> tuple[list[Written], list[Candidate]]:
     with Reader(folder) as reader, reader.snapshot():
         proposals = [one for one in _learning(reader, Proposal) if not one.edit.vector]  # numbers are nothing to imitate
         candidates, kept = [one for one in _learning(reader, Candidate) if not one.proposal.edit.vector], _learning(reader, Selected)
-    rewards = {_key(c.proposal): c.reward.value for c in candidates}
-    learned = {(k.task_id, k.round, k.index) for k in kept if k.advantage > 0}
-    return [Written(p, rewards.get(_key(p)), _key(p) in learned) for p in proposals], candidates
+    rewards = {c.proposal.key: c.reward.value for c in candidates}
+    learned = {k.key for k in kept if k.advantage > 0}
+    return [Written(p, rewards.get(p.key), p.key in learned) for p in proposals], candidates
 
 
 def _learning(reader: Reader, kind: type[R]) -> list[R]:
     names = [step.name for step in reader.steps() if step.kind == kind.__name__ and not step.name.startswith("evaluate/")]
     return [record for name in names for record in reader.step(name, kind)]
-
-
-def _key(proposal: Proposal) -> _Key:
-    return proposal.task_id, proposal.round, proposal.index
 
 
 # ------------------------------------------------------------ forms
@@ -118,7 +113,7 @@ def pairs(chosen: Sequence[Written], candidates: Sequence[Candidate]) -> list[Ro
     Every `chosen` is one of these self-edits; an empty one is no side of a pair. Raises ConfigError for a strategy that does not ask once: its
     self-edits have no prompt in common.
     """
-    by_key = {_key(w.proposal): w for w in chosen}
+    by_key = {w.proposal.key: w for w in chosen}
     names = list(dict.fromkeys(w.proposal.edit.strategy for w in chosen))
     many = {w.proposal.edit.strategy for w in chosen if not _at_once(w.proposal.edit.writing)}
     if many:
@@ -127,10 +122,10 @@ def pairs(chosen: Sequence[Written], candidates: Sequence[Candidate]) -> list[Ro
         raise ConfigError(f"{why}; those of {rest} can: name them with --strategies" if rest else why)
     found = []
     for strategy in names:
-        own = {_key(c.proposal): c for c in candidates if c.proposal.edit.strategy == strategy}
-        sides = [own[k.task_id, k.round, k.index] for k in preference_pairs(list(own.values()))]
+        own = {c.proposal.key: c for c in candidates if c.proposal.edit.strategy == strategy}
+        sides = [own[k.key] for k in preference_pairs(list(own.values()))]
         for best, worst in zip(sides[::2], sides[1::2], strict=True):
-            if w := by_key.get(_key(best.proposal)):
+            if w := by_key.get(best.proposal.key):
                 [good], [bad] = best.proposal.edit.writing, worst.proposal.edit.writing
                 if not (good.completion.strip() and bad.completion.strip()):
                     continue

@@ -68,12 +68,23 @@ class Verdict:
 
 
 @dataclass(frozen=True, slots=True)
-class Proposal:
-    """Self-edit number `index` of a task in a round (both from 0), with the seed it was drawn with."""
+class EditNumber:
+    """Which self-edit of a run is meant: number `index` of a task in a round (both from 0)."""
 
     task_id: str
     round: int
     index: int
+
+    @property
+    def key(self) -> tuple[str, int, int]:
+        """What the records of one self-edit have in common: task, round, index."""
+        return self.task_id, self.round, self.index
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal(EditNumber):
+    """Self-edit number `index` of a task in a round (both from 0), with the seed it was drawn with."""
+
     seed: int
     edit: SelfEdit
 
@@ -96,27 +107,21 @@ class Candidate:
 
 
 @dataclass(frozen=True, slots=True)
-class Rating:
+class Rating(EditNumber):
     """What a prefilter says of a self-edit before it is trained in full: the higher the better, None where it could not be measured.
 
     A prefilter in several rungs (from 0) rates again those that are left; whoever reached a higher rung is ahead of whoever did not.
     """
 
-    task_id: str
-    round: int
-    index: int
     prefilter: str
     rung: int
     value: float | None
 
 
 @dataclass(frozen=True, slots=True)
-class Selected:
+class Selected(EditNumber):
     """The selection: this proposal is learned from. `advantage` says how much, and with which sign; 1 where it is simply imitated."""
 
-    task_id: str
-    round: int
-    index: int
     advantage: float = 1.0
 
 
@@ -131,8 +136,8 @@ class Round:
     @property
     def chosen(self) -> list[Proposal]:
         """The proposals that were selected."""
-        wanted = {(one.task_id, one.round, one.index) for one in self.selected}
-        return [p for p in (c.proposal for c in self.candidates) if (p.task_id, p.round, p.index) in wanted]
+        wanted = {one.key for one in self.selected}
+        return [c.proposal for c in self.candidates if c.proposal.key in wanted]
 
 
 @dataclass(frozen=True, slots=True)
