@@ -8,17 +8,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from selfedit.algorithms.rest_em import best as best_of_each
 from selfedit.baselines import Baseline, Edits, Measurement, Start
 from selfedit.baselines.base import matched, tokens_of
 from selfedit.config import MOST_CHOICES, Propose
-from selfedit.errors import EngineError
 from selfedit.loop.begin import check_lengths
 from selfedit.loop.harvest import harvest, learned
 from selfedit.loop.round import answer_base, answers_before, scored
-from selfedit.loop.run import Run, chunks
+from selfedit.loop.run import Run
 from selfedit.loop.vector_ground import applied
 from selfedit.policy import Asked, Policy, proposing
 from selfedit.policy.shelf import Shelf
@@ -116,16 +116,13 @@ def harvest_row(run: Run, tasks: Sequence[Task], number: int, name: str, strateg
     def alone(task: Task, seed: int) -> Measurement:
         return edited(run, task, seed, edits[task.id, seed][0].edit, task.report_questions)
 
-    def step(seed: int, i: int, some: Sequence[Task]) -> list[Harvested]:
+    def fresh(seed: int, some: Sequence[Task], progress: Progress) -> list[Harvested]:
         jobs = {task.id: job for task in some if (job := alone(task, seed).job)}
-        able = [task for task in some if task.id in jobs]
-        work = f"evaluate/with_harvest/harvest/{seed}-{i}"
-        return run.step(work, Harvested, title, lambda progress: harvest(run, jobs, able, nothing, progress, seed))
+        return harvest(run, jobs, [task for task in some if task.id in jobs], nothing, progress, seed)
 
     for seed in range(run.recipe.eval.seeds):
-        for i, some in enumerate(chunks(tasks, run.recipe.chunk)):
-            harvested = step(seed, i, some)
-            found |= {(task.id, seed): learned(run, harvested, task) for task in some}
+        harvested = run.steps(f"evaluate/with_harvest/harvest/{seed}-", Harvested, title, tasks, partial(fresh, seed))
+        found |= {(task.id, seed): learned(run, harvested, task) for task in tasks}
 
     def both(task: Task, seed: int) -> list[Measurement]:
         one, more = alone(task, seed), found[task.id, seed]
@@ -259,15 +256,13 @@ def write(run: Run, name: str, tasks: Sequence[Task], number: int, settings: Pro
     """Self-edits of the policy after `number` updates, of every task under every seed, numbered from `first`."""
     written: dict[tuple[str, int], list[Proposal]] = {}
 
-    def step(seed: int, i: int, some: Sequence[Task]) -> list[Proposal]:
-        title, begin = f"Writing self-edits ({name}, seed {seed + 1})", first + STRIDE * seed
-        work = f"evaluate/{name}/edits/{seed}-{i}"
-        return run.step(work, Proposal, title, lambda progress: proposing.propose(run.policy, some, number, settings, progress, first=begin))
+    def propose(seed: int, some: Sequence[Task], progress: Progress) -> list[Proposal]:
+        return proposing.propose(run.policy, some, number, settings, progress, first=first + STRIDE * seed)
 
     for seed in range(run.recipe.eval.seeds):
-        for i, some in enumerate(chunks(tasks, run.recipe.chunk)):
-            for edit in step(seed, i, some):
-                written.setdefault((edit.task_id, seed), []).append(edit)
+        title = f"Writing self-edits ({name}, seed {seed + 1})"
+        for edit in run.steps(f"evaluate/{name}/edits/{seed}-", Proposal, title, tasks, partial(propose, seed)):
+            written.setdefault((edit.task_id, seed), []).append(edit)
     return written
 
 
@@ -279,23 +274,20 @@ def in_turn(propose: Propose, strategies: Sequence[str], candidates: int) -> Pro
 def row(run: Run, name: str, tasks: Sequence[Task], plan: Plan) -> list[Result]:
     """A row on all tasks under all seeds."""
 
-    def step(seed: int, i: int, some: Sequence[Task]) -> list[Result]:
+    results: list[Result] = []
+    for seed in range(run.recipe.eval.seeds):
         title = f"Training and asking ({name}, seed {seed + 1})"
-        return run.step(f"evaluate/{name}/{seed}-{i}", Result, title, lambda progress: cell(run, name, some, seed, plan, progress))
-
-    parts = [(seed, i, some) for seed in range(run.recipe.eval.seeds) for i, some in enumerate(chunks(tasks, run.recipe.chunk))]
-    return [result for seed, i, some in parts for result in step(seed, i, some)]
+        results += run.steps(f"evaluate/{name}/{seed}-", Result, title, tasks, partial(cell, run, name, seed, plan))
+    return results
 
 
-def cell(run: Run, name: str, tasks: Sequence[Task], seed: int, plan: Plan, progress: Progress) -> list[Result]:
+def cell(run: Run, name: str, seed: int, plan: Plan, tasks: Sequence[Task], progress: Progress) -> list[Result]:
     """Adapters for each task, and their answers. Tokens are those of one adapter: the mean, where a task has several."""
     planned = [(task, one) for task in tasks for one in plan(task, seed)]
     jobs = {place: one.job for place, (_, one) in enumerate(planned) if one.job}
-    with run.policy.adapters(list(jobs.values()), progress) as made:
+    with run.policy.adapters(list(jobs.values()), progress, f"training failed in row {name}") as made:
         by_place = dict(zip(jobs, made, strict=True))
         trained = [by_place.get(place, Trained(None, (), 0)) for place in range(len(planned))]
-        if failed := next((t.failure for t in trained if t.failure), None):
-            raise EngineError(f"training failed in row {name}: {failed}")
         with edited_further(run, [(t.adapter, one.vector) for t, (_, one) in zip(trained, planned, strict=True)]) as adapters:
             sets = [Asked(adapter, task, one.questions, edit=one.edit) for adapter, (task, one) in zip(adapters, planned, strict=True)]
             answered = run.policy.answer(sets, progress)

@@ -142,9 +142,7 @@ def train_adapters(run: Run, groups: Sequence[Group], kept: Shelf) -> Library:
         shutil.rmtree(folder / DRAFTS, ignore_errors=True)
         found = [kept.find(one.job) for one in groups]
         missing = [n for n, place in enumerate(found) if place is None]
-        with policy.adapters([groups[n].job for n in missing], progress) as trained:
-            if failed := next((t.failure for t in trained if t.failure), None):
-                raise EngineError(f"a final adapter could not be trained: {failed}")
+        with policy.adapters([groups[n].job for n in missing], progress, "a final adapter could not be trained") as trained:
             for n, one in zip(missing, trained, strict=True):
                 run.export(one, f"{DRAFTS}/{n}")
         entries = [

@@ -18,7 +18,7 @@ from selfedit.errors import EngineError
 from selfedit.loop.evaluate import STRIDE, vector_rows
 from selfedit.loop.harvest import adapters_of
 from selfedit.loop.kept import Kept
-from selfedit.loop.run import Run, chunks
+from selfedit.loop.run import Run
 from selfedit.loop.vector_ground import Ground, answered, features_of, scored, vector_of
 from selfedit.loop.vectors import begun, exported, metrics_of, questions_of
 from selfedit.policy import Asked
@@ -107,7 +107,6 @@ def _scored(ground: Ground, kept: Kept, edits: Sequence[Proposal]) -> list[Candi
     """Vectors with their rewards, some passages at a time."""
     run, K = ground.run, int(ground.settings.candidates)
     asked = {task.id: questions_of(ground, task, kept.number) for task in kept.tasks}
-    found: list[Candidate] = []
 
     def work(some: Sequence[Task], progress: Progress) -> list[Candidate]:
         own = [task.id for task in some]
@@ -116,10 +115,8 @@ def _scored(ground: Ground, kept: Kept, edits: Sequence[Proposal]) -> list[Candi
             here = replace(ground, under=under, base=dict(zip(own, before, strict=True)))
             return scored(here, [one for one in edits if one.task_id in own], asked, progress)
 
-    for i, some in enumerate(chunks(kept.tasks, max(1, run.recipe.chunk // K))):
-        title = f"Scoring edit vectors on the adapters of {len(some)} passages"
-        found += run.step(f"round-{kept.number}/vector/candidates-{i}", Candidate, title, lambda progress, some=some: work(some, progress))  # type: ignore[misc]
-    return found
+    name, title = f"round-{kept.number}/vector/candidates-", f"Scoring edit vectors on the adapters of {len(kept.tasks)} passages"
+    return run.steps(name, Candidate, title, kept.tasks, work, max(1, run.recipe.chunk // K))
 
 
 def _value(one: Candidate) -> float:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from selfedit.loop.run import Run, by_task, chunks
+from selfedit.loop.run import Run, by_task
 from selfedit.prefilters import Base, Prefilter
 from selfedit.types import Progress, Proposal, Rating, Task
 
@@ -30,22 +30,21 @@ def rated(run: Run, prefilter: Prefilter, tasks_P: Sequence[Task], edits_PK: Seq
     for rung in range(prefilter.rungs):
         if rung:
             left = [e for group in by_task(left) for e in best(group, ratings, max(prefilter.settings.keep, math.ceil(len(group) / 2)))]
-        for i, some in enumerate(chunks(left, run.recipe.chunk)):
-            ratings += rung_rated(run, prefilter, rung, tasks, some, base_PQ, f"{name}/{kind}-{rung}-{i}")
+        ratings += rung_rated(run, prefilter, rung, tasks, left, base_PQ, f"{name}/{kind}-{rung}-")
     return ratings
 
 
 def rung_rated(
-    run: Run, prefilter: Prefilter, rung: int, tasks: Mapping[str, Task], edits: Sequence[Proposal], base_PQ: Base, step: str
+    run: Run, prefilter: Prefilter, rung: int, tasks: Mapping[str, Task], edits: Sequence[Proposal], base_PQ: Base, name: str
 ) -> list[Rating]:
-    """The ratings of some self-edits in one rung, as a step of the ledger."""
+    """The ratings of self-edits in one rung. `name` begins the names of the steps."""
     kind = prefilter.settings.part
 
-    def work(progress: Progress) -> list[Rating]:
-        values = prefilter.rate(run.policy, rung, tasks, edits, base_PQ, progress)
-        return [Rating(*e.key, kind, rung, value) for e, value in zip(edits, values, strict=True)]
+    def rate(some: Sequence[Proposal], progress: Progress) -> list[Rating]:
+        values = prefilter.rate(run.policy, rung, tasks, some, base_PQ, progress)
+        return [Rating(*e.key, kind, rung, value) for e, value in zip(some, values, strict=True)]
 
-    return run.step(step, Rating, f"Rating self-edits ({kind.replace('_', ' ')}{f', rung {rung + 1}' if rung else ''})", work)
+    return run.steps(name, Rating, f"Rating self-edits ({kind.replace('_', ' ')}{f', rung {rung + 1}' if rung else ''})", edits, rate)
 
 
 def best(edits: Sequence[Proposal], ratings: Sequence[Rating], keep: int) -> list[Proposal]:

@@ -11,7 +11,7 @@ from selfedit import parts
 from selfedit.loop.begin import check_lengths
 from selfedit.loop.prefilter import rated
 from selfedit.loop.round import adapt_and_score, answer_base, scored
-from selfedit.loop.run import Run, chunks
+from selfedit.loop.run import Run
 from selfedit.policy import proposing
 from selfedit.prefilters import Base, Prefilter
 from selfedit.types import Passage, Progress, Proposal, Rating, Task
@@ -41,15 +41,11 @@ def by_short_training(run: Run, prefilter: Prefilter, epochs: int, tasks: Sequen
     """The recipe's reward after fewer epochs, with a seed that no reward it is compared with has had."""
     kind, unused = prefilter.settings.part, (run.recipe.reliability.seeds,)
 
-    def step(i: int, some: Sequence[Proposal]) -> list[Rating]:
-        def work(progress: Progress) -> list[Rating]:
-            candidates = adapt_and_score(run.policy, tasks, some, base, run.ledger, unused, epochs=epochs, progress=progress)
-            return [Rating(*c.proposal.key, kind, 0, c.reward.value) for c in candidates]
+    def rate(some: Sequence[Proposal], progress: Progress) -> list[Rating]:
+        candidates = adapt_and_score(run.policy, tasks, some, base, run.ledger, unused, epochs=epochs, progress=progress)
+        return [Rating(*c.proposal.key, kind, 0, c.reward.value) for c in candidates]
 
-        return run.step(f"trials/{kind}-0-{i}", Rating, f"Rating self-edits ({kind.replace('_', ' ')})", work)
-
-    for i, some in enumerate(chunks(edits, run.recipe.chunk)):
-        step(i, some)
+    run.steps(f"trials/{kind}-0-", Rating, f"Rating self-edits ({kind.replace('_', ' ')})", edits, rate)
 
 
 def _opened(run: Run, name: str) -> Prefilter:

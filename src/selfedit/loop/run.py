@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -16,6 +17,7 @@ from selfedit.store.artifacts import check, seal, write_adapter
 from selfedit.types import Artifact, Progress, Proposal, Task, Trained, TrainJob, Variant, Watch
 
 R = TypeVar("R")
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,13 @@ class Run:
 
         return self.ledger.step(name, kind, shown)
 
+    def steps(
+        self, name: str, kind: type[R], title: str, items: Sequence[T], compute: Callable[[Sequence[T], Progress], Sequence[R]], size: int = 0
+    ) -> list[R]:
+        """A step for each `size` of the items, the recipe's chunk unless given; `name` begins the names of the steps."""
+        parts = enumerate(chunks(items, size or self.recipe.chunk))
+        return [one for i, some in parts for one in self.step(f"{name}{i}", kind, title, partial(compute, some))]
+
     def writing_as(self, variant: Variant) -> Run:
         """The same run, in which the policy writes as a variant of a search does."""
         return replace(self, policy=self.policy.writing_as(variant))
@@ -58,9 +67,7 @@ class Run:
 
     def train_policy(self, job: TrainJob, name: str, progress: Progress) -> Trained:
         """Train one adapter of the policy and leave it in the run folder. Raises EngineError where training fails."""
-        with self.policy.adapters([job], progress) as [trained]:
-            if trained.failure:
-                raise EngineError(f"the policy could not be trained: {trained.failure}")
+        with self.policy.adapters([job], progress, "the policy could not be trained") as [trained]:
             self.export(trained, name)
         return trained
 

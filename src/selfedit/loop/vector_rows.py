@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from selfedit.baselines.base import tokens_of
-from selfedit.errors import EngineError
 from selfedit.loop.vector_ground import Ground, applied, vector_of
 from selfedit.policy import Asked, Policy
-from selfedit.types import Adapter, Progress, Proposal, Result, SelfEdit, Task, TrainJob
+from selfedit.types import Progress, Proposal, Result, SelfEdit, Task
 from selfedit.vectors.gaussian import Gaussian
 from selfedit.vectors.rows import Learner, VectorRow
 
@@ -64,7 +62,8 @@ def _measure(comparison: Rows, row: VectorRow, tasks: Sequence[Task]) -> None:
 
     def answers(progress: Progress) -> list[Result]:
         policy, job = comparison.policy, row.job(comparison)
-        with applied(ground.run, different) as adapters, _trained(policy, job, progress) as trained:
+        with applied(ground.run, different) as adapters, policy.adapters([job] if job else [], progress, "training failed in the comparison") as made:
+            trained = made[0].adapter if made else None
             adapter_of = dict(zip(different, adapters, strict=True))
             of_task = {task_id: adapter_of[vector] for task_id, vector in vectors.items()}
             sets = [
@@ -75,12 +74,3 @@ def _measure(comparison: Rows, row: VectorRow, tasks: Sequence[Task]) -> None:
         return [Result(name, task.id, own, tokens_of(job) if job else 0) for task, own in zip(tasks, answered, strict=True)]
 
     ground.run.step(f"evaluate/{name}/0", Result, f"Asking with the passage in view ({name})", answers)
-
-
-@contextmanager
-def _trained(policy: Policy, job: TrainJob | None, progress: Progress) -> Iterator[Adapter | None]:
-    """The adapter of the job, if there is one, dropped at the end. Raises EngineError where the training failed."""
-    with policy.adapters([job] if job else [], progress) as trained:
-        if failed := next((one.failure for one in trained if one.failure), None):
-            raise EngineError(f"training failed in the comparison: {failed}")
-        yield trained[0].adapter if trained else None

@@ -12,6 +12,7 @@ from typing import TypeVar
 
 from selfedit.config import Propose, Recipe
 from selfedit.engine.base import Engine
+from selfedit.errors import EngineError
 from selfedit.policy.render import Renderer
 from selfedit.policy.seeds import derive
 from selfedit.policy.shelf import Shelf
@@ -174,10 +175,15 @@ class Policy:
         return trained
 
     @contextmanager
-    def adapters(self, jobs: Sequence[TrainJob], progress: Progress | None = None) -> Iterator[list[Trained]]:
-        """Train many adapters in one call, and forget them at the end of the block, however it ends."""
+    def adapters(self, jobs: Sequence[TrainJob], progress: Progress | None = None, needed: str = "") -> Iterator[list[Trained]]:
+        """Train many adapters in one call, and forget them at the end of the block, however it ends.
+
+        Raises EngineError, which begins with `needed`, where it is given and one of them cannot be trained.
+        """
         trained = self.train(jobs, progress)
         try:
+            if needed and (failed := next((one.failure for one in trained if one.failure), None)):
+                raise EngineError(f"{needed}: {failed}")
             yield trained
         finally:
             for t in trained:

@@ -193,13 +193,13 @@ def test_no_cell_is_repeated(house: House, monkeypatch: pytest.MonkeyPatch) -> N
     done: list[tuple[str, int, tuple[str, ...]]] = []
     stop_at = 0
 
-    def watched(run: Run, row: str, tasks: list[Task], seed: int, *rest: Any) -> list[Result]:
+    def watched(run: Run, row: str, seed: int, plan: Any, tasks: list[Task], progress: Any) -> list[Result]:
         nonlocal stop_at
         if len(done) == stop_at:
             stop_at += 3
             raise KeyboardInterrupt
         done.append((row, seed, tuple(task.id for task in tasks)))
-        return cell(run, row, tasks, seed, *rest)
+        return cell(run, row, seed, plan, tasks, progress)
 
     monkeypatch.setattr(importlib.import_module("selfedit.loop.evaluate"), "cell", watched)
     assert house.type(*args, "--runs", "stopped")[0] == 130
