@@ -24,7 +24,7 @@ from stream import (
     unchanged,
 )
 
-from selfedit.baselines.base import matched, tokens_of
+from selfedit.baselines.base import matched
 from selfedit.guards.shrink import largest
 from selfedit.retention import everyday
 from selfedit.types import EWC, Adapter, Datum, Fisher, OLoRA, SampleRequest, Sampling, ScoreRequest, TrainJob
@@ -96,7 +96,7 @@ def beside_earlier(share: float) -> Making:
     def make(s: Stream, number: int) -> TrainJob:
         earlier = [example for edit in s.edits[:number] for example in edit]
         drawn = random.Random(number).sample(earlier, round(share * len(earlier)))
-        return matched(s.job([*s.edits[number], *drawn], number, replay=0), tokens_of(alone(s, number)))
+        return matched(s.job([*s.edits[number], *drawn], number, replay=0), alone(s, number).tokens)
 
     return make
 
@@ -106,7 +106,7 @@ def near_the_base(s: Stream, number: int) -> TrainJob:
     own = s.job(s.edits[number], number, replay=0)
     taught = with_teacher(s, tuple(s.policy.render.datum(example) for example in s.replay), "everyday")
     both = replace(own, data=(*own.data, *taught), loss="distill", loss_options={"reverse": 0.0, "temperature": 1.0})
-    return matched(both, tokens_of(own))
+    return matched(both, own.tokens)
 
 
 def with_teacher(s: Stream, data: Sequence[Datum], name: str) -> list[Datum]:
@@ -137,7 +137,7 @@ def from_the_open_book(s: Stream, number: int) -> TrainJob:
     own = s.job(s.edits[number], number)
     texts = tuple(render.datum(example) for example in s.edits[number] if not example.prompt)
     options = {"reverse": 0.0, "temperature": 1.0}
-    return matched(replace(own, data=(*texts, *data), loss="distill", loss_options=options), tokens_of(own))
+    return matched(replace(own, data=(*texts, *data), loss="distill", loss_options=options), own.tokens)
 
 
 def stable(s: Stream, adapter: Adapter) -> float:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean
 
-from selfedit.baselines.base import matched, tokens_of
+from selfedit.baselines.base import matched
 from selfedit.policy import Asked, Policy, Renderer
 from selfedit.retention import everyday
 from selfedit.retention.probes import ask_probes, some
@@ -67,7 +67,7 @@ class Stream:
         if replay is None:
             return full
         self.policy.replay = self.replay[:replay]
-        return matched(self.policy.job(examples, number), tokens_of(full))
+        return matched(self.policy.job(examples, number), full.tokens)
 
 
 Way = Callable[[Stream], Found]

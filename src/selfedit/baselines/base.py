@@ -164,12 +164,7 @@ def needs_directives(name: str, recipe: Any) -> None:
 
 def matched(job: TrainJob, tokens: int) -> TrainJob:
     """The same job over as many epochs as come nearest to `tokens` tokens in all; at least one."""
-    return replace(job, epochs=max(1, round(tokens * job.epochs / tokens_of(job))))
-
-
-def tokens_of(job: TrainJob) -> int:
-    """What is trained on in all epochs."""
-    return job.epochs * sum(len(d.tokens) for d in job.data)
+    return replace(job, epochs=max(1, round(tokens * job.epochs / job.tokens)))
 
 
 def merged(edits: Sequence[Proposal]) -> list[Example]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from selfedit.baselines.base import Baseline, Comparison, Measurement, Start, baseline, matched, merged, tokens_of
+from selfedit.baselines.base import Baseline, Comparison, Measurement, Start, baseline, matched, merged
 from selfedit.types import Task
 
 
@@ -33,4 +33,4 @@ class MoreEdits(Baseline):
         strategy = run.start.strategy if run.start else ""
         group = sorted(run.edits[task.id, seed][: run.policy.recipe.propose.candidates], key=lambda p: p.edit.strategy != strategy)
         jobs = [run.job(task, seed, merged(group[:n])) for n in range(1, len(group) + 1)]
-        return [Measurement(matched(next((job for job in jobs if tokens_of(job) >= enough), jobs[-1]), enough), task.report_questions)]
+        return [Measurement(matched(next((job for job in jobs if job.tokens >= enough), jobs[-1]), enough), task.report_questions)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from selfedit.baselines.base import Baseline, Comparison, Measurement, Start, baseline, matched, tokens_of
+from selfedit.baselines.base import Baseline, Comparison, Measurement, Start, baseline, matched
 from selfedit.types import Task, TrainJob
 
 if TYPE_CHECKING:
@@ -37,4 +37,4 @@ class TokenMatched(Baseline):
 
     def together(self, policy: Policy, tasks: Sequence[Task], seed: int, after: TrainJob) -> TrainJob:
         """All passages, for as many tokens as the final adapter."""
-        return matched(policy.job([policy.domain.passage(task) for task in tasks], seed), tokens_of(after))
+        return matched(policy.job([policy.domain.passage(task) for task in tasks], seed), after.tokens)

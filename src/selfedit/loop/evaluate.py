@@ -13,7 +13,7 @@ from pathlib import Path
 
 from selfedit.algorithms.rest_em import best as best_of_each
 from selfedit.baselines import Baseline, Edits, Measurement, Start
-from selfedit.baselines.base import matched, tokens_of
+from selfedit.baselines.base import matched
 from selfedit.config import MOST_CHOICES, Propose
 from selfedit.loop.begin import check_lengths
 from selfedit.loop.harvest import harvest, learned
@@ -129,7 +129,7 @@ def harvest_row(run: Run, tasks: Sequence[Task], number: int, name: str, strateg
         if one.job is None or one.edit is None or not more:
             return [one]
         material = (*run.policy.material(task, one.edit, task.report_questions, seed), *more)
-        return [replace(one, job=matched(job(run, task, seed, material, one.edit.directives), tokens_of(one.job)))]
+        return [replace(one, job=matched(job(run, task, seed, material, one.edit.directives), one.job.tokens))]
 
     row(run, "with_harvest", tasks, both)
 

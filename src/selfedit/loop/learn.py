@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
-from selfedit.baselines.base import matched, tokens_of
+from selfedit.baselines.base import matched
 from selfedit.errors import EngineError
 from selfedit.guards import AdapterSeen, judge
 from selfedit.library import NOBODY, Adapters, Document, Entry, Library, calibrate, in_use, request, routes
@@ -94,7 +94,7 @@ def harvested(run: Run, tasks: Sequence[Task], best: Sequence[Proposal], kept: S
     if not any(one.used for one in found):
         return groups
     grown = grouped(run, tasks, best, {task.id: learned(run, found, task) for task in tasks})
-    return [replace(new, without=matched(old.job, tokens_of(new.job))) for old, new in zip(groups, grown, strict=True)]
+    return [replace(new, without=matched(old.job, new.job.tokens)) for old, new in zip(groups, grown, strict=True)]
 
 
 def measure_baselines(run: Run, groups: Sequence[Group], kept: Shelf) -> None:
@@ -189,7 +189,7 @@ def route_questions(run: Run, adapters: Adapters, tasks: Sequence[Task], progres
 def answer_routed(run: Run, groups: Sequence[Group], adapters: Adapters, routed: Sequence[Routed], progress: Progress) -> list[Result]:
     """The report questions, asked of whoever the gate chose, as `ask` does: row `after`. The right adapters' own answers: row `right_adapter`."""
     home = {task.id: (name, task) for name, group in named(adapters.library, groups) for task in group.tasks}
-    tokens = {task.id: tokens_of(group.job) for group in groups for task in group.tasks}
+    tokens = {task.id: group.job.tokens for group in groups for task in group.tasks}
     chosen = {(one.about, one.question): one.to for one in routed}
     asked = [(row, task, q) for row in ("right_adapter", "after") for _, task in home.values() for q in task.report_questions]
 

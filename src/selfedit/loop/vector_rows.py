@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from selfedit.baselines.base import tokens_of
 from selfedit.loop.vector_ground import Ground, applied, vector_of
 from selfedit.policy import Asked, Policy
 from selfedit.types import Progress, Proposal, Result, SelfEdit, Task
@@ -71,6 +70,6 @@ def _measure(comparison: Rows, row: VectorRow, tasks: Sequence[Task]) -> None:
                 for task, way in zip(tasks, ways, strict=True)
             ]
             answered = policy.answer(sets, progress)
-        return [Result(name, task.id, own, tokens_of(job) if job else 0) for task, own in zip(tasks, answered, strict=True)]
+        return [Result(name, task.id, own, job.tokens if job else 0) for task, own in zip(tasks, answered, strict=True)]
 
     ground.run.step(f"evaluate/{name}/0", Result, f"Asking with the passage in view ({name})", answers)

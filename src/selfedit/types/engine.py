@@ -259,6 +259,11 @@ class TrainJob:
         return (*([self.start] if self.start else []), *(adapter for penalty in self.penalties for adapter in penalty.alike))
 
     @property
+    def tokens(self) -> int:
+        """What is trained on in all epochs."""
+        return self.epochs * sum(len(datum.tokens) for datum in self.data)
+
+    @property
     def steps(self) -> int:
         """Optimizer steps in all."""
         return self.epochs * ceil(len(self.groups or self.data) / self.batch_size)

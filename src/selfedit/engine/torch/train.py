@@ -52,7 +52,7 @@ def train(
         room = slots if alone else slots // len(shares)
         return _train(base, [jobs[i] for i in share], room, budget_tokens, report, workers if alone else 1, adapters or {})
 
-    return run_shares(run, shares, sum(map(_work, jobs)), progress, together)
+    return run_shares(run, shares, sum(job.tokens for job in jobs), progress, together)
 
 
 def planned_shares(jobs: Sequence[TrainJob], workers: int) -> tuple[list[list[int]], list[int]]:
@@ -63,7 +63,7 @@ def planned_shares(jobs: Sequence[TrainJob], workers: int) -> tuple[list[list[in
     everything = list(range(len(jobs)))
     if workers < 2:
         return [], everything
-    costs = [_work(job) for job in jobs]
+    costs = [job.tokens for job in jobs]
     largest = max(everything, key=costs.__getitem__, default=0)
     rest = [i for i in everything if i != largest]
     shares = balanced_shares(costs, workers)
@@ -74,11 +74,6 @@ def planned_shares(jobs: Sequence[TrainJob], workers: int) -> tuple[list[list[in
 
     sooner = bool(jobs) and ends(others) + costs[largest] / speed(jobs[largest], workers) < ends(shares)
     return (others, [largest]) if sooner else (shares, [])
-
-
-def _work(job: TrainJob) -> int:
-    """Tokens of all epochs."""
-    return job.epochs * sum(len(d.tokens) for d in job.data)
 
 
 def _train(
