@@ -20,7 +20,7 @@ MOST_CHOICES = 64
 """Self-edits are numbered in steps of this, one a seed of the comparison."""
 
 
-def known(kind: str, names: tuple[str, ...], what: str = "") -> tuple[str, ...]:
+def known(kind: str, names: tuple[str, ...]) -> tuple[str, ...]:
     """Names of registered parts of this kind, as they are. Raises ValueError that names the nearest."""
     parts.load()
     registry = parts.KINDS[kind]

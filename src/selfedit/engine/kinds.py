@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from selfedit.engine.base import Engine
 from selfedit.engine.settings import TorchSettings
 from selfedit.parts import Part, Registry
-
-Say = Callable[[str], None]
+from selfedit.types import Say
 
 
 class EngineKind(Part):

@@ -49,12 +49,12 @@ def _shrink(one: Guard, seen: AdapterSeen, most: float) -> Verdict | None:
     return replace(refused, decision="shrink", scale=best, reason=f"scaled to {best:.2f}: {now}; before that: {refused.reason}")
 
 
-def largest(passes: Callable[[float], bool], most: float, least: float = LEAST, bisections: int = BISECTIONS) -> float | None:
-    """The largest scale below `most` that is found to pass, from `least` on; None where not even that passes. `most` does not."""
-    if least >= most or not passes(least):
+def largest(passes: Callable[[float], bool], most: float) -> float | None:
+    """The largest scale below `most` that is found to pass, from `LEAST` on; None where not even that passes. `most` does not."""
+    if most <= LEAST or not passes(LEAST):
         return None
-    low, high = least, most
-    for _ in range(bisections):
+    low, high = LEAST, most
+    for _ in range(BISECTIONS):
         middle = (low + high) / 2
         low, high = (middle, high) if passes(middle) else (low, middle)
     return low

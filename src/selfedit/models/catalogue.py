@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-
-Say = Callable[[str], None]
-"""Takes one line of progress."""
 
 DEFAULT = "smollm2-135m"
 

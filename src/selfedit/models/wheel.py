@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from selfedit.errors import ModelError
-from selfedit.models.catalogue import PackagedModel, Say
+from selfedit.models.catalogue import PackagedModel
+from selfedit.types import Say
 
 BLOCK_BYTES = 1 << 20
 

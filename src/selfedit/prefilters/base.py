@@ -13,11 +13,10 @@ from pydantic import Field
 
 from selfedit.errors import ConfigError
 from selfedit.parts import Part, Registry, Settings
-from selfedit.types import Answer, Proposal, Task
+from selfedit.types import Answer, Progress, Proposal, Task
 
 if TYPE_CHECKING:
     from selfedit.policy import Policy
-    from selfedit.types import Progress
 
 Base = Mapping[str, Sequence[Answer]]
 """The current weights' own answers to the reward questions of each task; empty where the reward compares with none."""

@@ -7,11 +7,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
 from selfedit.prefilters.base import Base, Prefilter, Ratings, SelectiveSettings, Tasks, gains, prefilter
-from selfedit.types import Optimizer, Proposal, TrainJob
+from selfedit.types import Optimizer, Progress, Proposal, TrainJob
 
 if TYPE_CHECKING:
     from selfedit.policy import Policy
-    from selfedit.types import Progress
 
 STEP = 1.0
 """Length of the tiny step, L2 norm over all of the adapter: long enough to be told from rounding in bf16, short against what a training moves."""

@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING
 from pydantic import Field, field_validator
 
 from selfedit.prefilters.base import Base, Prefilter, Ratings, SelectiveSettings, Tasks, gains, prefilter
-from selfedit.types import Proposal
+from selfedit.types import Progress, Proposal
 
 if TYPE_CHECKING:
     from selfedit.policy import Policy
-    from selfedit.types import Progress
 
 
 class HalvingSettings(SelectiveSettings):

@@ -7,11 +7,10 @@ from itertools import accumulate
 from typing import TYPE_CHECKING
 
 from selfedit.prefilters.base import Base, Prefilter, Ratings, SelectiveSettings, Tasks, gains, prefilter
-from selfedit.types import Proposal, Task
+from selfedit.types import Progress, Proposal, Task
 
 if TYPE_CHECKING:
     from selfedit.policy import Policy
-    from selfedit.types import Progress
 
 
 @prefilter(

@@ -112,10 +112,7 @@ def _of_reward(found: Analysis) -> str:
     if not sure:
         most = max((told.interval.n for told in found.rewards.values()), default=0)
         return f"No property of a self-edit goes with its reward so that it can be told from chance ({plural(most, 'group')} of self-edits)."
-    said = [
-        f"{PROPERTIES[name].more if told.interval.mean > 0 else PROPERTIES[name].less} ({PROPERTIES[name].label} {rho(told.interval.mean)})"
-        for told, name in sure
-    ]
+    said = [f"{_how(told, name)} ({PROPERTIES[name].label} {rho(told.interval.mean)})" for told, name in sure]
     return f"Among the self-edits of a document, higher rewards went to those that are {', '.join(said)}: mean rank correlations with the reward."
 
 

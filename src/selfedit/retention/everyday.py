@@ -16,11 +16,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from selfedit.retention import kept
-from selfedit.types import Example, SampleRequest, Sampling
+from selfedit.types import Example, Progress, SampleRequest, Sampling
 
 if TYPE_CHECKING:
     from selfedit.policy import Policy
-    from selfedit.types import Progress
 
 Part = Literal["replay", "gate", "check"]
 LONGEST = 48

@@ -20,12 +20,11 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from selfedit.retention import kept
-from selfedit.types import Adapter, Interval, SampleRequest, Sampling, ScoreRequest, Tokens
+from selfedit.types import Adapter, Interval, Progress, SampleRequest, Sampling, ScoreRequest, Tokens
 
 if TYPE_CHECKING:
     from selfedit.engine.base import Tokenizer
     from selfedit.policy import Policy
-    from selfedit.types import Progress
 
 Kind = Literal["knowledge", "arithmetic", "format", "reading", "turns", "translation", "unknown", "text"]
 Match = Literal["contains", "exact", "regex", "choice", "likelihood"]

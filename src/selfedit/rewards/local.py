@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from selfedit.text import RECALL, Judged, judge_answer
-
-__all__ = ["NAME", "Judged", "correct", "judge_answer"]
+from selfedit.text import RECALL, judge_answer
 
 NAME = f"word recall of at least {RECALL:g}"
 """What the tables of results say about who judged."""

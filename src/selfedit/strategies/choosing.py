@@ -7,11 +7,9 @@ import random
 from collections.abc import Sequence
 from dataclasses import replace
 
+from selfedit.config import MIXED
 from selfedit.strategies.base import find
 from selfedit.types import Prompt, Turn
-
-MIXED = "+"
-"""Between the names of strategies that one self-edit combines."""
 
 _CHAT = """Study material is to be made of the passage below. There are these ways to do it:
 {ways}

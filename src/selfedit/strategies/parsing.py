@@ -73,13 +73,11 @@ def statements(draft: Draft) -> Parsed:
     return sheet.parsed()
 
 
-def grounded_questions(draft: Draft) -> Parsed:
-    """As `questions`, but a question may only name what the passage names, and must not hold its answer: for writers that make things up."""
-    return questions(draft, grounded=True)
-
-
 def questions(draft: Draft, grounded: bool = False) -> Parsed:
-    """One example a question, asked as in an evaluation, of which the answer is learned."""
+    """One example a question, asked as in an evaluation, of which the answer is learned.
+
+    One that is `grounded` may only name what the passage names, and must not hold its answer: for writers that make things up.
+    """
     sheet = _Sheet(draft)
     pairs, dropped = read_pairs(draft.text)
     sheet.dropped += dropped

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from selfedit.strategies.base import Source, Strategy, strategy
 from selfedit.strategies.demonstrations import turn
-from selfedit.strategies.parsing import Draft, Parsed, grounded_questions
+from selfedit.strategies.parsing import Draft, Parsed, questions
 from selfedit.strategies.spans import Span, pieces, spans
 from selfedit.types import Passage, Prompt, Turn
 
@@ -60,7 +60,7 @@ class SpanQA(Strategy):
 
     def parse(self, draft: Draft) -> Parsed:
         """Questions may only name what the passage names: small writers make things up."""
-        return grounded_questions(draft)
+        return questions(draft, grounded=True)
 
     def demonstrations(self, passage: Passage, source: Source) -> list[Turn]:
         """The questions of the passage whose answers stand in one of its sentences."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -12,18 +12,16 @@ from selfedit.errors import ConfigError
 from selfedit.parts import Part, Registry
 from selfedit.rewards import NAME
 from selfedit.strategies import find, parts, strategy
-from selfedit.types import Answer, Demonstration, Example, Passage, Question, SelfEdit, Task
+from selfedit.types import Answer, Demonstration, Example, Passage, Progress, Question, Say, SelfEdit, Task
 
 if TYPE_CHECKING:
     from selfedit.policy import Asked, Policy
     from selfedit.rewards import Expectation
-    from selfedit.types import Progress
 
 Split = Literal["train", "heldout"]
 """Documents to learn from, or to be measured on."""
 Purpose = Literal["learn", "train", "heldout"]
 """What tasks are for: to be learned and reported on; to learn to write from, so that every question serves the reward; or to be measured on."""
-Say = Callable[[str], None]
 
 
 class Domain(Part):

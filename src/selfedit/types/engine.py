@@ -20,6 +20,9 @@ TopTokens = tuple[Tokens, tuple[float, ...]]
 Progress = Callable[[int, int], None]
 """Called now and then with (units done, units in all) of the running call."""
 
+Say = Callable[[str], None]
+"""Called with one line of news."""
+
 
 class Watch(Protocol):
     """Who is told how the work goes on."""

@@ -43,8 +43,3 @@ def fit(read: Sequence[Sequence[float]], most: int) -> Reading:
     directions = right * np.where(largest < 0, -1.0, 1.0)  # the sign of a direction is nobody's choice
     deviation = values / len(whole) ** 0.5
     return Reading(center, spread, directions[:k] / deviation[:k, None] / max(1, k) ** 0.5)
-
-
-def constant() -> Reading:
-    """The reading of a policy that gives every context the same edit."""
-    return Reading(np.zeros(1), np.ones(1), np.zeros((0, 1)))

@@ -128,7 +128,7 @@ def test_strategies_are_served(strategy: str, chat: bool) -> None:  # promise 4
 @pytest.mark.parametrize("chat", [True, False])
 def test_written_questions_are_served(chat: bool) -> None:  # promise 4
     engine, passage = Fake(), PASSAGES[0]
-    prompts = questions.writing_prompts(passage, 9, chat)
+    prompts = questions.writing_prompts(passage)
     tokens = [TOKENIZER.chat(p) if chat else TOKENIZER.encode(p) for p in prompts]
     completions = engine.sample([SampleRequest(t, Sampling(max_tokens=600, temperature=0.8, seed=i)) for i, t in enumerate(tokens)])
     written = [q for c in completions for q in questions.parse_questions(c.text, passage)[0]]

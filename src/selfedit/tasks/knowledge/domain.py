@@ -11,21 +11,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from selfedit.errors import DataError
-from selfedit.rewards.local import judge_answer
+from selfedit.rewards import judge_answer
 from selfedit.strategies import demonstrate, parts, pieces
-from selfedit.tasks.base import Domain, Purpose, Say, Split, domain
+from selfedit.tasks.base import Domain, Purpose, Split, domain
+from selfedit.tasks.knowledge.cloze import cloze
 from selfedit.tasks.knowledge.documents import read_demonstrations, read_documents
-from selfedit.tasks.knowledge.questions import agree, cloze, open_book, parse_questions, writing_prompts
+from selfedit.tasks.knowledge.questions import agree, open_book, parse_questions, writing_prompts
 from selfedit.tasks.knowledge.rewording import reworded
 from selfedit.tasks.knowledge.split import bundled_corpus, divide, same
 from selfedit.tasks.knowledge.worked import worked_questions
 from selfedit.text import ask, contains, holding
-from selfedit.types import Demonstration, Example, Passage, Prompt, Question, SampleRequest, Sampling, Task
+from selfedit.types import Demonstration, Example, Passage, Progress, Prompt, Question, SampleRequest, Sampling, Say, Task
 
 if TYPE_CHECKING:
     from selfedit.policy import Policy
     from selfedit.rewards import Expectation
-    from selfedit.types import Progress
 
 
 @domain("knowledge", label="Knowledge", means="passages of documents are learned, and questions about them answered without seeing them")
@@ -101,9 +101,8 @@ class Knowledge(Domain):
 
     def fresh(self, policy: Policy, tasks: Sequence[Task], wanted: int, progress: Progress, number: int = 0) -> list[tuple[Question, ...]]:
         """As an exam is written, with other seeds; what asks for the same as a reward or report question is left out."""
-        drafts = _drafts(
-            policy, [Passage(task.id, task.title, task.context) for task in tasks], wanted, f"harvest {number}" if number else "harvest", progress
-        )
+        passages = [Passage(task.id, task.title, task.context) for task in tasks]
+        drafts = _drafts(policy, passages, f"harvest {number}" if number else "harvest", progress)
         own = {task.id: (*task.reward_questions, *task.report_questions) for task in tasks}
         new = {task.id: [q for q in drafts[task.id] if not any(same(q, other, task.title) for other in own[task.id])] for task in tasks}
         return [tuple(new[task.id][:wanted]) for task in tasks]
@@ -134,7 +133,7 @@ def _asked(task: Task) -> bool:
 def write_questions(policy: Policy, passages: Sequence[Passage], progress: Progress | None) -> list[tuple[Question, ...]]:
     """Questions for passages that came without: written by the model and confirmed, filled up with cloze questions where it is too weak."""
     settings, seed = policy.recipe.questions, policy.recipe.seed
-    drafts = _drafts(policy, passages, settings.written, "exam", progress)
+    drafts = _drafts(policy, passages, "exam", progress)
     confirmed = _confirm(policy, [(p, q) for p in passages for q in drafts[p.id]], progress)
     exams = []
     for p in passages:
@@ -143,9 +142,9 @@ def write_questions(policy: Policy, passages: Sequence[Passage], progress: Progr
     return exams
 
 
-def _drafts(policy: Policy, passages: Sequence[Passage], wanted: int, use: str, progress: Progress | None) -> dict[str, list[Question]]:
+def _drafts(policy: Policy, passages: Sequence[Passage], use: str, progress: Progress | None) -> dict[str, list[Question]]:
     """Questions that the model writes about each passage, by its id, none of them confirmed; other ones for another `use`."""
-    prompts = [(p, prompt) for p in passages for prompt in writing_prompts(p, wanted, chat=False)]
+    prompts = [(p, prompt) for p in passages for prompt in writing_prompts(p)]
     requests = [
         SampleRequest(policy.render.prompt(Prompt(text, continued=True)), _writing(policy.seed(use, p.id, i))) for i, (p, text) in enumerate(prompts)
     ]

@@ -5,12 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from selfedit.tasks.knowledge.cloze import cloze, statements
+from selfedit.tasks.knowledge.cloze import statements
 from selfedit.text import QUESTION_MARKS, contains, holding, near, normalise, says, words
 from selfedit.text.pairs import Pair, read_pairs
 from selfedit.types import Dropped, Passage, Question
-
-__all__ = ["agree", "cloze", "open_book", "parse_questions", "writing_prompts"]
 
 ANSWER_WORDS = 8
 """The longest answer that counts as short."""
@@ -43,20 +41,9 @@ _ASKING = re.compile(r"\b(?:what|which|who|whom|whose|when|where|why|how|name|li
 # ---------------------------------------------------------------- writing
 
 
-def writing_prompts(passage: Passage, wanted: int, chat: bool) -> list[str]:
-    """Prompts that ask for questions and short answers about a passage, each with another emphasis.
-
-    A user's turn for chat models; for base models a text that begins with an example and ends where the first question begins.
-    """
+def writing_prompts(passage: Passage) -> list[str]:
+    """Texts to be continued by questions and short answers about a passage, each with another emphasis: each begins with an example."""
     text = f"{passage.title}\n{passage.context}"
-    each = max(2, -(-wanted // len(_TOPICS)))
-    if chat:
-        return [
-            f"Write {each} questions about the {topic} in this passage. Each question names what it asks about and can be understood without the "
-            "passage. Each answer is copied from the passage and has at most five words. Write each pair on two lines, the first beginning with "
-            f'"Question:", the second with "Answer:".\n\nPassage:\n{text}'
-            for topic in _TOPICS
-        ]
     example = "\n".join(f"Question: {pair.question}\nAnswer: {pair.answer}" for pair in _EXAMPLE)
     return [
         f"Short questions about the {topic} in each passage, with answers copied from it.\n\n"

@@ -12,13 +12,10 @@ from itertools import combinations
 from typing import Literal
 
 from selfedit.errors import DataError
-from selfedit.tasks.knowledge.documents import read_demonstrations, read_documents
 from selfedit.tasks.knowledge.rows import read_row
-from selfedit.text import ask, normalise, says, words
+from selfedit.text import normalise, says, words
 from selfedit.text.stopwords import STOPWORDS
 from selfedit.types import Passage, Question, Task
-
-__all__ = ["ask", "bundled_corpus", "divide", "read_demonstrations", "read_documents"]
 
 
 def bundled_corpus(split: Literal["train", "heldout"]) -> list[Passage]:
