@@ -6,7 +6,7 @@ import math
 
 from pydantic import Field
 
-from selfedit.guards.base import Guard, RoundSeen, accept, guard, stop
+from selfedit.guards.base import RoundSeen, accept, guard, stop
 from selfedit.parts import Settings
 from selfedit.types import Verdict
 
@@ -22,19 +22,13 @@ class BudgetSettings(Settings):
     """Most self-edits."""
 
 
-@guard("budget", means="a run that has used its tokens, its seconds or its self-edits stops", settings=BudgetSettings)
-class Budget(Guard):
-    """The round that goes beyond the limit is the last; the policy is not trained on it."""
-
-    stage = "round"
-
-    def verdict(self, seen: RoundSeen) -> Verdict | None:
-        """None where nothing is limited."""
-        return budget(seen.cost.train_tokens + seen.cost.sample_tokens, seen.cost.wall_s, seen.edits, self.settings)
+@guard("budget", means="a run that has used its tokens, its seconds or its self-edits stops", settings=BudgetSettings, stage="round")
+def _budget(seen: RoundSeen, settings: BudgetSettings) -> Verdict | None:
+    return budget(seen.cost.train_tokens + seen.cost.sample_tokens, seen.cost.wall_s, seen.edits, settings)
 
 
 def budget(tokens: int, seconds: float, edits: int, limits: BudgetSettings) -> Verdict | None:
-    """Stops where one of the limits that are set is exceeded, and says which."""
+    """Stops where one of the limits that are set is exceeded, and says which; the policy is not trained on that round. None where nothing is limited."""
     used = {"tokens": (tokens, limits.tokens), "seconds": (math.ceil(seconds), limits.seconds), "edits": (edits, limits.edits)}
     limited = {name: pair for name, pair in used.items() if pair[1]}
     if not limited:

@@ -6,21 +6,16 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 
-from selfedit.guards.base import Guard, RoundSeen, accept, guard, reject, stop
+from selfedit.guards.base import RoundSeen, accept, guard, reject, stop
+from selfedit.parts import Settings
 from selfedit.types import Candidate, Result, Verdict
 
 
-@guard("collapse", means="a policy that agrees more with itself while it is right less often is rejected; beyond chance, the run stops")
-class Collapse(Guard):
-    """Compares a round with the one before: the vote share among its candidates, and the accuracy of the weights it began with."""
-
-    stage = "round"
-
-    def verdict(self, seen: RoundSeen) -> Verdict | None:
-        """None where the reward is no vote, and after the first round."""
-        if seen.before is None:
-            return None
-        return collapse(seen.before.candidates, seen.after.candidates, seen.results_before, seen.results)
+@guard(
+    "collapse", means="a policy that agrees more with itself while it is right less often is rejected; beyond chance, the run stops", stage="round"
+)
+def _collapse(seen: RoundSeen, settings: Settings) -> Verdict | None:
+    return collapse(seen.before.candidates, seen.after.candidates, seen.results_before, seen.results) if seen.before else None
 
 
 def collapse(

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from selfedit.guards.base import CandidateSeen, Guard, accept, guard, reject
+from selfedit.guards.base import CandidateSeen, accept, guard, reject
+from selfedit.parts import Settings
 from selfedit.types import Verdict
 
 
-@guard("training", means="a candidate any of whose adapters failed to train is rejected")
-class Training(Guard):
-    """Rejects where any of a candidate's adapters failed to train."""
-
-    stage = "candidate"
-
-    def verdict(self, seen: CandidateSeen) -> Verdict:
-        """The first failure, if there is one."""
-        failures = [t.failure for t in seen.trained if t.failure is not None]
-        return reject(failures[0]) if failures else accept("every adapter was trained to its last step")
+@guard("training", means="a candidate any of whose adapters failed to train is rejected", stage="candidate")
+def training(seen: CandidateSeen, settings: Settings) -> Verdict:
+    """Says the first failure, if there is one."""
+    failures = [t.failure for t in seen.trained if t.failure is not None]
+    return reject(failures[0]) if failures else accept("every adapter was trained to its last step")

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from pydantic import Field
 
-from selfedit.guards.base import Guard, RoundSeen, accept, guard, reject, stop
+from selfedit.guards.base import RoundSeen, accept, guard, reject, stop
 from selfedit.parts import Settings
 from selfedit.text import normalise
 from selfedit.types import Candidate, Verdict
@@ -32,15 +32,10 @@ class VoteCollapseSettings(Settings):
     "vote_collapse",
     means="a round whose votes nearly all agree is rejected; where one answer is given to most questions, the run stops",
     settings=VoteCollapseSettings,
+    stage="round",
 )
-class VoteCollapse(Guard):
-    """Looks at the answers that voted."""
-
-    stage = "round"
-
-    def verdict(self, seen: RoundSeen) -> Verdict | None:
-        """None where the reward is no vote."""
-        return vote_collapse(seen.after.candidates, self.settings)
+def _vote_collapse(seen: RoundSeen, settings: VoteCollapseSettings) -> Verdict | None:
+    return vote_collapse(seen.after.candidates, settings)
 
 
 def vote_collapse(candidates: Sequence[Candidate], limits: VoteCollapseSettings) -> Verdict | None:

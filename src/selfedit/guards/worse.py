@@ -7,21 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from selfedit.guards.base import AdapterSeen, Guard, accept, guard, reject
+from selfedit.guards.base import AdapterSeen, accept, guard, reject
+from selfedit.parts import Settings
 from selfedit.types import Answer, Verdict
 
 
 @guard("worse", means="an adapter that answers fewer reward questions rightly than the model without it is rejected")
-class Worse(Guard):
-    """Counts right answers to the reward questions."""
-
-    def verdict(self, seen: AdapterSeen) -> Verdict | None:
-        """None where no reward question has a known answer."""
-        return worse(seen.before, seen.after)
+def _worse(seen: AdapterSeen, settings: Settings) -> Verdict | None:
+    return worse(seen.before, seen.after)
 
 
 def worse(before: Sequence[Answer], after: Sequence[Answer]) -> Verdict | None:
-    """Rejects where fewer answers are right after than before; both are answers to the same questions."""
+    """Rejects where fewer answers are right after than before; both answer the same questions. None where no right answer is known."""
     pairs = [(b.correct, a.correct) for b, a in zip(before, after, strict=True) if b.correct is not None and a.correct is not None]
     if not pairs:
         return None

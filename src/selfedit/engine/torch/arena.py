@@ -137,15 +137,9 @@ class Slot:
         """A copy of the trained weights that outlives the slot, without the rank's padding."""
         base = self.arena.base
         layout = layout_of(base, set(base.targeted(shape)), widest([shape.rank], base.device))
-        if layout == self.arena.layout:
-            row = self.shadow.clone()
-        else:
-            row = self.shadow.new_zeros(layout.size)
-            theirs, mine = self.arena.layout.views(self.shadow[None]), layout.views(row[None])
-            for z, whole in zip((*mine[0], *mine[1]), (*theirs[0], *theirs[1]), strict=True):
-                if z is not None and whole is not None:
-                    z.copy_(whole[:, : layout.rank])
-        return Weights.of(row, layout, shape.rank, shape.alpha / shape.rank)
+        own = Weights.of(self.shadow, self.arena.layout, shape.rank, shape.alpha / shape.rank)
+        row = self.shadow.clone() if layout == self.arena.layout else own.placed(layout, self.shadow)
+        return Weights.of(row, layout, shape.rank, own.scale)
 
 
 def draw(arena: Arena, shape: LoraShape, generator: torch.Generator, into: Tensor) -> None:
