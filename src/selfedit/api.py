@@ -5,7 +5,7 @@ torch is loaded when a model is opened, not before.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +20,7 @@ from selfedit.strategies import find, parts
 
 if TYPE_CHECKING:
     from selfedit.library.ask import Answers
+    from selfedit.policy import Policy
     from selfedit.types import Watch
 
 __all__ = ["Run", "ask", "consolidate", "demo", "evaluate", "learn", "load_run", "loop", "made", "recipe_of", "train"]
@@ -57,16 +58,11 @@ def demo(
 def _learned(command: str, recipe: Recipe | None, keep: bool, resume: str | None, folder: Path | str | None, watch: Watch | None) -> Run:
     from selfedit.library.force import put_in_force
 
-    root, watch = runs.root(Path(folder) if folder else None), watch or _watch()
+    root, watch = runs.root(folder), watch or _watch()
     with _ledger(root, command, recipe, resume) as ledger:
         passages = identity.documents(ledger, ledger.recipe.docs, "heldout", say=watch.say)
         watch.say(f"run {ledger.run_id}")
-        policy = None
-        if _unfinished(ledger):
-            run = loop().begin(ledger, watch)
-            policy = run.policy
-            loop().learn_documents(run, passages)
-            ledger.finish()
+        policy = _finished(ledger, watch, lambda run: loop().learn_documents(run, passages))
         put_in_force(root, ledger.folder, keep, policy)
     return Run(ledger.folder)
 
@@ -81,7 +77,7 @@ def consolidate(
     """
     from selfedit.library.force import in_force, put_in_force
 
-    root, watch = runs.root(Path(folder) if folder else None), watch or _watch()
+    root, watch = runs.root(folder), watch or _watch()
     library = in_force(root)
     newest = library.newest()
     chosen = None if resume else made(parse_recipe(newest.recipe, source=f"recipe of run {newest.run}"), settings)
@@ -93,12 +89,7 @@ def consolidate(
         if began not in (None, version.digest):
             raise LedgerError(f"the library has changed since run {ledger.run_id} was begun: begin anew with `selfedit consolidate`")
         ledger.note("library", version.digest)
-        policy = None
-        if _unfinished(ledger):
-            run = loop().begin(ledger, watch)
-            policy = run.policy
-            loop().consolidate(run, library, library.documents())
-            ledger.finish()
+        policy = _finished(ledger, watch, lambda run: loop().consolidate(run, library, library.documents()))
         put_in_force(root, ledger.folder, keep, policy, "consolidate")
     return Run(ledger.folder)
 
@@ -115,7 +106,7 @@ def train(
 
     Arguments are as in `learn`.
     """
-    root, watch = runs.root(Path(folder) if folder else None), watch or _watch()
+    root, watch = runs.root(folder), watch or _watch()
     chosen = None if resume else _rewarded(made(recipe or packaged_for(settings.get("edits", ())), settings))
     if chosen:
         check_learning(chosen)
@@ -126,13 +117,8 @@ def train(
         learned = [*passages, *(one.passage for one in shown)]
         identity.keep_apart(held_out, {name for passage in learned for name in identity.names(passage.context)})
         watch.say(f"run {ledger.run_id}")
-        if _unfinished(ledger):
-            run = loop().begin(ledger, watch)
-            if run.policy.inner.trains:
-                loop().train_policy(run, passages, held_out, shown)
-            else:
-                loop().train_vectors(run, passages, held_out)
-            ledger.finish()
+        more, taught = ((shown,), loop().train_policy) if ledger.recipe.open("inner").trains else ((), loop().train_vectors)
+        _finished(ledger, watch, lambda run: taught(run, passages, held_out, *more))
     return Run(ledger.folder)
 
 
@@ -150,7 +136,7 @@ def evaluate(
 
     A policy is measured with the settings of its run, which `settings` may change one by one. Other arguments as `learn`.
     """
-    root, watch = runs.root(Path(folder) if folder else None), watch or _watch()
+    root, watch = runs.root(folder), watch or _watch()
     trained = policy.folder if isinstance(policy, Run) else runs.find(root, policy, ("train",)) if policy else None
     if trained and reliability:
         raise ConfigError("--reliability is measured with the model as it came: leave out --policy")
@@ -168,18 +154,14 @@ def evaluate(
         if Run(ledger.folder).measures_reliability:
             passages = identity.documents(ledger, ledger.recipe.docs, "train", say=watch.say)
             watch.say(f"run {ledger.run_id}")
-            if _unfinished(ledger):
-                loop().study_reliability(loop().begin(ledger, watch), passages)
-                ledger.finish()
+            _finished(ledger, watch, lambda run: loop().study_reliability(run, passages))
         else:
             held_out = identity.documents(ledger, ledger.recipe.eval_docs, "heldout", step="held-out", say=watch.say)
             measured = trained_policy(ledger, trained)
             identity.keep_apart(held_out, measured.learned)
             watch.say(f"run {ledger.run_id}")
-            if _unfinished(ledger):
-                rewarded = _uses_reward(ledger.recipe)
-                loop().evaluate(loop().begin(ledger, watch, rewarded=rewarded), held_out, measured.adapters, measured.strategy)
-                ledger.finish()
+            rewarded = _uses_reward(ledger.recipe)
+            _finished(ledger, watch, lambda run: loop().evaluate(run, held_out, measured.adapters, measured.strategy), rewarded)
     return Run(ledger.folder)
 
 
@@ -202,7 +184,7 @@ def ask(
 
     if not question.strip():
         raise ConfigError("there is no question")
-    root, watch = runs.root(Path(folder) if folder else None), watch or _watch()
+    root, watch = runs.root(folder), watch or _watch()
     if run is None:
         return put(in_force(root), question, topic, watch, open_book)
     return (run if isinstance(run, Run) else Run(runs.find(root, run, runs.LEARNING))).ask(question, topic, open_book, watch)
@@ -210,7 +192,7 @@ def ask(
 
 def load_run(name: str = "latest", *, folder: Path | str | None = None) -> Run:
     """A run by its id, the beginning of one, its folder, or `latest`. Raises LedgerError naming the nearest."""
-    return Run(runs.find(runs.root(Path(folder) if folder else None), name))
+    return Run(runs.find(runs.root(folder), name))
 
 
 # ---------------------------------------------------------------- recipes and ledgers
@@ -284,9 +266,16 @@ def loop() -> Any:
     return loop
 
 
-def _unfinished(ledger: Ledger) -> bool:
+def _finished(ledger: Ledger, watch: Watch, work: Callable[[Any], None], rewarded: bool = True) -> Policy | None:
+    """Begin the run and do its work; returns the policy it worked with, None where there was nothing left to do."""
     with Reader(ledger.folder) as reader:
-        return reader.info().status != "finished"
+        if reader.info().status == "finished":
+            return None
+    run = loop().begin(ledger, watch, rewarded=rewarded)
+    work(run)
+    ledger.finish()
+    policy: Policy = run.policy
+    return policy
 
 
 def _ledger(root: Path, command: str, recipe: Recipe | None, resume: str | None) -> AbstractContextManager[Ledger]:

@@ -52,7 +52,16 @@ class Tokenizer(Protocol):
         ...
 
 
-class Sampler(Protocol):
+class Limited(Protocol):
+    """Takes sequences up to a length."""
+
+    @property
+    def context_tokens(self) -> int:
+        """The longest sequence the model takes, tokens."""
+        ...
+
+
+class Sampler(Limited, Protocol):
     """Writes with a base model and the adapters on it."""
 
     @property
@@ -60,23 +69,13 @@ class Sampler(Protocol):
         """The model's tokenizer."""
         ...
 
-    @property
-    def context_tokens(self) -> int:
-        """The longest sequence the model takes, tokens."""
-        ...
-
     def sample(self, requests: Sequence[SampleRequest], progress: Progress | None = None) -> list[Completion]:
         """Draw one completion for each request, in their order."""
         ...
 
 
-class Scorer(Protocol):
+class Scorer(Limited, Protocol):
     """Says how likely given texts are."""
-
-    @property
-    def context_tokens(self) -> int:
-        """The longest sequence the model takes, tokens."""
-        ...
 
     def score(self, requests: Sequence[ScoreRequest], progress: Progress | None = None) -> list[Score]:
         """Log-probabilities of given completions, in their order, with the likeliest tokens where they are wanted.
@@ -86,13 +85,8 @@ class Scorer(Protocol):
         ...
 
 
-class Trainer(Protocol):
+class Trainer(Limited, Protocol):
     """Trains adapters."""
-
-    @property
-    def context_tokens(self) -> int:
-        """The longest sequence the model takes, tokens."""
-        ...
 
     def train(self, jobs: Sequence[TrainJob], progress: Progress | None = None) -> list[Trained]:
         """Train one adapter for each job, in their order. A job that diverges fails alone.

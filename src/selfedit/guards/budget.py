@@ -28,7 +28,7 @@ def _budget(seen: RoundSeen, settings: BudgetSettings) -> Verdict | None:
 
 
 def budget(tokens: int, seconds: float, edits: int, limits: BudgetSettings) -> Verdict | None:
-    """Stops where one of the limits that are set is exceeded, and says which; the policy is not trained on that round. None where nothing is limited."""
+    """Stops where one of the limits that are set is exceeded, and says which; nobody trains on that round. None where nothing is limited."""
     used = {"tokens": (tokens, limits.tokens), "seconds": (math.ceil(seconds), limits.seconds), "edits": (edits, limits.edits)}
     limited = {name: pair for name, pair in used.items() if pair[1]}
     if not limited:

@@ -27,9 +27,9 @@ LEARNING = ("learn", "demo", "consolidate")
 """Those whose runs leave adapters that know documents."""
 
 
-def root(given: Path | None = None) -> Path:
+def root(given: Path | str | None = None) -> Path:
     """Where runs live: what was given, else SELFEDIT_RUNS, else `./runs`."""
-    return given or Path(os.environ.get("SELFEDIT_RUNS") or "runs").expanduser()
+    return Path(given) if given else Path(os.environ.get("SELFEDIT_RUNS") or "runs").expanduser()
 
 
 # ------------------------------------------------------------ finding
