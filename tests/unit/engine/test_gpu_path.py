@@ -189,7 +189,7 @@ def scarce(monkeypatch: pytest.MonkeyPatch, most: int, late: bool = False) -> li
     real, seen = training_pass._pass, list[int]()
 
     def careful(arena: Any, parts: Any, rank: int) -> Any:
-        tokens = sum(training_pass._sizes(parts))
+        tokens = sum(training_pass.sizes(parts))
         seen.append(tokens)
         if tokens > most and late:
             real(arena, parts, rank)

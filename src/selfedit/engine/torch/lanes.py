@@ -12,7 +12,7 @@ from selfedit.engine.torch.arena import Arena
 from selfedit.engine.torch.budget import Budget
 from selfedit.engine.torch.jobs import Part, Running
 from selfedit.engine.torch.memory import ALLOCATOR
-from selfedit.engine.torch.training_pass import Found, accumulate_gradients
+from selfedit.engine.torch.training_pass import Found, accumulate_gradients, joined, sizes
 from selfedit.engine.torch.workers import balanced_shares
 from selfedit.types import TrainJob
 
@@ -27,7 +27,7 @@ By measurements on two cores: docs/performance.md, "One job alone".
 
 def speed(job: TrainJob, cores: int) -> float:
     """About how many times as fast as one core lanes train a job; 1 where its steps are too small for them."""
-    tokens = sum(len(d.tokens) for d in job.data) * job.epochs / max(1, job.steps)
+    tokens = job.tokens / max(1, job.steps)
     lanes = min(cores, job.batch_size, len(job.groups or job.data), int(tokens / ROWS))
     return EFFICIENCY * (OVERHEAD + tokens) / (OVERHEAD + tokens / lanes) if lanes > 1 else 1.0
 
@@ -51,11 +51,11 @@ class Lanes:
     def accumulate(self, running: Sequence[Running], budget: Budget, apart: bool = False) -> list[Found]:
         """The passes of the running step of every job, from which the gradients of their slots come; `apart` as in `accumulate_gradients`."""
         units = _units(running)
-        sizes = [_tokens(unit) for unit in units]
-        count = min(self.count, len(units), sum(sizes) // ROWS)
+        tokens = sizes(units)
+        count = min(self.count, len(units), sum(tokens) // ROWS)
         if count < 2:
             return _accumulate(self.arena, units, budget, apart)
-        lanes = zip(self.arenas, balanced_shares(sizes, count), strict=False)
+        lanes = zip(self.arenas, balanced_shares(tokens, count), strict=False)
         try:
             threads = max(1, self.threads // count)
             futures = [self.pool.submit(_lane, threads, arena, [units[i] for i in share], budget, apart) for arena, share in lanes]
@@ -87,24 +87,14 @@ def _units(running: Sequence[Running]) -> list[Part]:
     return [(r, unit) for r in sorted(running, key=lambda r: (-sum(len(d.tokens) for d in r.batch.data), r.index)) for unit in r.units()]
 
 
-def _tokens(part: Part) -> int:
-    r, here = part
-    return sum(len(r.batch.data[i].tokens) for i in here)
-
-
 def _passes(units: Sequence[Part], budget: Budget) -> Iterator[list[Part]]:
     """Pack sequences into passes of about the budget's tokens; those of a job stay together where they fit."""
-    parts: list[Part] = []
-    room = budget.tokens
-    for r, unit in units:
-        size = _tokens((r, unit))
-        if size > room and parts:
-            yield parts
-            parts, room = [], budget.tokens
-        if parts and parts[-1][0] is r:
-            parts[-1][1].extend(unit)
-        else:
-            parts.append((r, list(unit)))
+    some, room = list[Part](), budget.tokens
+    for unit, size in zip(units, sizes(units), strict=True):
+        if size > room and some:
+            yield joined(some)
+            some, room = [], budget.tokens
+        some.append(unit)
         room -= size
-    if parts:
-        yield parts
+    if some:
+        yield joined(some)

@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import torch
 from torch import Tensor
@@ -27,6 +28,7 @@ from selfedit.engine.torch.training_pass import Found
 from selfedit.engine.torch.workers import balanced_shares, run_shares
 from selfedit.types import Progress, TrainJob
 
+NOTHING = Outcome(None, (), 0, "nothing to train on: no token carries weight")
 AHEAD = 8
 """Jobs whose random starts are drawn ahead for a GPU, each by a thread of its own."""
 
@@ -38,7 +40,7 @@ def train(
     budget_tokens: int,
     workers: int = 1,
     progress: Progress | None = None,
-    adapters: Mapping[str, Weights] | None = None,
+    adapters: Mapping[str, Weights] = MappingProxyType({}),
 ) -> list[Outcome]:
     """One outcome a job, in their order. At most `slots` adapters at a time, about `budget_tokens` tokens a pass. `adapters` are those that jobs use.
 
@@ -48,9 +50,34 @@ def train(
     shares, together = planned_shares(jobs, min(workers, slots))
 
     def run(share: list[int], report: Callable[[int], None]) -> list[Outcome]:
-        alone = share is together
-        room = slots if alone else slots // len(shares)
-        return _train(base, [jobs[i] for i in share], room, budget_tokens, report, workers if alone else 1, adapters or {})
+        alone, own = share is together, [jobs[i] for i in share]
+        able = [i for i, job in enumerate(own) if any(w for d in job.data for w in d.weights[1:])]
+        outcomes = {i: NOTHING for i in range(len(own)) if i not in able}
+        if not able:
+            return list(outcomes.values())
+        arena = Arena(base, min(slots if alone else slots // len(shares), len(able)), [own[i].lora for i in able])
+        budget = Budget(budget_tokens or pass_tokens(arena, max(len(d.tokens) for i in able for d in own[i].data)))
+        waiting, free = Waiting(arena, {i: own[i] for i in able}, adapters), [Slot(arena, i) for i in range(arena.master.shape[0])]
+        lanes, running = Lanes(arena, workers if alone else 1), list[Running]()
+        unread: deque[Step] = deque()
+        trained = 0
+        while waiting or running:
+            while waiting and free:
+                running.append(waiting.begin(free.pop()))
+            for r in running:
+                r.begin_step()
+            unread.append(_step(lanes, running, budget))
+            trained += unread[-1].tokens
+            late = int(hardware.on_gpu(base.device) and not any(r.done for r in running))
+            while len(unread) > late:
+                unread.popleft().read()
+            finished = [r for r in running if r.done]
+            for r, finite in zip(finished, torch.stack([r.slot.finite() for r in finished]).tolist() if finished else (), strict=True):
+                outcomes[r.index] = r.outcome(finite)
+                running.remove(r)
+                free.append(r.slot)
+            report(trained)
+        return [outcomes[i] for i in range(len(own))]
 
     return run_shares(run, shares, sum(job.tokens for job in jobs), progress, together)
 
@@ -74,51 +101,6 @@ def planned_shares(jobs: Sequence[TrainJob], workers: int) -> tuple[list[list[in
 
     sooner = bool(jobs) and ends(others) + costs[largest] / speed(jobs[largest], workers) < ends(shares)
     return (others, [largest]) if sooner else (shares, [])
-
-
-def _train(
-    base: Base,
-    jobs: Sequence[TrainJob],
-    slots: int,
-    budget_tokens: int,
-    progress: Callable[[int], None],
-    cores: int,
-    adapters: Mapping[str, Weights],
-) -> list[Outcome]:
-    outcomes: dict[int, Outcome] = {}
-    able = [i for i, job in enumerate(jobs) if _check(i, job, outcomes)]
-    if not able:
-        return [outcomes[i] for i in range(len(jobs))]
-    arena = Arena(base, min(slots, len(able)), [jobs[i].lora for i in able])
-    budget = Budget(budget_tokens or pass_tokens(arena, max(len(d.tokens) for i in able for d in jobs[i].data)))
-    waiting, free = Waiting(arena, {i: jobs[i] for i in able}, adapters), [Slot(arena, i) for i in range(arena.master.shape[0])]
-    lanes, running = Lanes(arena, cores), list[Running]()
-    unread: deque[Step] = deque()
-    trained = 0
-    while waiting or running:
-        while waiting and free:
-            running.append(waiting.begin(free.pop()))
-        for r in running:
-            r.begin_step()
-        unread.append(_step(lanes, running, budget))
-        trained += unread[-1].tokens
-        late = int(hardware.on_gpu(base.device) and not any(r.done for r in running))
-        while len(unread) > late:
-            unread.popleft().read()
-        finished = [r for r in running if r.done]
-        for r, finite in zip(finished, torch.stack([r.slot.finite() for r in finished]).tolist() if finished else (), strict=True):
-            outcomes[r.index] = r.outcome(finite)
-            running.remove(r)
-            free.append(r.slot)
-        progress(trained)
-    return [outcomes[i] for i in range(len(jobs))]
-
-
-def _check(index: int, job: TrainJob, outcomes: dict[int, Outcome]) -> bool:
-    if any(w for d in job.data for w in d.weights[1:]):
-        return True
-    outcomes[index] = Outcome(None, (), 0, "nothing to train on: no token carries weight")
-    return False
 
 
 class Waiting:

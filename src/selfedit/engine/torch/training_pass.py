@@ -73,16 +73,16 @@ def _in_halves(arena: Arena, parts: Sequence[Part], budget: Budget) -> list[Foun
     """A pass that found no memory, done again as two."""
     empty_cache()
     units = [(r, unit) for r, here in parts for unit in r.units() if set(unit) <= set(here)]
-    ends = list(accumulate(_sizes(units)))
+    ends = list(accumulate(sizes(units)))
     if len(units) == 1:
         units[0][0].failure = f"{ends[-1]} tokens that train together do not fit into the memory of the device: use shorter passages"
         return []
     budget.halve(ends[-1])
     first = next((i for i, end in enumerate(ends[:-1], start=1) if 2 * end >= ends[-1]), len(units) - 1)
-    return [found for half in (units[:first], units[first:]) for found in accumulate_gradients(arena, _joined(half), budget)]
+    return [found for half in (units[:first], units[first:]) for found in accumulate_gradients(arena, joined(half), budget)]
 
 
-def _joined(units: Sequence[Part]) -> list[Part]:
+def joined(units: Sequence[Part]) -> list[Part]:
     """Neighbouring units of a job as one part."""
     parts: list[Part] = []
     for r, unit in units:
@@ -93,19 +93,19 @@ def _joined(units: Sequence[Part]) -> list[Part]:
     return parts
 
 
-def _sizes(parts: Sequence[Part]) -> list[int]:
+def sizes(parts: Sequence[Part]) -> list[int]:
     """Tokens of each part."""
     return [sum(len(r.batch.data[i].tokens) for i in here) for r, here in parts]
 
 
 def _pass(arena: Arena, parts: Sequence[Part], rank: int) -> Found:
     """From the sequences of all parts to gradients in the arena; `rank` as `lora.blocks` takes it."""
-    base, device, sizes = arena.base, arena.base.device, _sizes(parts)
+    base, device, each = arena.base, arena.base.device, sizes(parts)
     owned = [(r.batch.data[i], r.batch.norm[i]) for r, here in parts for i in here]
     lengths = [len(d.tokens) for d, _ in owned]
     placed = [token for d, _ in owned for token in d.tokens], [p for n in lengths for p in range(n)]
     tokens, positions = hardware.upload(torch.tensor(placed), device)
-    runs = [(r.slot.index, n) for (r, _), n in zip(parts, sizes, strict=True)]
+    runs = [(r.slot.index, n) for (r, _), n in zip(parts, each, strict=True)]
     running = base.blocks(runs, fresh=[index not in arena.written for index, _ in runs], rank=rank)
     weights = [w / norm for d, norm in owned for w in (*d.weights[1:], 0.0)]
     labelled = [i for i, w in enumerate(weights) if w]
@@ -113,7 +113,7 @@ def _pass(arena: Arena, parts: Sequence[Part], rank: int) -> Found:
     weight = hardware.upload(torch.tensor([weights[i] for i in labelled], dtype=torch.promote_types(base.dtype, torch.float32)), device)
     hidden = base.forward(tokens, positions, FlatAttention(lengths, device, base.flash), arena.bank, running)
     states, targets = hidden.index_select(0, rows), tokens.roll(-1).index_select(0, rows)
-    return Found([(r, r.step) for r, _ in parts], sizes, *_backward(base, parts, states, targets, weight))
+    return Found([(r, r.step) for r, _ in parts], each, *_backward(base, parts, states, targets, weight))
 
 
 Way = Literal["cross-entropy", "teacher", "rewards"]
