@@ -15,8 +15,6 @@ from selfedit.types import Directives, Task
 class RandomDirectives(DefaultDirectives):
     """What any valid choice is worth."""
 
-    place = 2
-
     def directives(self, run: Comparison, task: Task, seed: int) -> Directives:
         """Others for each document and seed."""
         return run.policy.recipe.space.random(run.policy.seed("random directives", task.id, seed))

@@ -11,12 +11,11 @@ from selfedit.types import Passage, Turn
 class Implications(WholePassage):
     """A list of implications, a sentence a line."""
 
-    amount = "list"
-
     @property
     def request(self) -> str:
-        """SEAL's request, for `list`, `long list` or `very long list`."""
-        return f"Let's read the following passage and produce a {self.amount} of implications derived directly or indirectly from the content."
+        """SEAL's request, for a `list`, `long list` or `very long list`, as the strategy is called."""
+        amount = " ".join([*self.name.split("-")[1:], "list"])
+        return f"Let's read the following passage and produce a {amount} of implications derived directly or indirectly from the content."
 
     def chat(self, source: Source) -> str:
         """The request with the form that is wanted."""
@@ -31,20 +30,6 @@ class Implications(WholePassage):
         return numbered_statements(passage, self.ask(source)[0])
 
 
-@strategy("implications", means="a list of what follows from the passage, a sentence a line")
-class List(Implications):
-    """A list."""
-
-
-@strategy("implications-long", means="a long list of what follows from the passage, a sentence a line")
-class LongList(Implications):
-    """A long list."""
-
-    amount = "long list"
-
-
-@strategy("implications-very-long", means="a very long list of what follows from the passage, a sentence a line")
-class VeryLongList(Implications):
-    """A very long list."""
-
-    amount = "very long list"
+for _amount in ("list", "long list", "very long list"):
+    _name = "-".join(["implications", *_amount.split()[:-1]])
+    strategy(_name, means=f"a {_amount} of what follows from the passage, a sentence a line")(Implications)
