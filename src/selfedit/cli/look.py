@@ -101,16 +101,7 @@ class Runs:
         if not found:
             printer.line(f"no runs in {root} yet; begin with: selfedit demo")
             return 0
-        rows = [
-            [
-                run.id,
-                run.status + (", in force" if run.id in in_force else ""),
-                run.model,
-                share(run.before),
-                share(run.after),
-            ]
-            for run in found
-        ]
+        rows = [[run.id, run.status + (", in force" if run.id in in_force else ""), run.model, share(run.before), share(run.after)] for run in found]
         printer.table(["run", "status", "model", "before", "after"], rows, words=(0, 1, 2))
         for run in found:
             if run.problem:

@@ -24,18 +24,7 @@ from selfedit.loop.vector_rows import measure
 from selfedit.parts import KINDS
 from selfedit.store.artifacts import seal
 from selfedit.tasks.base import named_apart
-from selfedit.types import (
-    Artifact,
-    Candidate,
-    Passage,
-    Progress,
-    Proposal,
-    Question,
-    SelfEdit,
-    Task,
-    Trained,
-    Update,
-)
+from selfedit.types import Artifact, Candidate, Passage, Progress, Proposal, Question, SelfEdit, Task, Trained, Update
 from selfedit.vectors import gaussian
 from selfedit.vectors.gaussian import Array, Draws, Gaussian, Learned
 from selfedit.vectors.rows import Learner, VectorRow

@@ -34,13 +34,7 @@ class Plan:
 
 
 def propose(
-    policy: Policy,
-    tasks: Sequence[Task],
-    number: int,
-    settings: Propose,
-    progress: Progress | None = None,
-    first: int = 0,
-    given: Sequence[str] = (),
+    policy: Policy, tasks: Sequence[Task], number: int, settings: Propose, progress: Progress | None = None, first: int = 0, given: Sequence[str] = ()
 ) -> list[Proposal]:
     """K self-edits of every task in round `number`, (P·K,) task by task, numbered from `first`, all in one call.
 

@@ -41,13 +41,7 @@ class Written:
 
 
 def write(
-    folder: Path,
-    out: Path,
-    form: Form,
-    kept: bool = False,
-    min_reward: float | None = None,
-    strategies: Sequence[str] = (),
-    only: Kind | None = None,
+    folder: Path, out: Path, form: Form, kept: bool = False, min_reward: float | None = None, strategies: Sequence[str] = (), only: Kind | None = None
 ) -> int:
     """Write the rows of a run's self-edits, whole or not at all, and return how many.
 
