@@ -14,12 +14,24 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from selfedit.cli import main
 from selfedit.errors import LedgerError
 from selfedit.ledger import Reader, Step
 
 CORPUS = str(files("selfedit").joinpath("data/corpus.jsonl"))
 WORK = ("learn", CORPUS, "--engine", "fake", "--limit", "10", "--propose.candidates", "3", "--chunk", "4", "--json", "--quiet")
 """A run of about a second and fourteen steps."""
+
+
+def typed(capsys: pytest.CaptureFixture[str], *args: str) -> str:
+    """Standard output of a command that has to work."""
+    capsys.readouterr()
+    code = main(args)
+    out, err = capsys.readouterr()
+    assert code == 0, err
+    return out
 
 
 def begin(folder: Path, args: Sequence[str], **environment: str) -> subprocess.Popen[str]:

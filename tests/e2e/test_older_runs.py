@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.e2e.house import typed
 
 from selfedit.cli import main
 from selfedit.library import Library
@@ -37,15 +38,6 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("SELFEDIT_RUNS", raising=False)
     return tmp_path
-
-
-def typed(capsys: pytest.CaptureFixture[str], *args: str) -> str:
-    """Standard output of a command that has to work."""
-    capsys.readouterr()
-    code = main(args)
-    out, err = capsys.readouterr()
-    assert code == 0, err
-    return out
 
 
 def refused(capsys: pytest.CaptureFixture[str], *args: str) -> str:

@@ -12,7 +12,7 @@ import json
 from pathlib import Path
 
 import pytest
-from tests.e2e.house import CORPUS
+from tests.e2e.house import CORPUS, typed
 
 from selfedit import parts
 from selfedit.cli import main
@@ -31,15 +31,6 @@ FLAGS = (
     "1",
     "--quiet",
 )
-
-
-def typed(capsys: pytest.CaptureFixture[str], *args: str) -> str:
-    """Standard output of a command that has to work."""
-    capsys.readouterr()
-    code = main(args)
-    out, err = capsys.readouterr()
-    assert code == 0, err
-    return out
 
 
 @pytest.fixture

@@ -75,11 +75,9 @@ def test_the_real_model(capsys: pytest.CaptureFixture[str]) -> None:  # promise 
 
 
 @pytest.fixture
-def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> House:
-    monkeypatch.chdir(tmp_path)
-    found = House(tmp_path, capsys)
-    found.learn()
-    return found
+def house(house: House) -> House:
+    house.learn()
+    return house
 
 
 def test_validate(house: House) -> None:  # promise 2

@@ -7,7 +7,6 @@ seeds of model, prompts and sampling, the reward on prompts that were never lear
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -39,19 +38,11 @@ from selfedit.types import (
     TrainJob,
 )  # fmt: skip
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 PROMPTS, SAMPLES, LENGTH, ROUNDS = 16, 8, 8, 10
 OUTER = {"lora": LoraShape(8, 16.0), "optimizer": Optimizer(lr=2e-2, schedule="constant"), "batch_size": 16}
 MORE: dict[str, dict[str, int]] = {"dpo": {"epochs": 4}}
 TARGET = range(5, 5 + 70)
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Products of this size take longer to share out than to compute."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def opened(folder: Path, seed: int) -> Torch:

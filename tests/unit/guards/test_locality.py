@@ -10,7 +10,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -25,12 +24,6 @@ from selfedit.guards.locality import Locality, LocalitySettings, locality
 from selfedit.library import Adapters, Gate, Library, in_use
 from selfedit.policy import Policy
 from selfedit.retention import everyday
-
-
-@pytest.fixture
-def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> House:
-    monkeypatch.chdir(tmp_path)
-    return House(tmp_path, capsys)
 
 
 def policy(machine: Any) -> Policy:

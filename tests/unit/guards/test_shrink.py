@@ -32,12 +32,6 @@ from selfedit.policy import Policy
 from selfedit.types import ScoreRequest, Verdict
 
 
-@pytest.fixture
-def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> House:
-    monkeypatch.chdir(tmp_path)
-    return House(tmp_path, capsys)
-
-
 def policy(machine: Any) -> Policy:
     return Policy(machine, parse_recipe({"engine": {"type": "fake"}}, source="test"))
 

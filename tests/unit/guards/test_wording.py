@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from tests.unit.cli.house import House
@@ -25,12 +24,6 @@ from selfedit.policy import Asked, Policy
 from selfedit.tasks.knowledge.rewording import reworded
 from selfedit.tasks.knowledge.split import bundled_corpus, divide
 from selfedit.types import Example, Task
-
-
-@pytest.fixture
-def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> House:
-    monkeypatch.chdir(tmp_path)
-    return House(tmp_path, capsys)
 
 
 @pytest.mark.parametrize(

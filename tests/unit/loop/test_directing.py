@@ -12,7 +12,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -34,19 +33,11 @@ from selfedit.policy.proposing import propose
 from selfedit.tasks.base import Domain
 from selfedit.types import Candidate, Example, Question, Reward, Round, ScoreRequest, Task, TrainJob
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 TASKS = [Task(f"task-{i}", f"Place {i}", f"It was built in {1800 + i} by a man.", (), ()) for i in range(4)]
 BEST, WORST = 0.01234, 0.00001  # written in as many characters
 SMALL = {"lora": {"rank": 8, "alpha": 16}, "batch_size": 8}
 MORE: dict[str, dict[str, Any]] = {"rest_em": {"select": "above", "threshold": 0.5}}
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Products of this size take longer to share out than to compute."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -30,20 +29,12 @@ from selfedit.policy import Policy
 from selfedit.policy.proposing import propose
 from selfedit.types import Candidate, Reward, Round, ScoreRequest, Selected, Task, TrainJob
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 TASKS = [Task(f"task-{i}", f"Place {i}", f"It was built in {1800 + i} by a man.", (), ()) for i in range(4)]
 OTHERS = [Task(f"other-{i}", f"Bridge {i}", f"A bridge of {i} arches.", (), ()) for i in range(2)]
 THREE = ["self-qa", "rewrite", "passage-only"]
 MORE: dict[str, dict[str, Any]] = {"rest_em": {"select": "above", "threshold": 0.5}}
 SMALL = {"lora": {"rank": 8, "alpha": 16}, "batch_size": 8}
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Products of this size take longer to share out than to compute."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")
