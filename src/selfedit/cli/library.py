@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Annotated
 
 from tyro.conf import Positional, arg
 
 from selfedit import api
-from selfedit.cli import flags
 from selfedit.cli.flags import as_recipe
+from selfedit.cli.flags import named as given
 from selfedit.cli.options import Output, Where
 from selfedit.cli.work import MakesRuns
 from selfedit.config import Recipe, parse_recipe
@@ -192,8 +191,7 @@ class Consolidate(MakesRuns):
     @classmethod
     def begins_with(cls, args: Sequence[str] = ()) -> Recipe | None:
         """The recipe of the last thing that was learned."""
-        folder = Path(flags.named(args, "runs")[0]) if flags.named(args, "runs") else None
-        library = opened(runs.root(folder))
+        library = opened(runs.root(*given(args, "runs")[:1]))
         if not library.size():  # `run` says so
             return None
         newest = library.newest()

@@ -199,8 +199,7 @@ class Eval(MakesRuns):
             raise ConfigError("a policy is measured with its own settings: leave out the recipe (flags may change single settings)")
         if policy and "--reliability" in args:
             raise ConfigError("--reliability is measured with the model as it came: leave out --policy")
-        folder = Path(named(args, "runs")[0]) if named(args, "runs") else None
-        return api.recipe_of(runs.find(runs.root(folder), policy[0], ("train",))) if policy else before
+        return api.recipe_of(runs.find(runs.root(*named(args, "runs")[:1]), policy[0], ("train",))) if policy else before
 
     def run(self, args: Sequence[str]) -> int:
         """The rows of the recipe and, where a policy is given, those of its rounds."""
@@ -246,12 +245,8 @@ def _learned(output: Output, run: api.Run) -> int:
 
     adapters, facts = run.adapters, {}
     with run.reader() as reader:
-        tasks, said_of, refused = (
-            reader.tasks(),
-            routing(reader.routed()) | harvest(reader.harvested()),
-            {one.about for one in reader.verdicts() if one.against},
-        )
-        if said := unedited(tasks, reader.selected()):
+        said_of, refused = routing(reader.routed()) | harvest(reader.harvested()), {one.about for one in reader.verdicts() if one.against}
+        if said := unedited(reader.tasks(), reader.selected()):
             facts["unedited"] = said
     facts["adapters"] = f"{len(adapters)} in {run.folder / 'library'}"
     facts |= said_of

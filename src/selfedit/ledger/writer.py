@@ -185,10 +185,10 @@ class Ledger:
             with database.transaction(self._db):
                 database.insert(self._db, "replies", **asdict(reply))
 
-    def finish(self, status: Literal["finished", "failed", "interrupted"] = "finished") -> None:
-        """Say how the run ended. A run that ended otherwise than `finished` can be resumed."""
+    def finish(self) -> None:
+        """Say that the run came to its end; one that did not can be resumed."""
         with database.explained(self.folder):
-            self._db.execute("UPDATE run SET status = ?, finished_at = ?", (status, _now()))
+            self._db.execute("UPDATE run SET status = 'finished', finished_at = ?", (_now(),))
 
     def content_hash(self) -> str:
         """SHA-256 of what was done and found; see `database.content_hash`."""

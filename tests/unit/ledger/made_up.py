@@ -63,7 +63,7 @@ def run(ledger: Ledger, pause: Callable[[], None] = lambda: None) -> list[object
     step("results", Result, lambda: [Result(row, t.id, answers(t.report_questions, row == "after"), 9) for row in ("base", "after") for t in tasks])
     step("guards", Verdict, lambda: [Verdict("forgetting", "accept", "lost 0.1 nats of 1.0 allowed")])
     step("artifacts", Artifact, lambda: [Artifact("adapter", "adapter", "0" * 64)])
-    ledger.finish("finished")
+    ledger.finish()
     return seen
 
 

@@ -176,7 +176,7 @@ def test_the_status_says_how_it_ended(tmp_path: Path, error: BaseException | Non
     with Ledger.open(tmp_path / "run") as ledger, Reader(tmp_path / "run") as reader:
         assert reader.info().status == "running"
         assert reader.info().recipe["seed"] == ledger.recipe.seed == 7
-        ledger.finish("finished")
+        ledger.finish()
         assert reader.info().status == "finished"
 
 

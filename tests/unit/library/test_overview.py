@@ -34,7 +34,7 @@ def measured(run: Path, document: Document) -> None:
     with Ledger.create(run, command="selfedit learn", recipe=Recipe(), environment={}) as ledger:
         ledger.step("tasks", Task, lambda: [task])
         ledger.step("compare", Result, lambda: results)
-        ledger.finish("finished")
+        ledger.finish()
 
 
 def cells(html: str, document: str) -> list[str]:
@@ -82,7 +82,7 @@ def test_time_is_shared_out(tmp_path: Path) -> None:  # promise 1
     with Ledger.create(tmp_path / "run-1", command="selfedit learn", recipe=Recipe(), environment={}) as ledger:
         ledger.step("tasks", Task, lambda: [Task(d.title, d.title, d.context) for d in (A, B)])
         ledger.step("adapters", Task, list)
-        ledger.finish("finished")
+        ledger.finish()
     library.add([made(tmp_path, "one", A, B)], note="run-1")
     found = overview(library)
     with Reader(tmp_path / "run-1") as reader:

@@ -68,7 +68,7 @@ def tell(folder: Path, *, only: Sequence[str] = ("tasks", "edits", "results", "g
         if "end" in only:
             ledger.step("adapter", Artifact, lambda: [Artifact("adapter", "adapter", "9f2c" * 16)])
             ledger.note("questions", {"given": 12, "written": 20, "dropped": HOSTILE})
-            ledger.finish("finished")
+            ledger.finish()
 
 
 def tell_training(folder: Path, rows: dict[str, float] = TRAINING_ARMS) -> None:
@@ -82,7 +82,7 @@ def tell_training(folder: Path, rows: dict[str, float] = TRAINING_ARMS) -> None:
                 edits(ledger, tasks, int(row[-1]) - 1, chance)
             step = {"base": "base", "passage_only": "passage-only"}.get(row, f"evaluate/{row}")
             ledger.step(step, Result, lambda row=row, skill=skill: [result(row, t, skill, chance) for t in held_out])
-        ledger.finish("finished")
+        ledger.finish()
 
 
 def task(number: int, title: str, chance: random.Random) -> Task:
