@@ -16,6 +16,7 @@ from typing import Any, Literal
 from selfedit.algorithms.archive import UNSCORED, refuse_for_search
 from selfedit.algorithms.base import Algorithm, Search, algorithm
 from selfedit.errors import EngineError
+from selfedit.grouping import grouped
 from selfedit.parts import Settings
 from selfedit.types import Candidate, Task, Variant
 
@@ -132,8 +133,5 @@ def best(strategies: Sequence[str], candidates: Sequence[Candidate]) -> str | No
 def _paid(candidates: Sequence[Candidate]) -> list[tuple[str, float]]:
     """Strategy and reward of what was scored and accepted, less the mean reward of the task: easy tasks say nothing of a strategy."""
     known = [(c.proposal, c.reward.value) for c in candidates if c.accepted and c.reward.value is not None]
-    of: dict[str, list[float]] = {}
-    for proposal, reward in known:
-        of.setdefault(proposal.task_id, []).append(reward)
-    means = {task_id: fmean(rewards) for task_id, rewards in of.items()}
+    means = {task_id: fmean(rewards) for task_id, rewards in grouped((p.task_id, reward) for p, reward in known).items()}
     return [(proposal.edit.strategy, reward - means[proposal.task_id]) for proposal, reward in known]

@@ -14,6 +14,7 @@ from pydantic import Field
 from selfedit.algorithms.base import Outer, PolicyGradient, TurnSample, algorithm
 from selfedit.algorithms.groups import varied
 from selfedit.errors import ConfigError
+from selfedit.grouping import grouped
 from selfedit.types import Candidate, Selected, Update
 
 
@@ -60,10 +61,7 @@ def pairs(candidates: Sequence[Candidate]) -> list[Selected]:
 
     Only what the policy chose may tell the two apart: strategies that it was given, and did not pick, have a pair each.
     """
-    given: dict[str, list[Candidate]] = {}
-    for candidate in candidates:
-        edit = candidate.proposal.edit
-        given.setdefault("" if edit.pick else edit.strategy, []).append(candidate)
+    given = grouped(("" if c.proposal.edit.pick else c.proposal.edit.strategy, c) for c in candidates)
     selected = []
     for (round_, task_id), group in (found for same in given.values() for found in varied(same).items()):
         best, worst = min(group, key=lambda member: (-member[1], member[0])), min(group, key=lambda member: (member[1], member[0]))

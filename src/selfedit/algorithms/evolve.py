@@ -7,7 +7,6 @@ among whole populations by fitness alone goes back to Rechenberg (1973), (1, λ)
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Sequence
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
@@ -16,6 +15,7 @@ from pydantic import Field
 
 from selfedit.algorithms.base import Algorithm, Outer, algorithm, outer_job
 from selfedit.algorithms.groups import TIE, groups
+from selfedit.grouping import grouped
 from selfedit.types import Candidate, Proposal, Round, Selected, TrainJob, Update
 
 if TYPE_CHECKING:
@@ -49,9 +49,7 @@ class Evolve(Algorithm):
 
     def members(self, proposals: Sequence[Proposal]) -> list[list[Proposal]]:
         """The data of each LoRA: the self-edits of one number, by number."""
-        found: dict[int, list[Proposal]] = defaultdict(list)
-        for proposal in proposals:
-            found[proposal.index].append(proposal)
+        found = grouped((proposal.index, proposal) for proposal in proposals)
         return [found[index] for index in sorted(found)]
 
     def select(self, candidates: Sequence[Candidate]) -> list[Selected]:
@@ -77,11 +75,8 @@ def fittest(candidates: Sequence[Candidate]) -> list[Selected]:
 
     A LoRA that was not scored on every task that could be is never chosen: its mean would be over other tasks than the others'.
     """
-    rewards: dict[int, list[float]] = defaultdict(list)
     scored = groups(candidates).values()
-    for group in scored:
-        for index, reward in group:
-            rewards[index].append(reward)
+    rewards = grouped(member for group in scored for member in group)
     fitness = {index: round(fmean(known), TIE) for index, known in rewards.items() if len(known) == len(scored)}
     if not fitness:
         return []

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Callable, Sequence
 
+from selfedit.grouping import grouped
 from selfedit.types import Candidate, Selected
 
 TIE = 9
@@ -16,11 +16,8 @@ Group = list[tuple[int, float]]
 
 def groups(candidates: Sequence[Candidate]) -> dict[tuple[int, str], Group]:
     """By (round, task), in the order of the candidates."""
-    found: dict[tuple[int, str], Group] = defaultdict(list)
-    for candidate in candidates:
-        proposal, value = candidate.proposal, candidate.reward.value
-        if value is not None and candidate.accepted:
-            found[proposal.round, proposal.task_id].append((proposal.index, round(value, TIE)))
+    scored = [(c.proposal, c.reward.value) for c in candidates if c.reward.value is not None and c.accepted]
+    found = grouped(((p.round, p.task_id), (p.index, round(value, TIE))) for p, value in scored)
     return {key: sorted(group) for key, group in found.items()}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from selfedit.baselines.base import Baseline, Comparison, Measurement, Start, baseline
+from selfedit.grouping import grouped
 from selfedit.types import Question, Task
 
 
@@ -35,11 +36,7 @@ class Oracle(Baseline):
 
 def wordings(task: Task) -> dict[str | None, list[Question]]:
     """The report questions by what they ask for. One without a fact has no other wording, and several without one are none of each other."""
-    found: dict[str | None, list[Question]] = {None: []}
-    for question in task.report_questions:
-        if question.fact is not None:
-            found.setdefault(question.fact, []).append(question)
-    return found
+    return {None: [], **grouped((question.fact, question) for question in task.report_questions if question.fact is not None)}
 
 
 def folds(task: Task) -> list[tuple[list[Question], tuple[Question, ...]]]:

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from selfedit.grouping import grouped
 from selfedit.ledger import Reader
 from selfedit.report import write, write_analysis, write_results
 from selfedit.report.comparison import Comparison, compare
@@ -50,11 +51,7 @@ def judged(verdicts: Sequence[Verdict], names: Mapping[str, str]) -> list[str]:
     """Verdicts in words: those that accept several adapters together, every other alone, with the adapter's document."""
     alone = [one for one in verdicts if one.decision != "accept" or not one.about]
     lines = [f"{one.guard}: {names.get(one.about, one.about)}: {one.decision}; {one.reason}" if one.about else _line(one) for one in alone]
-    accepted: dict[str, list[Verdict]] = {}
-    for one in verdicts:
-        if one not in alone:
-            accepted.setdefault(one.guard, []).append(one)
-    for name, some in accepted.items():
+    for name, some in grouped((one.guard, one) for one in verdicts if one not in alone).items():
         lines.append(_line(some[0]) if len(some) == 1 else f"{name}: accept, all of {len(some)} adapters; the first: {some[0].reason}")
     return lines
 

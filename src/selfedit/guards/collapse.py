@@ -3,9 +3,9 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Sequence
 
+from selfedit.grouping import grouped
 from selfedit.guards.base import RoundSeen, accept, guard, reject, stop
 from selfedit.parts import Settings
 from selfedit.types import Candidate, Result, Verdict
@@ -53,8 +53,6 @@ def _marks(results: Sequence[Result]) -> dict[str, list[float]]:
     """By task, how often each validation question was answered correctly."""
     from selfedit.study import statistics
 
-    seeds: dict[str, list[list[float]]] = defaultdict(list)
-    for result in results:
-        if result.role == "reward":
-            seeds[result.task_id].append([float(answer.correct) for answer in result.answers if answer.correct is not None])
+    asked = [result for result in results if result.role == "reward"]
+    seeds = grouped((one.task_id, [float(answer.correct) for answer in one.answers if answer.correct is not None]) for one in asked)
     return {task: statistics.over_seeds(marks) for task, marks in seeds.items()}

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from pydantic import Field
 
+from selfedit.grouping import grouped
 from selfedit.guards.base import AdapterSeen, Guard, accept, guard, reject
 from selfedit.parts import Settings
 from selfedit.types import Question, SampleRequest, Sampling, Task, Verdict
@@ -43,9 +44,7 @@ class Generality(Guard):
             if right.get(question) is not None and (other := domain.reworded(question))
         ]
         said = answers(seen, [(task, other) for task, _, other in asked])
-        by_task: dict[str, list[tuple[bool, bool]]] = {}
-        for (task, question, other), text in zip(asked, said, strict=True):
-            by_task.setdefault(task.id, []).append((bool(right[question]), bool(domain.correct(text, other))))
+        by_task = grouped((task.id, (bool(right[q]), bool(domain.correct(text, other)))) for (task, q, other), text in zip(asked, said, strict=True))
         return generality(list(by_task.values()), self.settings.max_points) if by_task else None
 
 

@@ -7,13 +7,13 @@ next by more than is allowed. Or the reward itself, whatever it measures, rises 
 from __future__ import annotations
 
 import math
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
 from pydantic import Field
 
+from selfedit.grouping import grouped
 from selfedit.guards.base import Guard, RoundSeen, accept, guard, reject, stop
 from selfedit.parts import Settings
 from selfedit.types import Answer, Candidate, Interval, Result, Verdict
@@ -101,10 +101,7 @@ def _change(before: Marks, after: Marks) -> Interval | None:
 
 def _rewards(candidates: Sequence[Candidate]) -> Marks:
     """The mean reward of each task's self-edits, under the one question what they are worth."""
-    values: dict[str, list[float]] = defaultdict(list)
-    for one in candidates:
-        if one.reward.value is not None:
-            values[one.proposal.task_id].append(one.reward.value)
+    values = grouped((one.proposal.task_id, one.reward.value) for one in candidates if one.reward.value is not None)
     return {task: {"": fmean(some)} for task, some in values.items()}
 
 
@@ -119,8 +116,5 @@ def _of_results(results: Sequence[Result]) -> Marks:
 
 
 def _marks(answers: Sequence[tuple[str, Answer]]) -> Marks:
-    found: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
-    for task, answer in answers:
-        if answer.correct is not None:
-            found[task][answer.question.question].append(float(answer.correct))
-    return {task: {question: fmean(marks) for question, marks in of.items()} for task, of in found.items()}
+    found = grouped((task, (answer.question.question, float(answer.correct))) for task, answer in answers if answer.correct is not None)
+    return {task: {question: fmean(marks) for question, marks in grouped(of).items()} for task, of in found.items()}

@@ -19,6 +19,7 @@ from filelock import FileLock, Timeout
 
 from selfedit.disk import sync_folder, sync_whole
 from selfedit.errors import DataError, LedgerError
+from selfedit.grouping import grouped
 from selfedit.ledger.database import transaction
 from selfedit.library import tables
 from selfedit.library.gate import Features
@@ -74,12 +75,9 @@ class Library:
                 f"JOIN entries e ON e.id = d.entry JOIN members m ON m.document = d.number WHERE {tables.IN} ORDER BY d.number",
                 {"at": at},
             ).fetchall()
-        found: dict[str, list[Any]] = {}
-        for row in rows:
-            found.setdefault(row[0], []).append(row)
         return [
             Entry(one, self.adapter(one), tuple(tables.document_of(*r[4:]) for r in group), group[0][1], json.loads(group[0][2]), group[0][3])
-            for one, group in found.items()
+            for one, group in grouped((row[0], row) for row in rows).items()
         ]
 
     def documents(self, number: int | None = None) -> list[Document]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from selfedit.grouping import grouped
 from selfedit.guards import AdapterSeen, judge
 from selfedit.library import Adapters, Document, Found, Gate, Library, Route, gate_of, in_use, request, routes
 from selfedit.loop.learn import group, train_adapters
@@ -40,9 +41,8 @@ def compare(run: Run, tasks: Sequence[Task], before: Adapters, after: Adapters, 
     put = [request(run.policy, before, route, q.question, most) for route, (_, q) in zip(routed, asked, strict=True)]
     put += [request(run.policy, after, Route(places[task.id], None), q.question, most) for task, q in asked]
     texts = [completion.text.strip() for completion in run.policy.sample(put, progress)]
-    found: dict[tuple[str, str], list[Answer]] = {}
-    for (row, (task, question)), text in zip([(row, one) for row in ROWS for one in asked], texts, strict=True):
-        found.setdefault((row, task.id), []).append(judged(run, question, text))
+    answered = zip([(row, one) for row in ROWS for one in asked], texts, strict=True)
+    found = grouped(((row, task.id), judged(run, question, text)) for (row, (task, question)), text in answered)
     return [Result(row, task, tuple(answers), role="reward") for (row, task), answers in found.items()]
 
 

@@ -9,6 +9,7 @@ from types import MappingProxyType
 
 from selfedit.baselines.base import matched
 from selfedit.errors import EngineError
+from selfedit.grouping import grouped
 from selfedit.guards import AdapterSeen, judge
 from selfedit.library import NOBODY, Adapters, Document, Entry, Library, calibrate, in_use, request, routes
 from selfedit.loop.begin import check_lengths
@@ -24,7 +25,7 @@ from selfedit.retention.everyday import LONGEST
 from selfedit.store.artifacts import check as sealed
 from selfedit.store.artifacts import digest_of, seal
 from selfedit.store.identity import anywhere, model_of
-from selfedit.types import Answer, Artifact, Example, Harvested, Passage, Progress, Proposal, Question, Result, Routed, Task, TrainJob, Verdict
+from selfedit.types import Artifact, Example, Harvested, Passage, Progress, Proposal, Question, Result, Routed, Task, TrainJob, Verdict
 
 DRAFTS = "adapters.new"
 """Where adapters are written before their names are known."""
@@ -63,7 +64,7 @@ def learn_documents(run: Run, passages: Sequence[Passage]) -> None:
         run.step("guards", Verdict, "Checking what else changed", lambda progress: check(run, groups, adapters, progress))
 
 
-def grouped(run: Run, tasks: Sequence[Task], best: Sequence[Proposal], more: Mapping[str, Sequence[Example]] = MappingProxyType({})) -> list[Group]:
+def groups_of(run: Run, tasks: Sequence[Task], best: Sequence[Proposal], more: Mapping[str, Sequence[Example]] = MappingProxyType({})) -> list[Group]:
     """Tasks that share an adapter, each with the best of its self-edits, or its passage where it has none, and with `more` examples."""
     edits = {edit.task_id: edit for edit in best}
 
@@ -85,7 +86,7 @@ def group(run: Run, tasks: Sequence[Task], documents: Sequence[Document], edit: 
 
 def harvested(run: Run, tasks: Sequence[Task], best: Sequence[Proposal], kept: Shelf) -> list[Group]:
     """The groups with what their adapters' own answers to fresh questions add to them, where the recipe asks for it."""
-    groups = grouped(run, tasks, best)
+    groups = groups_of(run, tasks, best)
     if not run.recipe.harvest.questions:
         return groups
     jobs, title = {task.id: one.job for one in groups for task in one.tasks}, "Harvesting what the adapters answer to fresh questions"
@@ -93,7 +94,7 @@ def harvested(run: Run, tasks: Sequence[Task], best: Sequence[Proposal], kept: S
     run.watch.say(f"{sum(one.used for one in found)} of {sum(not one.known for one in found)} answers to fresh questions are learned")
     if not any(one.used for one in found):
         return groups
-    grown = grouped(run, tasks, best, {task.id: learned(run, found, task) for task in tasks})
+    grown = groups_of(run, tasks, best, {task.id: learned(run, found, task) for task in tasks})
     return [replace(new, without=matched(old.job, new.job.tokens)) for old, new in zip(groups, grown, strict=True)]
 
 
@@ -199,9 +200,7 @@ def answer_routed(run: Run, groups: Sequence[Group], adapters: Adapters, routed:
         return Asked(adapters.load(name) if name else None, other, (question,))
 
     answers = run.policy.answer([put(*one) for one in asked], progress)
-    found: dict[tuple[str, str], list[Answer]] = {}
-    for (row, task, _), (answer,) in zip(asked, answers, strict=True):
-        found.setdefault((row, task.id), []).append(answer)
+    found = grouped(((row, task.id), answer) for (row, task, _), (answer,) in zip(asked, answers, strict=True))
     return [Result(row, task, tuple(some), tokens[task]) for (row, task), some in found.items()]
 
 

@@ -11,6 +11,7 @@ from typing import TypeVar
 
 from selfedit.config import Recipe
 from selfedit.errors import EngineError
+from selfedit.grouping import grouped
 from selfedit.ledger import Ledger
 from selfedit.policy import Policy
 from selfedit.store.artifacts import check, seal, write_adapter
@@ -79,10 +80,7 @@ def chunks(items: Sequence[R], size: int) -> Iterator[Sequence[R]]:
 
 def by_task(edits: Sequence[Proposal]) -> list[list[Proposal]]:
     """The self-edits of each task in each round: a group."""
-    found: dict[tuple[str, int], list[Proposal]] = {}
-    for edit in edits:
-        found.setdefault((edit.task_id, edit.round), []).append(edit)
-    return list(found.values())
+    return list(grouped(((edit.task_id, edit.round), edit) for edit in edits).values())
 
 
 def of_round(policy: Policy, tasks: Sequence[Task], number: int) -> Sequence[Task]:

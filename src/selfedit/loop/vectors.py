@@ -17,6 +17,7 @@ import numpy as np
 
 from selfedit.algorithms import Algorithm
 from selfedit.errors import EngineError
+from selfedit.grouping import grouped
 from selfedit.loop.begin import check_lengths
 from selfedit.loop.run import Run, of_round
 from selfedit.loop.vector_ground import Ground, applied, prepared, scored, unedited, vector_of
@@ -123,10 +124,8 @@ def one_round(
     edits = run.step(f"round-{number}/edits", Proposal, "Drawing edits", lambda _: proposals(ground, learners, tasks_P, drawn, number))
     title = f"Round {number + 1} of {run.recipe.rounds}: {len(edits)} edits applied, evaluated and reverted"
     candidates = run.step(f"round-{number}/candidates", Candidate, title, lambda shown: scored(ground, edits, asked, shown))
-    rewards: dict[tuple[str, str], list[float]] = {}
-    for one in candidates:
-        value = one.reward.value
-        rewards.setdefault((one.proposal.edit.strategy, one.proposal.task_id), []).append(float("nan") if value is None else value)
+    values = [float("nan") if one.reward.value is None else one.reward.value for one in candidates]
+    rewards = grouped(((c.proposal.edit.strategy, c.proposal.task_id), value) for c, value in zip(candidates, values, strict=True))
     if not any(np.isfinite(found).any() for found in rewards.values()):
         raise EngineError(f"no edit of round {number + 1} could be scored: {candidates[0].reward.reason}; lower inner.sigma")
     after: dict[str, Learned] = {}
@@ -208,9 +207,8 @@ def validated(ground: Ground, learners: Sequence[Learner], after: Mapping[str, L
         for index, (learner, task) in enumerate(pairs)
     ]
     asked = validation_questions(ground)
-    values: dict[str, list[float]] = {}
-    for one in scored(ground, found, asked, progress) if found else ():
-        values.setdefault(one.proposal.edit.strategy, []).append(-np.inf if one.reward.value is None else one.reward.value)
+    edits = scored(ground, found, asked, progress) if found else ()
+    values = grouped((one.proposal.edit.strategy, -np.inf if one.reward.value is None else one.reward.value) for one in edits)
     return {name: fmean(own) for name, own in values.items()}
 
 

@@ -13,6 +13,7 @@ from typing import TypeVar
 from selfedit.config import Propose, Recipe
 from selfedit.engine.base import Engine
 from selfedit.errors import EngineError
+from selfedit.grouping import grouped
 from selfedit.policy.render import Renderer
 from selfedit.policy.seeds import derive
 from selfedit.policy.shelf import Shelf
@@ -131,9 +132,7 @@ class Policy:
         normalised over the alternatives. One call for all."""
         flat = [(key, turn) for key, turns in asked.items() for turn in turns]
         scores = self.engine.score([ScoreRequest(*self.render.written(turn)) for _, turn in flat])
-        likely: dict[Key, list[float]] = {}
-        for (key, _), score in zip(flat, scores, strict=True):
-            likely.setdefault(key, []).append(sum(score.logprobs))
+        likely = grouped((key, sum(score.logprobs)) for (key, _), score in zip(flat, scores, strict=True))
         return {key: list(zip(turns, chances(likely[key], temperature), strict=True)) for key, turns in asked.items()}
 
     def sampling(self, settings: Propose, prompt: Prompt, seed: int) -> Sampling:
@@ -283,9 +282,7 @@ class Policy:
             said += [(n, True, text) for text in right] + [(n, False, text) for text in wrong]
         prompts = [self.question(one.task.title, q.question, text or one.shown, one.before) for _, one, q, text in flat]
         requests = [ScoreRequest(prompts[n], self.render.reply(text), flat[n][1].adapter) for n, _, text in said]
-        scores: dict[tuple[int, bool], list[Score]] = {}
-        for (n, is_right, _), score in zip(said, self.engine.score(requests, progress), strict=True):
-            scores.setdefault((n, is_right), []).append(score)
+        scores = grouped(((n, is_right), score) for (n, is_right, _), score in zip(said, self.engine.score(requests, progress), strict=True))
         values = [_expected(scores.get((n, True), []), scores.get((n, False), [])) for n in range(len(flat))]
         return _grouped([i for i, _, _, _ in flat], values, len(sets))
 
@@ -323,10 +320,8 @@ class Policy:
 
 def _grouped(places: Sequence[int], values: Sequence[T], groups: int) -> list[tuple[T, ...]]:
     """Values by the place that each belongs to."""
-    found: list[list[T]] = [[] for _ in range(groups)]
-    for place, value in zip(places, values, strict=True):
-        found[place].append(value)
-    return [tuple(group) for group in found]
+    found = grouped(zip(places, values, strict=True))
+    return [tuple(found.get(place, ())) for place in range(groups)]
 
 
 def _expected(right: Sequence[Score], wrong: Sequence[Score]) -> float | None:

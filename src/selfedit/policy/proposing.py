@@ -8,6 +8,7 @@ from itertools import product
 from typing import TYPE_CHECKING
 
 from selfedit.directives import Space
+from selfedit.grouping import grouped
 from selfedit.policy.directing import Directed, Subject, answered, as_object, slot
 from selfedit.policy.seeds import derive
 from selfedit.strategies import Source, Strategy, drawn, joined, parts
@@ -48,9 +49,8 @@ def propose(
         SampleRequest(policy.render.prompt(prompt), policy.sampling(settings, prompt, derive(plans[i].seed, n)))
         for (i, _, prompt), n in zip(asked, numbers, strict=True)
     ]
-    turns: dict[tuple[int, int], list[Turn]] = {}
-    for (i, place, prompt), completion in zip(asked, policy.sample(requests, progress), strict=True):
-        turns.setdefault((i, place), []).append(Turn(prompt, completion.text, completion.finish_reason, completion.tokens))
+    written = zip(asked, policy.sample(requests, progress), strict=True)
+    turns = grouped(((i, place), Turn(prompt, c.text, c.finish_reason, c.tokens)) for (i, place, prompt), c in written)
     proposals = []
     for i, (plan, said) in enumerate(zip(plans, directed, strict=True)):
         task, own = plan.task, [turns.get((i, place), []) for place in range(len(plan.strategies))]

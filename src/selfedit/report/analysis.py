@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from selfedit.grouping import grouped
 from selfedit.ledger import Reader
 from selfedit.report.rows import PICKS
 from selfedit.report.words import plural
@@ -175,10 +176,8 @@ def _choices(reader: Reader) -> list[Held]:
 
 def _held_out(reader: Reader) -> list[Held]:
     """Each row with the self-edits that its answers come from: one under each seed, all by the same strategy."""
-    rows: dict[str, list[list[Proposal]]] = {}
-    for step in reader.steps():
-        if match := re.fullmatch(r"evaluate/([^/]+)/edits/\d+-\d+", step.name):
-            rows.setdefault(match[1], []).append(reader.step(step.name, Proposal))
+    names = [match for step in reader.steps() if (match := re.fullmatch(r"evaluate/([^/]+)/edits/\d+-\d+", step.name))]
+    rows = grouped((match[1], reader.step(match[0], Proposal)) for match in names)
     found: list[Held] = []
     for row, chunks in rows.items():
         strategy = _strategy(reader, [p for chunk in chunks for p in chunk]) if row == "untrained" else None
@@ -198,10 +197,7 @@ def _strategy(reader: Reader, proposals: Sequence[Proposal]) -> str | None:
 
 
 def _by_task(proposals: Iterable[Proposal]) -> dict[str, list[Proposal]]:
-    found: dict[str, list[Proposal]] = {}
-    for proposal in proposals:
-        found.setdefault(proposal.task_id, []).append(proposal)
-    return found
+    return grouped((proposal.task_id, proposal) for proposal in proposals)
 
 
 def _measured(tasks: Mapping[str, Task], columns: Sequence[Held]) -> list[Measured]:

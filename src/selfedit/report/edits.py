@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from selfedit.directives import write
 from selfedit.errors import LedgerError
+from selfedit.grouping import grouped
 from selfedit.report.words import PartWords, signed
 from selfedit.study import statistics as stats
 from selfedit.types import Answer, Candidate, Interval, Question, Reward, Selected, Task, Value, Verdict
@@ -144,10 +145,7 @@ def _place(candidate: Candidate) -> str:
 
 def _round(number: int, candidates: Sequence[Candidate], chosen: set[tuple[str, int, int]], words: PartWords) -> Round:
     members = [candidate for candidate in candidates if candidate.proposal.round == number]
-    groups: dict[str, list[float]] = {}
-    for candidate in members:
-        if candidate.reward.value is not None and math.isfinite(candidate.reward.value):
-            groups.setdefault(candidate.proposal.task_id, []).append(candidate.reward.value)
+    groups = grouped((c.proposal.task_id, c.reward.value) for c in members if c.reward.value is not None and math.isfinite(c.reward.value))
     scored = sum(map(len, groups.values()))
     return Round(
         round=number,
@@ -163,10 +161,9 @@ def _round(number: int, candidates: Sequence[Candidate], chosen: set[tuple[str, 
 def _ways(candidates: Sequence[Candidate]) -> list[Way]:
     """In the order in which strategies were first used."""
     rounds = sorted({candidate.proposal.round for candidate in candidates})
-    used: dict[str, dict[int, list[float | None]]] = {}
-    for candidate in candidates:
-        used.setdefault(candidate.proposal.edit.strategy, {}).setdefault(candidate.proposal.round, []).append(candidate.reward.value)
-    return [Way(strategy, [_mean(by_round.get(number, [])) for number in rounds]) for strategy, by_round in used.items()]
+    used = grouped(((c.proposal.edit.strategy, c.proposal.round), c.reward.value) for c in candidates)
+    strategies = dict.fromkeys(strategy for strategy, _ in used)
+    return [Way(strategy, [_mean(used.get((strategy, number), [])) for number in rounds]) for strategy in strategies]
 
 
 def _settings(candidates: Sequence[Candidate]) -> list[Setting]:
@@ -192,9 +189,7 @@ def _mean(rewards: Sequence[float | None]) -> tuple[int, float | None]:
 
 def _parts(rewards: Sequence[Reward], words: PartWords) -> dict[str, float]:
     """The mean of each part, by its name in words."""
-    found: dict[str, list[float]] = {}
-    for kind, name, figure in ((reward.kind, *part) for reward in rewards for part in reward.parts):
-        found.setdefault(words.labels("reward", kind).get(name, name), []).append(figure)
+    found = grouped((words.labels("reward", r.kind).get(name, name), figure) for r in rewards for name, figure in r.parts)
     return {name: sum(figures) / len(figures) for name, figures in found.items()}
 
 
@@ -210,7 +205,7 @@ def _gallery(
             kept=candidate.proposal.key in chosen,
             loss=_loss(candidate.losses),
             cut=sum(turn.finish_reason == "length" for turn in candidate.proposal.edit.turns),
-            asked=_asked(candidate.answers),
+            asked=list(grouped((answer.question, answer) for answer in candidate.answers).items()),
             correct=sum(answer.correct is True for answer in candidate.answers),
             parts=_parts([candidate.reward], words),
         )
@@ -220,13 +215,6 @@ def _gallery(
     many = min(SHOWN, (len(ranked) + 1) // 2)
     worst = ranked[many:][-many:] if many else []
     return [card(candidate) for candidate in ranked[:many]], [card(candidate) for candidate in reversed(worst)]
-
-
-def _asked(answers: Sequence[Answer]) -> list[tuple[Question, list[Answer]]]:
-    together: dict[Question, list[Answer]] = {}
-    for answer in answers:
-        together.setdefault(answer.question, []).append(answer)
-    return list(together.items())
 
 
 def _loss(losses: Sequence[float]) -> str:

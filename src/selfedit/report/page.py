@@ -10,6 +10,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from selfedit.grouping import grouped
 from selfedit.ledger import Reader, RunInfo, Step
 from selfedit.report import analysis, figures, findings, frame, grids, reliability, vectors
 from selfedit.report.analysis import Analysis
@@ -161,9 +162,7 @@ def _missing(info: RunInfo, steps: Sequence[Step], comparison: Comparison, edits
 
 def _parts(steps: Sequence[Step]) -> list[Part]:
     """Steps whose names begin alike, up to the first `/`, together."""
-    together: dict[str, list[Cost]] = {}
-    for step in steps:
-        together.setdefault(step.name.split("/")[0], []).append(step.cost)
+    together = grouped((step.name.split("/")[0], step.cost) for step in steps)
     return [Part(_part(name), len(costs), sum(costs, Cost())) for name, costs in together.items()]
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from selfedit.grouping import grouped
 from selfedit.ledger import Reader, Step
 from selfedit.report.words import PartWords, percent, plain, plural, points, points_range, signed
 from selfedit.study.reliability import Array, BestOf, Prefiltered, best_of, icc, prefiltered, seeds_for, single, spearman_brown, standings
@@ -204,11 +205,7 @@ def _prefilters(
     edits = len(reader.proposals())
     for name in dict.fromkeys(rating.prefilter for rating in ratings):
         standing = standings([rating for rating in ratings if rating.prefilter == name])
-        groups: dict[str, list[tuple[float, float]]] = {}
-        for candidate in scored:
-            p = candidate.proposal
-            assert candidate.reward.value is not None
-            groups.setdefault(p.task_id, []).append((candidate.reward.value, standing.get(p.key, math.nan)))
+        groups = grouped((c.proposal.task_id, (c.reward.value, standing.get(c.proposal.key, math.nan))) for c in scored)
         found = prefiltered([[(np.array([f for f, _ in group]), np.array([s for _, s in group]))] for group in groups.values()])
         rows.append(
             _prefilter(name, words.label("prefilter", name), found, _cost(steps, f"{name}-", edits), answering, S, edits / max(1, len(groups)))

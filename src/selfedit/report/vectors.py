@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from selfedit.grouping import grouped
 from selfedit.ledger import Reader
 from selfedit.types import Proposal, Task, Update, VectorEdit
 
@@ -60,10 +61,8 @@ def review(reader: Reader, labels: dict[str, str]) -> Vectors | None:
         _learner(name, [one for one in reader.updates() if one.algorithm == name])
         for name in dict.fromkeys(u.algorithm for u in reader.updates() if u.learner)
     ]
-    documents: dict[str, list[Line]] = {}
-    for one in proposals:
-        if one.edit.vector and one.edit.strategy in labels and any(one.edit.vector.values):
-            documents.setdefault(labels[one.edit.strategy], []).append(_line(one, titles))
+    drawn = [one for one in proposals if one.edit.vector and one.edit.strategy in labels and any(one.edit.vector.values)]
+    documents = grouped((labels[one.edit.strategy], _line(one, titles)) for one in drawn)
     lines = [*(line for learner in learners for line in learner.lines), *(line for some in documents.values() for line in some)]
     return Vectors(basis, basis.layers, learners, documents, max((norm for line in lines for norm in line.norms), default=0.0))
 

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 from pydantic import Field
 
+from selfedit.grouping import grouped
 from selfedit.parts import Settings
 from selfedit.rewards.base import Measured, Memory, Needs, RewardFunction, reward
 from selfedit.text import normalise
@@ -59,9 +60,7 @@ class Majority(RewardFunction):
 
     def score(self, measured: Sequence[Measured], memory: Memory) -> list[Reward]:
         """The candidates of each task vote among themselves."""
-        groups: dict[str, list[Measured]] = {}
-        for m in measured:
-            groups.setdefault(m.task.id, []).append(m)
+        groups = grouped((m.task.id, m) for m in measured)
         scored = {id(m): found for group in groups.values() for m, found in zip(group, majority(self.settings, group), strict=True)}
         return [scored[id(m)] for m in measured]
 

@@ -14,6 +14,7 @@ from itertools import pairwise
 
 import numpy as np
 
+from selfedit.grouping import grouped
 from selfedit.study.reliability import TIE, spearman
 from selfedit.text import ask, near, plain_words
 from selfedit.types import Example, SelfEdit, Task
@@ -88,9 +89,7 @@ def overlap(pieces: Sequence[Piece], passage: Piece) -> tuple[float, float] | No
 
 def fragments(piece: Piece, passage: Piece) -> list[int]:
     """Lengths, in words, of the longest shared fragments of a piece, from left to right."""
-    starts: dict[str, list[int]] = {}
-    for place, word in enumerate(passage):
-        starts.setdefault(word, []).append(place)
+    starts = grouped((word, place) for place, word in enumerate(passage))
     lengths, i = [], 0
     while i < len(piece):
         longest = max((_shared(piece, i, passage, j) for j in starts.get(piece[i], ())), default=0)

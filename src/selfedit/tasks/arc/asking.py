@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import TYPE_CHECKING
 
+from selfedit.grouping import grouped
 from selfedit.tasks.arc.forms import Form
 from selfedit.tasks.arc.grids import Grid, Pair, digits, pairs_of, parse
 from selfedit.tasks.arc.views import View
@@ -127,7 +128,6 @@ def _scores(
         ScoreRequest(_prompt(policy, queries[n], view, manner.form), encode(manner.form.answered(view.apply(grid))), queries[n].adapter)
         for n, grid, view in flat
     ]
-    found: list[dict[Grid, list[Score]]] = [{} for _ in queries]
-    for (n, grid, _), score in zip(flat, policy.engine.score(requests, progress), strict=True):
-        found[n].setdefault(grid, []).append(score)
-    return found
+    scored = zip(flat, policy.engine.score(requests, progress), strict=True)
+    of_query = grouped((n, (grid, score)) for (n, grid, _), score in scored)
+    return [grouped(of_query.get(n, ())) for n in range(len(queries))]

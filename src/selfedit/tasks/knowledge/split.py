@@ -12,6 +12,7 @@ from itertools import combinations
 from typing import Literal
 
 from selfedit.errors import DataError
+from selfedit.grouping import grouped
 from selfedit.tasks.knowledge.rows import read_row
 from selfedit.text import normalise, says, words
 from selfedit.text.stopwords import STOPWORDS
@@ -99,9 +100,7 @@ def _grouped(passage: Passage) -> tuple[list[Question], list[list[int]]]:
             why[i] = why[i] or f"{reason}: {passage.questions[j].question}"
             why[j] = why[j] or f"{reason}: {passage.questions[i].question}"
             group = [group[i] if of == group[j] else of for of in group]
-    places: dict[int, list[int]] = {}
-    for i, of in enumerate(group):
-        places.setdefault(of, []).append(i)
+    places = grouped((of, i) for i, of in enumerate(group))
     return [replace(question, joined=reason) for question, reason in zip(passage.questions, why, strict=True)], list(places.values())
 
 
