@@ -24,12 +24,12 @@ from scipy.optimize import minimize
 from selfedit.config import packaged
 from selfedit.engine.base import Engine
 from selfedit.library import Document, Entry, Found, Library
-from selfedit.library.answering import CALIBRATION, ROOM
+from selfedit.library.answering import ROOM
 from selfedit.library.gate import Features, calibrated
 from selfedit.library.routing import features
 from selfedit.policy.opening import open_policy
 from selfedit.policy.proposing import propose
-from selfedit.retention import everyday
+from selfedit.retention import calibration, everyday
 from selfedit.store.artifacts import digest_of
 from selfedit.system.process import tune
 from selfedit.tasks.knowledge.documents import read_documents
@@ -129,7 +129,7 @@ def main() -> None:
 
 def report(engine: Engine, library: Library, learned: Sequence[Task], strange: Sequence[Task]) -> None:
     """Fit on each half and measure on the other, then print the weights of both together."""
-    gate, check = (rows(engine, library, [], [one.prompt for part in parts for one in everyday(part)]) for parts in (CALIBRATION, ("check",)))
+    gate, check = (rows(engine, library, [], prompts) for prompts in (calibration(), [one.prompt for one in everyday("check")]))
     about, unknown = ([rows(engine, library, some[half::2]) for half in (0, 1)] for some in (learned, strange))
     for half in (0, 1):
         w = fitted(labelled([*about[half], *unknown[half], *gate]))

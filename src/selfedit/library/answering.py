@@ -13,7 +13,7 @@ from selfedit.library.gate import Features, Gate, Route, calibrated, route
 from selfedit.library.records import Found
 from selfedit.library.routing import Known, features
 from selfedit.policy.render import Renderer
-from selfedit.retention.everyday import LONGEST, Part, everyday
+from selfedit.retention.everyday import LONGEST, calibration
 from selfedit.types import SampleRequest, Sampling
 
 if TYPE_CHECKING:
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
 ROOM = 32
 """Questions whose candidates are read in one call."""
-CALIBRATION: tuple[Part, ...] = ("gate", "replay")
-"""Everyday prompts that the threshold is set by; those of `replay` too, because what was trained on them does not decide who answers."""
 NOBODY = Route(None, None)
 """The model as it came answers."""
 
@@ -38,7 +36,7 @@ def calibrate(adapters: Adapters, about: Sequence[str] = ()) -> Gate:
 
     What a document has to do with an everyday prompt is found out once: after a further document, only new candidates are looked at.
     """
-    library, prompts = adapters.library, [one.prompt for part in CALIBRATION for one in everyday(part)]
+    library, prompts = adapters.library, calibration()
     version = library.version()
     found = list(_features(adapters, [*prompts, *about], library.spoken()))
     scores = [route(some, Gate()).score for some in found]

@@ -14,7 +14,7 @@ from selfedit.library.database import Library
 from selfedit.library.records import Document, Entry, Membership, Version
 from selfedit.report.comparison import by_row, shares
 from selfedit.report.library import Calibration, Change, Known, Measured, Overview
-from selfedit.retention import everyday
+from selfedit.retention import calibration
 from selfedit.types import Task
 
 
@@ -107,4 +107,4 @@ def _calibration(library: Library, versions: Sequence[Version]) -> Calibration:
         if version.gate != versions[-1].gate:
             break
         number = version.number
-    return Calibration(1 / (1 + math.exp(-gate.threshold)), len(everyday("gate")), gate.let_in, gate.kept, number)
+    return Calibration(1 / (1 + math.exp(-gate.threshold)), len(calibration()), gate.let_in, gate.kept, number)

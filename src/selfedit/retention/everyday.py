@@ -1,7 +1,7 @@
 """Everyday prompts, written for this project: what people ask a chat model when they ask about no document of theirs.
 
 Three parts that share no prompt. The model's own answers to `replay` are trained on beside self-edits, against forgetting (on-policy replay, arXiv
-2605.29495). By `gate` a library learns what it must leave to the model as it came. `check` is for measuring alone.
+2605.29495). By `gate` and `replay` a library calibrates its gate. `check` is for measuring alone.
 """
 
 from __future__ import annotations
@@ -42,6 +42,11 @@ def everyday(part: Part) -> tuple[Everyday, ...]:
     text = resources.files("selfedit").joinpath("data/everyday.jsonl").read_text(encoding="utf-8")
     found = [Everyday(**json.loads(line)) for line in text.splitlines()]
     return tuple(one for one in found if one.part == part)
+
+
+def calibration() -> list[str]:
+    """The prompts that a library's gate is calibrated on. It asks no adapter, so those that adapters were trained on are as good as others."""
+    return [one.prompt for part in ("gate", "replay") for one in everyday(part)]
 
 
 def own_answers(policy: Policy, n: int, cache_file: Path | None = None, progress: Progress | None = None) -> list[Example]:
