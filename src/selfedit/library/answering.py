@@ -19,7 +19,7 @@ from selfedit.types import SampleRequest, Sampling
 if TYPE_CHECKING:
     from selfedit.policy import Policy
 
-ROOM = 32
+ROOM = 512
 """Questions whose candidates are read in one call."""
 NOBODY = Route(None, None)
 """The model as it came answers."""
