@@ -59,7 +59,7 @@ def rows(engine: Engine, library: Library, tasks: Sequence[Task], prompts: Seque
     found: list[Row] = []
     for i in range(0, len(asked), ROOM):
         some = asked[i : i + ROOM]
-        each = features(engine, library, [question for _, question in some], worth=lambda _: True)
+        each = features(engine, library, [question for _, question in some], {}, worth=lambda _: True)
         found += [(text, ones) for (text, _), ones in zip(some, each, strict=True)]
     return found
 
@@ -104,10 +104,8 @@ def main() -> None:
     """Collect, fit, print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--documents", type=int, default=8, help="of the bundled corpus, and half as many that were not learned")
-    parser.add_argument(
-        "--passages", type=Path, help="documents with questions, as `selfedit learn` reads them; those of as many titles were not learned"
-    )
-    parser.add_argument("--known", type=int, default=32, help="of --passages")
+    parser.add_argument("--passages", type=Path, help="more documents, with their questions")
+    parser.add_argument("--known", type=int, default=32, help="of --passages; as many of other titles are not learned")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--model", default="smollm2-135m")
     args = parser.parse_args()

@@ -117,8 +117,10 @@ def train(
         learned = [*passages, *(one.passage for one in shown)]
         identity.keep_apart(held_out, {name for passage in learned for name in identity.names(passage.context)})
         watch.say(f"run {ledger.run_id}")
-        more, taught = ((shown,), loop().train_policy) if ledger.recipe.open("inner").trains else ((), loop().train_vectors)
-        _finished(ledger, watch, lambda run: taught(run, passages, held_out, *more))
+        if ledger.recipe.open("inner").trains:
+            _finished(ledger, watch, lambda run: loop().train_policy(run, passages, held_out, shown))
+        else:
+            _finished(ledger, watch, lambda run: loop().train_vectors(run, passages, held_out))
     return Run(ledger.folder)
 
 

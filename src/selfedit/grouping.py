@@ -1,4 +1,4 @@
-"""What belongs together."""
+"""Values grouped by a key."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The adapters of a library in an engine."""
+"""The adapters of a library in an engine, and what was found out about its documents meanwhile."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Self
 
 from selfedit.config import parse_recipe
 from selfedit.library.database import Library
+from selfedit.library.gate import Seen
 from selfedit.types import Adapter
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ class Adapters:
         self.engine, self.library, self.most = engine, library, most
         self.loaded: dict[str, Adapter] = {}
         self._plain: dict[str, bool] = {}
+        self.seen: Seen = {}
 
     def __enter__(self) -> Self:
         return self

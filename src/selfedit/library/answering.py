@@ -11,7 +11,7 @@ from selfedit.library.adapters import Adapters
 from selfedit.library.database import Library
 from selfedit.library.gate import Features, Gate, Route, calibrated, route
 from selfedit.library.records import Found
-from selfedit.library.routing import Known, features
+from selfedit.library.routing import features
 from selfedit.policy.render import Renderer
 from selfedit.retention.everyday import LONGEST, calibration
 from selfedit.types import SampleRequest, Sampling
@@ -38,23 +38,29 @@ def calibrate(adapters: Adapters, about: Sequence[str] = ()) -> Gate:
     """
     library, prompts = adapters.library, calibration()
     version = library.version()
-    found = list(_features(adapters, [*prompts, *about], library.spoken()))
+    adapters.seen |= library.features()
+    found = list(_features(adapters, [*prompts, *about]))
     scores = [route(some, Gate()).score for some in found]
     gate = calibrated(scores[: len(prompts)], scores[len(prompts) :])
-    spoken = {(prompt, one.document.id): speaks for prompt, some in zip(prompts, found, strict=False) for one, speaks in some}
-    library.set_gate(version.number if version else 0, asdict(gate), spoken)
+    kept = {(prompt, one.document.id): speaks for prompt, some in zip(prompts, found, strict=False) for one, speaks in some}
+    library.set_gate(version.number if version else 0, asdict(gate), kept)
     return gate
 
 
 def routes(adapters: Adapters, questions: Sequence[str], gate: Gate | None = None) -> list[Route]:
-    """Who answers each question: an adapter, or the model as it came."""
+    """Who answers each question: an adapter, or the model as it came. Of the adapters of earlier questions those are dropped that are too many."""
+    adapters.trim()
+    return _routes(adapters, questions, gate)
+
+
+def _routes(adapters: Adapters, questions: Sequence[str], gate: Gate | None) -> list[Route]:
     chosen = gate or gate_of(adapters.library)
     return [route(found, chosen) for found in _features(adapters, questions)]
 
 
-def _features(adapters: Adapters, questions: Sequence[str], known: Known | None = None) -> Iterator[list[tuple[Found, Features]]]:
+def _features(adapters: Adapters, questions: Sequence[str]) -> Iterator[list[tuple[Found, Features]]]:
     for i in range(0, len(questions), ROOM):
-        yield from features(adapters.engine, adapters.library, questions[i : i + ROOM], known)
+        yield from features(adapters.engine, adapters.library, questions[i : i + ROOM], adapters.seen)
 
 
 Pair = tuple[SampleRequest, SampleRequest]
@@ -69,7 +75,7 @@ def in_use(policy: Policy, adapters: Adapters, gate: Gate | None = None) -> Call
 
     @cache
     def chosen(questions: tuple[str, ...]) -> list[Route]:
-        return routes(adapters, questions, gate)
+        return _routes(adapters, questions, gate)  # a guard may hold adapters meanwhile: none is dropped
 
     def of(entry: str) -> Callable[[Sequence[str]], list[Pair]]:
         def pairs(questions: Sequence[str]) -> list[Pair]:

@@ -155,20 +155,20 @@ class Library:
             self._sweep(db)
         return version
 
-    def set_gate(self, number: int, gate: Mapping[str, Any], spoken: Mapping[tuple[str, str], Features]) -> None:
+    def set_gate(self, number: int, gate: Mapping[str, Any], features: Mapping[tuple[str, str], Features]) -> None:
         """Give a version its gate, and keep what its calibration found, by prompt and id of the document, in place of the last time's."""
         with self._writing() as db, transaction(db):
             db.execute("UPDATE versions SET gate = ? WHERE number = ?", (json.dumps(gate), number))
-            db.execute("DELETE FROM spoken")
-            rows = [(*which, some.held, some.foreign, some.told) for which, some in spoken.items()]
-            db.executemany("INSERT INTO spoken VALUES (?, ?, ?, ?, ?)", rows)
+            db.execute("DELETE FROM features")
+            rows = [(*which, some.held, some.foreign, some.told) for which, some in features.items()]
+            db.executemany("INSERT INTO features VALUES (?, ?, ?, ?, ?)", rows)
 
-    def spoken(self) -> dict[tuple[str, str], Features]:
+    def features(self) -> dict[tuple[str, str], Features]:
         """What the last calibration found to speak for documents, by everyday prompt and id of the document."""
         with self.reading() as db:
-            if db.execute("PRAGMA user_version").fetchone()[0] < 3:  # it was not kept then
+            if db.execute("PRAGMA user_version").fetchone()[0] < 3:  # they were not kept then
                 return {}
-            return {(prompt, document): Features(*some) for prompt, document, *some in db.execute("SELECT * FROM spoken")}
+            return {(prompt, document): Features(*some) for prompt, document, *some in db.execute("SELECT * FROM features")}
 
     def forget(self, documents: Sequence[str], note: str) -> Version:
         """Take documents out of force, by their ids. Raises DataError where none of them is in force."""

@@ -35,6 +35,10 @@ class Features:
     told: float = -math.inf
 
 
+Seen = dict[tuple[str, str], Features]
+"""What speaks for documents, by question and id of the document."""
+
+
 @dataclass(frozen=True, slots=True)
 class Gate:
     """Lets a question in where its log-odds are above `threshold`.

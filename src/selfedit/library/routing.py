@@ -10,14 +10,14 @@ from __future__ import annotations
 import math
 import re
 import sqlite3
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from statistics import fmean
 from typing import TYPE_CHECKING
 
 from selfedit.library.database import Library
-from selfedit.library.gate import Features, worth_reading
+from selfedit.library.gate import Features, Seen, worth_reading
 from selfedit.library.records import Document, Found
 from selfedit.text.stopwords import STOPWORDS
 from selfedit.types import ScoreRequest, Tokens
@@ -62,35 +62,28 @@ def _terms(text: str) -> list[str]:
 # ---------------------------------------------------------------- features
 
 
-Known = Mapping[tuple[str, str], Features]
-"""What was found before, by question and id of the document."""
-
-
 def features(
-    engine: Engine, library: Library, questions: Sequence[str], known: Known | None = None, worth: Callable[[Features], bool] = worth_reading
+    engine: Engine, library: Library, questions: Sequence[str], seen: Seen, worth: Callable[[Features], bool] = worth_reading
 ) -> list[list[tuple[Found, Features]]]:
-    """For each question its candidates, each with what speaks for it. Two calls of the engine for all: without documents, then with those `worth` it.
+    """For each question its candidates, each with what speaks for it. What is not `seen` yet is measured, and joins it.
 
-    What is `known` is not measured again.
+    Two calls of the engine for all: the questions alone, then after the documents that are `worth` reading.
     """
-    known = known or {}
-    found = [(number, one) for number, ones in enumerate(candidates(library, questions)) for one in ones]
-    new = [(number, one) for number, one in found if (questions[number], one.document.id) not in known]
-    pieces = {number: _pieces(engine, questions[number]) for number, _ in new}
-    tokens = {number: tuple(token for _, some in words for token in some) for number, words in pieces.items()}
-    base = dict(zip(tokens, _scores(engine, [ScoreRequest(engine.tokenizer.encode(CUE), some) for some in tokens.values()]), strict=True))
-    seen = [(number, one, Features(*_held(one.document, pieces[number], base[number]))) for number, one in new]
-    read = [ScoreRequest(_read(engine, one.document, questions[number]), tokens[number]) for number, one, some in seen if worth(some)]
-    told = iter(_scores(engine, read))
-    measured = {
-        (questions[number], one.document.id): replace(some, told=fmean(next(told)) - fmean(base[number])) if worth(some) else some
-        for number, one, some in seen
-    }
-    spoken: list[list[tuple[Found, Features]]] = [[] for _ in questions]
-    for number, one in found:
-        place = questions[number], one.document.id
-        spoken[number].append((one, known[place] if place in known else measured[place]))
-    return spoken
+    found = candidates(library, questions)
+    pairs = [(question, one.document) for question, ones in zip(questions, found, strict=True) for one in ones]
+    new = [(question, document) for question, document in pairs if (question, document.id) not in seen]
+    pieces = {question: _pieces(engine, question) for question, _ in new}
+    tokens = {question: tuple(token for _, some in words for token in some) for question, words in pieces.items()}
+    start = engine.tokenizer.encode(CUE)
+    alone = dict(zip(tokens, _scores(engine, [ScoreRequest(start, some) for some in tokens.values()]), strict=True))
+    for question, document in new:
+        seen[question, document.id] = Features(*_held(document, pieces[question], alone[question]))
+    read = [(question, document) for question, document in new if worth(seen[question, document.id])]
+    after = _scores(engine, [ScoreRequest(_read(engine, document, question), tokens[question]) for question, document in read])
+    for (question, document), logprobs in zip(read, after, strict=True):
+        place = question, document.id
+        seen[place] = replace(seen[place], told=fmean(logprobs) - fmean(alone[question]))
+    return [[(one, seen[question, one.document.id]) for one in ones] for question, ones in zip(questions, found, strict=True)]
 
 
 def _scores(engine: Engine, requests: Sequence[ScoreRequest]) -> list[tuple[float, ...]]:

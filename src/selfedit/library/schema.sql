@@ -40,7 +40,7 @@ CREATE TABLE IF NOT EXISTS members (
 -- Of version 2, whose gate weighed what adapters made of a question.
 DROP TABLE IF EXISTS gains;
 
-CREATE TABLE IF NOT EXISTS spoken ( -- of the last calibration: what speaks for a document as an answer to an everyday prompt
+CREATE TABLE IF NOT EXISTS features ( -- of the last calibration: what speaks for a document where an everyday prompt is asked
     prompt TEXT NOT NULL,
     document TEXT NOT NULL, -- its id
     held REAL NOT NULL,

@@ -164,14 +164,14 @@ def test_an_earlier_schema(tmp_path: Path, version: int) -> None:  # 10
     library = Library(tmp_path)
     library.add([made(tmp_path, "one", A)], note="")
     with closing(sqlite3.connect(library.folder / "library.db", isolation_level=None)) as db:
-        db.execute("DROP TABLE spoken")
+        db.execute("DROP TABLE features")
         if version == 2:
             db.execute("CREATE TABLE gains (prompt TEXT, entry TEXT, gain REAL)")
         db.execute(f"PRAGMA user_version = {version}")
-    assert titles(library) == ["Alder Mill"] and library.spoken() == {}
+    assert titles(library) == ["Alder Mill"] and library.features() == {}
     library.set_gate(1, {"threshold": 2.0}, {("Hello?", A.id): Features(1.0, 2.0, -math.inf)})
     assert (
-        library.spoken() == {("Hello?", A.id): Features(1.0, 2.0, -math.inf)}
+        library.features() == {("Hello?", A.id): Features(1.0, 2.0, -math.inf)}
         and library.history()[0].gate == {"threshold": 2.0}
         and titles(library) == ["Alder Mill"]
     )

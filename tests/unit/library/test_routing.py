@@ -6,6 +6,8 @@
 3. The gate lets in the best candidate above its threshold; calibrated, it lets in at most the share of everyday prompts that it may.
 4. Whoever is not let in is answered by the model as it came, by the same request.
 5. Calibrated again, no document is read twice; with a further document the gate is the one that is calibrated from nothing.
+   A question that calibrated the gate is not read again to be answered.
+6. Before new questions, adapters that were asked longest ago are dropped where there are too many; none while a guard asks.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ import pytest
 
 from selfedit.config import Recipe, parse_recipe
 from selfedit.engine.base import Engine
-from selfedit.library import Adapters, Document, Entry, Found, Gate, Library, Route, calibrate, gate_of, request, routes
+from selfedit.library import Adapters, Document, Entry, Found, Gate, Library, Route, calibrate, gate_of, in_use, request, routes
 from selfedit.library.gate import Features, calibrated, log_odds, route, worth_reading
 from selfedit.library.routing import WINDOW, candidates, features
 from selfedit.policy import Policy
@@ -78,12 +80,12 @@ def test_candidates(library: Library) -> None:  # 1
 
 def test_features(policy: Policy, library: Library) -> None:  # 2
     questions = ["What did Hedda Ruskin raise?", "Which animals do people keep in Portugal?", "xyzzy?"]
-    about, other, none = features(policy.engine, library, questions)
+    about, other, none = features(policy.engine, library, questions, {})
     assert none == []
     weir = {f.document.title: x for f, x in about}["Tolmet Weir"]
     assert weir.held > 2 and weir.foreign == 0
     assert all(x.held < x.foreign and x.told == -math.inf for _, x in other)  # they were not read
-    [alone] = features(policy.engine, library, questions[:1])
+    [alone] = features(policy.engine, library, questions[:1], {})
     assert alone == about
     known = {(questions[0], f.document.id): Features(1.0, 2.0, 3.0) for f, _ in about}
     assert [x for _, x in features(policy.engine, library, questions[:1], known)[0]] == [Features(1.0, 2.0, 3.0)] * len(about)
@@ -104,7 +106,7 @@ def test_told(policy: Policy, library: Library) -> None:  # 2
             seen.extend(requests)
             return [Score(tuple(-1.0 - n / len(request.prompt) for n, _ in enumerate(request.completion))) for request in requests]
 
-    [found] = features(cast(Engine, Watched()), library, [question])
+    [found] = features(cast(Engine, Watched()), library, [question], {})
     [told] = [x.told for f, x in found if f.document == long]
     plain, read = seen[0], next(one for one in seen if "Ebba Horn" in tokenizer.decode(one.prompt))
     assert plain.prompt == tokenizer.encode("Question:") and plain.completion == read.completion
@@ -162,6 +164,26 @@ def test_calibrated_again(policy: Policy, library: Library, monkeypatch: pytest.
     assert documents == {"More"} and later != first
     library.set_gate(1, {}, {})
     assert again()[0] == later
+
+
+def test_a_question_is_read_once(policy: Policy, library: Library, monkeypatch: pytest.MonkeyPatch) -> None:  # 5
+    question, calls = "What did Hedda Ruskin raise?", []
+    score = policy.engine.score
+    with Adapters(policy.engine, library) as adapters:
+        calibrate(adapters, [question])
+        monkeypatch.setattr(policy.engine, "score", lambda requests: calls.append(len(requests)) or score(requests))
+        assert routes(adapters, [question])[0].found is not None and calls == []
+
+
+def test_few_adapters_are_kept(policy: Policy, library: Library) -> None:  # 6
+    names = library.names()
+    with Adapters(policy.engine, library, most=1) as adapters:
+        for name in names:
+            adapters.load(name)
+        in_use(policy, adapters, Gate())(names[0])(["Who raised Tolmet Weir?"])
+        assert set(adapters.loaded) == set(names)
+        routes(adapters, ["Who raised Tolmet Weir?"])
+        assert len(adapters.loaded) == 1
 
 
 def test_with_the_document_in_view(policy: Policy, library: Library) -> None:  # 4
