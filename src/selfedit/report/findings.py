@@ -196,7 +196,9 @@ def routing(routed: Sequence[Routed]) -> dict[str, str]:
         )
     if others:
         inside, changed = sum(bool(one.to) for one in others), sum(bool(one.changed) for one in others)
-        found["everyday"] = f"{inside} of {len(others)} everyday prompts were taken for questions about a document, {changed} answers changed by that"
+        found["everyday"] = (
+            f"{inside} of {len(others)} everyday prompts were taken for questions about a document, {plural(changed, 'answer')} changed by that"
+        )
     return found
 
 
