@@ -19,7 +19,9 @@ WEIGHTS = {"held": 2.88, "foreign": -1.35, "told": 1.82}
 MOST_TOLD = 2.0
 """Nats a token. A document that would have to tell more of a question to get in is not read: hardly one told an everyday prompt more."""
 LET_IN = 0.01
-"""Share of the everyday prompts of calibration that may get in."""
+"""Share of everyday prompts that may get in."""
+CONFIDENCE = 0.95
+"""With which calibration must show that no larger share does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,15 +92,28 @@ def route(found: Sequence[tuple[Found, Features]], gate: Gate) -> Route:
     return Route(best if score > gate.threshold else None, score)
 
 
-def calibrated(everyday: Sequence[float | None], about: Sequence[float | None] = (), let_in: float = LET_IN) -> Gate:
-    """The gate whose threshold lets in at most this share of everyday prompts, and is not below 0, where both are as probable.
+def calibrated(everyday: Sequence[float | None], about: Sequence[float | None] = ()) -> Gate:
+    """The gate that lets in at most `LET_IN` of all everyday prompts, as far as these can show (`few_enough`).
 
-    Scores are those of the best candidates, None where there was none. `about` are scores of questions about the documents, to say how many are kept.
+    Its threshold is not below 0, where both are as probable. Scores are of the best candidates, None where there was none. `about` are scores of
+    questions about the documents, to say how many are kept.
     """
     scores = sorted((-math.inf if score is None else score for score in everyday), reverse=True)
-    allowed = math.floor(let_in * len(scores))
+    allowed = few_enough(len(scores))
     threshold = max(0.0, scores[allowed]) if allowed < len(scores) else 0.0
     return Gate(threshold, _share(everyday, threshold), _share(about, threshold))
+
+
+def few_enough(prompts: int) -> int:
+    """How many of so many prompts may get in if they are to show, at `CONFIDENCE`, that at most `LET_IN` of all prompts do: 1 of 520.
+
+    By the one-sided limit of Clopper and Pearson (1934). Below 299 prompts, which can show nothing, none may.
+    """
+    number, so_far = 0, (1 - LET_IN) ** prompts
+    while so_far <= 1 - CONFIDENCE:
+        number += 1
+        so_far += math.comb(prompts, number) * LET_IN**number * (1 - LET_IN) ** (prompts - number)
+    return max(0, number - 1)
 
 
 def _share(scores: Sequence[float | None], threshold: float) -> float | None:

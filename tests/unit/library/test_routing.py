@@ -18,11 +18,12 @@ from pathlib import Path
 from typing import cast
 
 import pytest
+from scipy.stats import binom
 
 from selfedit.config import Recipe, parse_recipe
 from selfedit.engine.base import Engine
 from selfedit.library import Adapters, Document, Entry, Found, Gate, Library, Route, calibrate, gate_of, in_use, request, routes
-from selfedit.library.gate import Features, calibrated, log_odds, route, worth_reading
+from selfedit.library.gate import Features, calibrated, few_enough, log_odds, route, worth_reading
 from selfedit.library.routing import WINDOW, candidates, features
 from selfedit.policy import Policy
 from selfedit.policy.opening import open_policy
@@ -125,8 +126,11 @@ def test_gate() -> None:  # 3
     assert route([(two, weak)], Gate()) == Route(None, log_odds(weak)) and route([], Gate()) == route([(two, unread)], Gate()) == Route(None, None)
     assert worth_reading(strong) and not worth_reading(unread) and worth_reading(Features(3.0, 2.5)) and not worth_reading(Features(0.0, 0.0))
     assert route([(one, strong)], Gate(threshold=log_odds(strong))).found is None
-    gate = calibrated([None] * 97 + [1.0, 2.0, 3.0], about=[2.5, 0.5, None, 4.0])
-    assert gate == Gate(threshold=2.0, let_in=0.01, kept=0.5)
+    gate = calibrated([None] * 517 + [1.0, 2.0, 3.0], about=[2.5, 0.5, None, 4.0])
+    assert gate == Gate(threshold=2.0, let_in=1 / 520, kept=0.5)
+    for prompts in (1, 120, 298, 299, 473, 520, 1000, 5000):  # what scipy says of as many prompts
+        allowed = few_enough(prompts)
+        assert allowed == max((n for n in range(100) if binom.cdf(n, prompts, 0.01) <= 0.05), default=0)
     assert calibrated([-3.0, -2.0]).threshold == 0.0 and calibrated([]).let_in is None
 
 
