@@ -6,7 +6,7 @@ adapter: one that `learn` trained, linked under another digest. Measured are, in
 1. Learning a further document at each of `--sizes` documents: the whole of `learn`, and of it what joins it to the library (add it, calibrate the
    gate).
 2. Finding a question's candidates at each size, and at `--routing` documents; over the 120 everyday prompts of the part `check`.
-3. An answer of 32 tokens by the library, routing included, beside one by the model as it came; and both, as `ask` shows them.
+3. An answer of 32 tokens by the library, routing included, beside one by the untrained model; and both, as `ask` shows them.
 """
 
 from __future__ import annotations
@@ -121,7 +121,7 @@ def candidates_ms(library: Library) -> dict[str, float]:
 
 
 def asking(grown: Growing, policy: Policy, repeat: int) -> dict[str, float]:
-    """CPU of an answer by the library, and of both, over that of one by the model as it came, of as many tokens: medians, and seconds of the last."""
+    """CPU of an answer by the library, and of both, over that of one by the untrained model, of as many tokens: medians, and seconds of the last."""
     policy.engine.ends = frozenset()  # type: ignore[attr-defined]  # nobody ends early
     titles = [document.title for document in random.Random(0).sample(grown.library.documents(), repeat)]
     ratios: list[tuple[float, float, float]] = []
@@ -144,7 +144,7 @@ def asking(grown: Growing, policy: Policy, repeat: int) -> dict[str, float]:
             two = timed(lambda q=question, a=adapters: put(q, a, True))[0].cpu_s
         ratios.append((one / before, two / before, before))
     one, two, before = (round(median(column), 2) for column in zip(*ratios, strict=True))
-    return {"one answer": one, "both answers": two, "the model as it came, s": before}
+    return {"one answer": one, "both answers": two, "the untrained model, s": before}
 
 
 def main() -> None:

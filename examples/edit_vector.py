@@ -42,10 +42,10 @@ class Basis:
         for place, layer in enumerate(layers):
             for module in model.model.layers[layer].modules():
                 if isinstance(module, torch.nn.Linear):
-                    U, S, V = torch.svd_lowrank(module.weight, q=8, niter=8)
+                    U, S, Vh = torch.linalg.svd(module.weight, full_matrices=False)
                     root = S[:RANK].sqrt().diag()
                     P = torch.randn(WIDTH, RANK, RANK, generator=generator) / RANK**0.5
-                    self.parts.append((module.weight, U[:, :RANK] @ root, P, root @ V[:, :RANK].T, slice(WIDTH * place, WIDTH * (place + 1))))
+                    self.parts.append((module.weight, U[:, :RANK] @ root, P, root @ Vh[:RANK], slice(WIDTH * place, WIDTH * (place + 1))))
 
     @contextmanager
     def applied(self, a_d: Tensor) -> Iterator[None]:
@@ -124,11 +124,11 @@ def run(args) -> list[float]:
             share = 0.25 ** ((number - 1) / max(1, args.rounds - 1))  # at a fixed σ rewards rise, and then fall
             policy.sigma, policy.optimizer.param_groups[0]["lr"] = SIGMA * share, LR * share
             print(f"round {number}: reward {reinforce(policy, model, tok, basis, train, phi, args, chooser):.2f}", flush=True)
-        results.append(0.0)  # M is zero at first: the model as it came
+        results.append(0.0)  # M is zero at first: the untrained model
         for task, phi_F in zip(held_out, phi[len(train) :], strict=True):
             with basis.applied((policy.M @ phi_F).detach()):
                 results[-1] += likelihood(model, tok, task, task["questions"]) / len(held_out)
-    print(f"right answers on held-out passages, nats a token: {results[0]:.2f} as it came, {results[-1]:.2f} under the edits of {basis.d} numbers")
+    print(f"right answers on held-out passages, nats a token: {results[0]:.2f} untrained, {results[-1]:.2f} under the edits of {basis.d} numbers")
     return results
 
 

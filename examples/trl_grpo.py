@@ -90,7 +90,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--trainer", choices=sorted(TRAINERS), default="grpo", help="which of TRL's trainers")
     p.add_argument("--steps", type=int, default=3, help="steps of the trainer")
     p.add_argument("--generations", type=int, default=4, help="self-edits of a passage in each step")
-    p.add_argument("--follow", action="store_true", help="train inner adapters on the trainer's current weights, not on the model as it came")
+    p.add_argument("--follow", action="store_true", help="train inner adapters on the trainer's current weights, not on the untrained model")
     return p
 
 

@@ -34,7 +34,7 @@ ELASTIC, ORTHOGONAL = 1.0, 0.5
 
 
 def untouched(s: Stream) -> Found:
-    """Nothing is learned. The model as it came is asked in its chat form, in which it answers best."""
+    """Nothing is learned. The untrained model is asked in its chat form, in which it answers best."""
     scores = as_it_came(s, [""] * sum(len(task.report_questions) for task in s.tasks))
     return Found(scores, scores, 1.0, abilities(s.policy), 0)
 
@@ -86,7 +86,7 @@ def alone(s: Stream, number: int) -> TrainJob:
 
 
 def beside_everyday(s: Stream, number: int) -> TrainJob:
-    """The self-edit, and everyday prompts with the answers of the model as it came."""
+    """The self-edit, and everyday prompts with the answers of the untrained model."""
     return s.job(s.edits[number], number, replay=len(s.replay))
 
 
@@ -102,7 +102,7 @@ def beside_earlier(share: float) -> Making:
 
 
 def near_the_base(s: Stream, number: int) -> TrainJob:
-    """Everyday answers are learned from the distributions of the model as it came (KL to the base), not as texts."""
+    """Everyday answers are learned from the distributions of the untrained model (KL to the base), not as texts."""
     own = s.job(s.edits[number], number, replay=0)
     taught = with_teacher(s, tuple(s.policy.render.datum(example) for example in s.replay), "everyday")
     both = replace(own, data=(*own.data, *taught), loss="distill", loss_options={"reverse": 0.0, "temperature": 1.0})
@@ -110,7 +110,7 @@ def near_the_base(s: Stream, number: int) -> TrainJob:
 
 
 def with_teacher(s: Stream, data: Sequence[Datum], name: str) -> list[Datum]:
-    """Each sequence with the likeliest tokens of the model as it came."""
+    """Each sequence with the likeliest tokens of the untrained model."""
     if name not in s.known:
         asked = [d.weights.index(1.0) for d in data]
         scores = s.policy.engine.score([ScoreRequest(d.tokens[:n], d.tokens[n:], top=TEACHER) for d, n in zip(data, asked, strict=True)])
@@ -159,7 +159,7 @@ def stable(s: Stream, adapter: Adapter) -> float:
 
 
 def spoken(s: Stream) -> list[Datum]:
-    """What the model as it came says to the anchors."""
+    """What the untrained model says to the anchors."""
     if "anchors" not in s.known:
         prompts = [s.policy.render.ask(one.prompt) for one in everyday("gate")[:ANCHORS]]
         said = s.policy.sample([SampleRequest(prompt, Sampling(32, stop=s.policy.render.answer_stop)) for prompt in prompts])

@@ -121,7 +121,7 @@ def found(out: Path) -> dict[int, list[Way]]:
 
 
 def curves(ways: Sequence[Way], values: Callable[[Way], list[float]], start: int, title: str) -> Figure:
-    """A line for each way, %, by the number of edits, from `start` on; that of the model as it came is dotted."""
+    """A line for each way, %, by the number of edits, from `start` on; that of the untrained model is dotted."""
     looks = zip(cycle(COLOURS), cycle(dash for dash in DASHES for _ in COLOURS))
     traces: list[Figure] = []
     for one in (one for one in ways if one.matrix):

@@ -44,7 +44,7 @@ class Found:
 
 @dataclass(frozen=True)
 class Stream:
-    """A sequence of documents with what all ways share: `replay` are everyday prompts with the answers of the model as it came.
+    """A sequence of documents with what all ways share: `replay` are everyday prompts with the answers of the untrained model.
 
     `whole` asks for the matrix where a way can give it.
     """
@@ -58,7 +58,7 @@ class Stream:
     """The folder of each document's own adapter, which a longer sequence takes from the shorter one that had the document."""
     whole: bool = False
     known: dict[str, list[Datum]] = field(default_factory=dict)
-    """What the model as it came expects or says, by what it was asked; asked once, before anything is merged."""
+    """What the untrained model expects or says, by what it was asked; asked once, before anything is merged."""
 
     def job(self, examples: Sequence[Example], number: int, replay: int | None = None) -> TrainJob:
         """Training with as many everyday prompts beside it as the recipe says; with another number of them, for as many tokens."""
@@ -92,7 +92,7 @@ def direct(policy: Policy, tasks: Sequence[Task], adapters: Sequence[Adapter | N
 
 
 def as_it_came(s: Stream, shown: Sequence[str]) -> list[Scores]:
-    """Answers of the model as it came, in its chat form, each with a text in view or without one, scored."""
+    """Answers of the untrained model, in its chat form, each with a text in view or without one, scored."""
     render = Renderer(s.policy.engine.tokenizer)
     flat = [(n, task, q) for n, task in enumerate(s.tasks) for q in task.report_questions]
     sampling = Sampling(s.policy.recipe.questions.max_tokens, stop=render.answer_stop)

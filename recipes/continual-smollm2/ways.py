@@ -130,7 +130,7 @@ def joined(join: Callable[[Sequence[Path], Path], None]) -> Way:
 
 
 def retrieving(passages: int, adapted: bool = False) -> Way:
-    """Passages in the prompt, as many as BM25 finds first (0: the right one); asked of the model as it came, or of the first passage's adapter."""
+    """Passages in the prompt, as many as BM25 finds first (0: the right one); asked of the untrained model, or of the first passage's adapter."""
 
     def way(s: Stream) -> Found:
         tokens = train_library(s)

@@ -35,7 +35,7 @@ DEFAULT = "data"
 
 @contextmanager
 def added(policy: Policy, vector: Path | None) -> Iterator[None]:
-    """The model with the edit in its weights; afterwards as it came."""
+    """The model with the edit in its weights; afterwards as it was."""
     if vector:
         policy.merge(vector)
     try:

@@ -70,7 +70,7 @@ def _learned(command: str, recipe: Recipe | None, keep: bool, resume: str | None
 def consolidate(
     *, resume: str | None = None, keep: bool = False, folder: Path | str | None = None, watch: Watch | None = None, **settings: Any
 ) -> Run:
-    """One adapter, rebuilt from the model as it came on all that the library holds; it takes the library's place unless a guard was against it.
+    """One adapter, rebuilt from the untrained model on all that the library holds; it takes the library's place unless a guard was against it.
 
     The recipe is that of the last thing that was learned, with `settings` changed. Raises DataError where nothing is in force, LedgerError where the
     library has changed since the run was begun. Other arguments as in `learn`.
@@ -141,7 +141,7 @@ def evaluate(
     root, watch = runs.root(folder), watch or _watch()
     trained = policy.folder if isinstance(policy, Run) else runs.find(root, policy, ("train",)) if policy else None
     if trained and reliability:
-        raise ConfigError("--reliability is measured with the model as it came: leave out --policy")
+        raise ConfigError("--reliability is measured with the untrained model: leave out --policy")
     chosen = None if resume else made(recipe_of(trained) if trained and recipe is None else recipe, settings)
     if chosen and not chosen.open("inner").trains:
         raise ConfigError("eval compares training texts; edit vectors are compared at the end of `selfedit train --edits vector`")

@@ -50,7 +50,7 @@ def test_the_whole_way(learn: tuple[str, ...], tmp_path: Path, tiny_model: Path,
         assert {"adapter_config.json", "adapter_model.safetensors"} == {file.name for file in folder.iterdir()}
         opened_by_peft(tiny_model, folder)
     assert main(["export", "mine"]) == 2
-    assert "the model as it came" in typed(capsys, "rollback")
+    assert "the untrained model" in typed(capsys, "rollback")
     assert Path(typed(capsys, "report").strip()).exists()
 
 

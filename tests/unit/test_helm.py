@@ -1,6 +1,6 @@
 """The model in HELM. `make validate-helm` installs it in an environment of its own, and runs this.
 
-1. The guard, lm-eval and HELM give every probe the same value, and so the same share in all: of the model as it came, of an adapter, and of a library
+1. The guard, lm-eval and HELM give every probe the same value, and so the same share in all: of the untrained model, of an adapter, and of a library
    whose gate lets some in; and of the real model, where it is in the cache. The engine is called twice for all that HELM asks.
 2. `validate --harness helm` has the figures of `validate`, and before and after of run specs of HELM's own; what HELM cannot run is said in a line.
 3. A request names the weights. One that cannot be answered is refused, and not tried again.

@@ -1,7 +1,7 @@
 """The model in the LM Evaluation Harness. Needs the extra `eval`.
 
 1. The bundled probes as tasks of the harness give the same value for every item as asked without it: in the chat template and as plain text, of the
-   model as it came, of an adapter, and of a library whose gate lets some in.
+   untrained model, of an adapter, and of a library whose gate lets some in.
 2. A continuation's log-likelihood is the sum over its tokens, greedy where the model would write it; a long text is scored in windows, each token
    once.
 3. A conversation survives as a context, with what the system says and an answer that has begun; names of control tokens in it are text.

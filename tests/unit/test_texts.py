@@ -1,7 +1,7 @@
 """A model that is asked by texts alone, as other harnesses ask it; none of them is needed here.
 
 1. Every probe in that form puts to the engine what the guard puts to it, and has the same value, item by item: in the chat template and as plain
-   text, of the model as it came, of an adapter, and of a library whose gate lets some in.
+   text, of the untrained model, of an adapter, and of a library whose gate lets some in.
 2. The two models of a comparison share what they know, and have each a digest of their own: that of the model, and of the version in force.
 """
 

@@ -1,5 +1,5 @@
 """Evolution of the weights: several LoRAs are trained on self-written data, the best is the foundation of the next iteration, its data accumulate,
-and at the end they fine-tune the model as it came.
+and at the end they fine-tune the untrained model.
 
 Number k of the self-edits of all tasks together are the data of LoRA k. The scheme is that of popular accounts of SEAL (arXiv 2506.10943); choosing
 among whole populations by fitness alone goes back to Rechenberg (1973), (1, λ) selection.

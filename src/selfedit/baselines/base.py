@@ -33,7 +33,7 @@ class Measurement:
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """What training begins with: the strategy that the model does best with as it came, what came of its self-edits, and those themselves.
+    """What training begins with: the strategy that the untrained model does best with, what came of its self-edits, and those themselves.
 
     `own` came of the self-edits that it wrote as a policy writes: with that strategy, or with those that it picked itself.
     """
@@ -59,7 +59,7 @@ class Comparison(Protocol):
 
     @property
     def edits(self) -> Edits:
-        """The self-edits that the model wrote as it came, K of each task under each seed, of the strategies in turn."""
+        """The self-edits that the untrained model wrote, K of each task under each seed, of the strategies in turn."""
         ...
 
     @property
@@ -97,7 +97,7 @@ class Comparison(Protocol):
         ...
 
     def untrained(self) -> Start:
-        """Rows of the model's self-edits as it came, one a strategy; the best stands as `untrained`."""
+        """Rows of the untrained model's self-edits, one a strategy; the best stands as `untrained`."""
         ...
 
 
@@ -111,7 +111,7 @@ class Baseline(Part):
     asked = True
     """Whether a recipe can ask for it; rows that a run makes by itself cannot be asked for."""
     needs_edits = 0
-    """Self-edits of the model as it came that it needs of each task: none, one of each strategy (1), or K (2)."""
+    """Self-edits of the untrained model that it needs of each task: none, one of each strategy (1), or K (2)."""
     rewarded = False
     """Whether it asks for the recipe's reward."""
     starts = False

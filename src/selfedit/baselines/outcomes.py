@@ -12,7 +12,7 @@ class Outcome(Baseline):
 
 
 for _name, _label, _means in (
-    ("after", "After", "an adapter for each document on its best self-edit, and a gate that chooses between them and the model as it came"),
+    ("after", "After", "an adapter for each document on its best self-edit, and a gate that chooses between them and the untrained model"),
     ("right_adapter", "The right adapter", "the same adapters, each question put to that of its document: what a perfect gate would reach"),
     ("without_harvest", "Without harvest", "the right adapter, trained on the self-edit alone for as many tokens as with what was harvested"),
     (
@@ -20,7 +20,7 @@ for _name, _label, _means in (
         "With harvest",
         "the self-edits of the last row of the policy, with what their adapters answered to fresh questions, trained on for as many tokens",
     ),
-    ("untrained_picks", "Untrained picks", "an adapter for each document, on a self-edit of the strategies that the model as it came picked itself"),
+    ("untrained_picks", "Untrained picks", "an adapter for each document, on a self-edit of the strategies that the untrained model picked itself"),
     ("cold_start", "After the cold start", "the policy that was shown good self-edits: an adapter for each document on one that it wrote"),
     ("round", "After a round", "the policy after a round of training: an adapter for each document on a self-edit that it wrote"),
     ("vector_alone", "Edit vector alone", "no self-edit: the learned edit vector of each document is added to the policy as it is"),

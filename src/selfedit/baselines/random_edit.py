@@ -8,7 +8,7 @@ from selfedit.baselines.base import Baseline, Comparison, Measurement, baseline
 from selfedit.types import Task
 
 
-@baseline("random_edit", label="One of K at random", means="an adapter for each document, on one of K self-edits that the model wrote as it came")
+@baseline("random_edit", label="One of K at random", means="an adapter for each document, on one of K self-edits that the untrained model wrote")
 class RandomEdit(Baseline):
     """What the best of K is held against."""
 

@@ -1,11 +1,11 @@
-"""`base`: the model as it came."""
+"""`base`: the untrained model."""
 
 from __future__ import annotations
 
 from selfedit.baselines.base import Baseline, Comparison, Start, baseline
 
 
-@baseline("base", label="Before", means="the model as it came")
+@baseline("base", label="Before", means="the untrained model")
 class Untouched(Baseline):
     """Asked once; nothing is left to chance."""
 

@@ -1,4 +1,4 @@
-"""`untrained`: one unselected self-edit that the model wrote as it came, with the strategy that it does best with."""
+"""`untrained`: one unselected self-edit that the untrained model wrote, with the strategy that it does best with."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from selfedit.baselines.base import Baseline, Comparison, Start, baseline
 @baseline(
     "untrained",
     label="Untrained self-edits",
-    means="an adapter for each document, on a self-edit that the model wrote as it came, with its best strategy",
+    means="an adapter for each document, on a self-edit that the untrained model wrote, with its best strategy",
 )
 class Untrained(Baseline):
     """What training begins with."""

@@ -71,7 +71,7 @@ class Log:
             print(json.dumps(rows, ensure_ascii=False))
             return 0
         if not entries:
-            show.line("nothing is in force: the model is as it came")
+            show.line("nothing is in force: the untrained model answers")
         for entry in entries:
             for one in entry.documents:
                 show.line(f"{one.id[:8]}  adapter {entry.id[:10]}  run {entry.run}  {one.title}")
@@ -123,7 +123,7 @@ class Rollback:
 
     Examples:
       selfedit rollback
-      selfedit rollback 3      to version 3 of `selfedit log`; 0 is the model as it came
+      selfedit rollback 3      to version 3 of `selfedit log`; 0 is the untrained model
 
     The weights of the model were never changed. Nothing is deleted: a rollback is a version too, and can be taken back.
     """
@@ -136,7 +136,7 @@ class Rollback:
         """Back."""
         library, show = opened(self.where.root), Show()
         now = library.rollback(self.version)
-        show.fact("in force", f"{_counted(now)}, as version {now.number}" if now.documents else "the model as it came")
+        show.fact("in force", f"{_counted(now)}, as version {now.number}" if now.documents else "the untrained model")
         return 0
 
 
@@ -172,7 +172,7 @@ class Forget:
 
 @dataclass(frozen=True)
 class Consolidate(MakesRuns):
-    """Train one adapter on everything that the library holds, from the model as it came. It takes the place of the many unless it answers worse.
+    """Train one adapter on everything that the library holds, from the untrained model. It takes the place of the many unless it answers worse.
 
     Examples:
       selfedit consolidate

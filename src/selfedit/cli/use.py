@@ -39,7 +39,7 @@ class Ask:
     question: Positional[Annotated[str, arg(metavar="QUESTION")]]
     """What to ask. Short questions about one fact, as a person who read the documents could answer them."""
     topic: Annotated[str | None, arg(metavar="TITLE", help_behavior_hint="")] = None
-    """The title of the document or section it is about. Without it, a gate chooses the document, or none: then the model answers as it came."""
+    """The title of the document or section it is about. Without it, a gate chooses the document, or none: then the untrained model answers."""
     open_book: bool = False
     """Show the text of the chosen document to the model, with the adapter and without."""
     run_: Annotated[Run, arg(name="run")] = None
@@ -54,7 +54,7 @@ class Ask:
         """Two answers."""
         show = Show(quiet=self.quiet, json=self.json)
         answers = api.ask(self.question, topic=self.topic, open_book=self.open_book, run=self.run_, folder=self.where.root, watch=show)
-        who = f"what was learned of {answers.topic!r}" if answers.topic else "the model as it came: no document fits"
+        who = f"what was learned of {answers.topic!r}" if answers.topic else "the untrained model: no document fits"
         show.fact("answered by", f"{who} (sure to {answers.sure:.0%})" if self.topic is None else who)
         show.fact("learned", answers.learned)
         show.fact("before", answers.before)

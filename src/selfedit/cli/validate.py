@@ -1,4 +1,4 @@
-"""`selfedit validate`: what the model could do as it came, and can do with what it has learned."""
+"""`selfedit validate`: what the untrained model can do, and the model with what it has learned."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Validate:
       selfedit validate --harness lm-eval --tasks arc_easy --limit 200
       selfedit validate --harness helm --tasks synthetic_reasoning:mode=induction --limit 50
 
-    Each question goes to whoever would answer it in use: the gate lets it in to an adapter, or the model answers as it came. The probes are few and
+    Each question goes to whoever would answer it in use: the gate lets it in to an adapter, or the untrained model answers. The probes are few and
     easy: they say what this model has lost, and compare it with no other. docs/validation.md.
     """
 
@@ -101,7 +101,7 @@ class Validate:
 
         harness = _harness(self.harness)
         models = before_and_after(found, harness.Model)
-        with show.stage("Asking the model as it came"), _explained(self.harness):
+        with show.stage("Asking the untrained model"), _explained(self.harness):
             before = harness.probed(models[0], probes)
         with show.stage("Asking what was learned"), _explained(self.harness):
             after = harness.probed(models[1], probes)
@@ -139,10 +139,8 @@ def _sentence(found: Validated) -> str:
     count, of = len(found.let_in), len(found.before)
     documents = plural(found.documents, "document")
     if not count:
-        return (
-            f"{found.model} with {documents} learned: the gate let none of {of} probes in, so that every answer is the one the model gave as it came."
-        )
-    return f"{found.model} with {documents} learned: the gate let {count} of {of} probes in to an adapter; all others are answered as the model came."
+        return f"{found.model} with {documents} learned: the gate let none of {of} probes in, so that every answer is the untrained model's."
+    return f"{found.model} with {documents} learned: the gate let {count} of {of} probes in to an adapter; the untrained model answers all others."
 
 
 def _rows(found: Validated) -> list[list[str]]:

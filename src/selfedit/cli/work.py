@@ -69,7 +69,7 @@ class Learn(MakesRuns):
     Questions that come with a document are divided: some choose between self-edits, the others are only ever asked for the table at the end.
     Where none come, the model writes its own and confirms them. The model is never changed: what it learned of a document is an adapter of a few MB
     that joins the library, unless a guard was against it. `selfedit ask` uses it for questions about the document; all others are answered by the
-    model as it came. `selfedit log`, `rollback` and `forget` look after the library.
+    untrained model. `selfedit log`, `rollback` and `forget` look after the library.
     """
 
     flags = "learn"
@@ -198,7 +198,7 @@ class Eval(MakesRuns):
         if before and policy:
             raise ConfigError("a policy is measured with its own settings: leave out the recipe (flags may change single settings)")
         if policy and "--reliability" in args:
-            raise ConfigError("--reliability is measured with the model as it came: leave out --policy")
+            raise ConfigError("--reliability is measured with the untrained model: leave out --policy")
         return api.recipe_of(runs.find(runs.root(*named(args, "runs")[:1]), policy[0], ("train",))) if policy else before
 
     def run(self, args: Sequence[str]) -> int:

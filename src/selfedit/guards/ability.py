@@ -35,7 +35,7 @@ class AbilitySettings(ShrinkSettings):
 
 @guard("ability", means="an adapter under which the model answers far fewer of the bundled probes rightly is rejected", settings=AbilitySettings)
 class Ability(Guard):
-    """What the model as it came answers is kept on the disk."""
+    """What the untrained model answers is kept on the disk."""
 
     def verdict(self, seen: AdapterSeen) -> Verdict:
         """The paired difference over the probes, against the limit."""

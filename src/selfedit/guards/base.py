@@ -18,7 +18,7 @@ Stage = Literal["candidate", "adapter", "round"]
 
 
 InUse = Callable[[Sequence[str]], Sequence[tuple[SampleRequest, SampleRequest]]]
-"""Questions as they are put to the model as it came and, beside it, to whoever answers in use."""
+"""Questions as they are put to the untrained model and, beside it, to whoever answers in use."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class AdapterSeen:
     """An adapter that is to be put in force, over the policy's weights; answers to the reward questions of its documents, by the base and by it.
 
     `tasks` are these documents, without questions of the report.
-    `in_use` says of questions how the model as it came is asked and, beside it, whoever would answer if this adapter were the only one: where a gate
+    `in_use` says of questions how the untrained model is asked and, beside it, whoever would answer if this adapter were the only one: where a gate
     does not let a question in, the two are the same. None where no gate stands in front.
     """
 

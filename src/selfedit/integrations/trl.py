@@ -25,7 +25,7 @@ Messages = Sequence[dict[str, Any]]
 class InnerLoopReward:
     """Completions are self-edits: a LoRA is trained on each and asked about its passage. What `selfedit train` would reward them with.
 
-    Documents, questions, strategies, inner loop and reward are the recipe's. Adapters sit on a copy of the model as it came, which stays as it is,
+    Documents, questions, strategies, inner loop and reward are the recipe's. Adapters sit on a copy of the untrained model, which stays as it is,
     or on what the trainer has made of it: `follow`.
     """
 
@@ -84,7 +84,7 @@ class InnerLoopReward:
         Raises ConfigError for a model that is trained otherwise, ModelError for an adapter that is no plain LoRA over the recipe's model.
         """
         if "default" not in getattr(model, "peft_config", {}):
-            raise ConfigError("only a LoRA can be followed: give the trainer a peft_config, or leave the adapters on the model as it came")
+            raise ConfigError("only a LoRA can be followed: give the trainer a peft_config, or leave the adapters on the untrained model")
         self._take_over(model)
         self._followed = model
 

@@ -20,7 +20,7 @@ class Head:
 
 @dataclass(frozen=True, slots=True)
 class HeadChange:
-    """One entry of the history: what was done (ISO 8601, UTC) and which head is in force since, None for the model as it came."""
+    """One entry of the history: what was done (ISO 8601, UTC) and which head is in force since, None for the untrained model."""
 
     at: str
     action: Literal["push", "rollback"]
@@ -35,7 +35,7 @@ class Heads:
         self._file = root / "heads.json"
 
     def current(self) -> Head | None:
-        """The adapter in force, None for the model as it came."""
+        """The adapter in force, None for the untrained model."""
         history = self.history()
         return history[-1].head if history else None
 
@@ -47,4 +47,4 @@ class Heads:
             entries = json.loads(self._file.read_text(encoding="utf-8"))["history"]
             return [HeadChange(entry["at"], entry["action"], Head(**entry["head"]) if entry["head"] else None) for entry in entries]
         except (ValueError, KeyError, TypeError) as error:
-            raise LedgerError(f"{self._file} is damaged ({error}): restore it from a copy, or delete it to use the model as it came") from error
+            raise LedgerError(f"{self._file} is damaged ({error}): restore it from a copy, or delete it to use the untrained model") from error

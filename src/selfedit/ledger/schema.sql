@@ -186,9 +186,9 @@ CREATE VIEW routed AS                     -- who was asked a question
 SELECT id, step, position,
     json_extract(body, '$.question') AS question,
     json_extract(body, '$.about') AS about,                  -- the task it is about; empty: an everyday prompt
-    json_extract(body, '$.to') AS asked,                     -- the task whose adapter was asked; empty: the model as it came
+    json_extract(body, '$.to') AS asked,                     -- the task whose adapter was asked; empty: the untrained model
     json_extract(body, '$.score') AS score,                  -- log-odds; NULL: no document shares a word with it
-    json_extract(body, '$.changed') AS changed,              -- whether the answer is another than the model as it came gives; NULL: not measured
+    json_extract(body, '$.changed') AS changed,              -- whether the answer is another than the untrained model gives; NULL: not measured
     body
 FROM records WHERE kind = 'Routed';
 

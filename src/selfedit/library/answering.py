@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 ROOM = 512
 """Questions whose candidates are read in one call."""
 NOBODY = Route(None, None)
-"""The model as it came answers."""
+"""The untrained model answers."""
 
 
 def gate_of(library: Library) -> Gate:
@@ -48,7 +48,7 @@ def calibrate(adapters: Adapters, about: Sequence[str] = ()) -> Gate:
 
 
 def routes(adapters: Adapters, questions: Sequence[str], gate: Gate | None = None) -> list[Route]:
-    """Who answers each question: an adapter, or the model as it came. Of the adapters of earlier questions those are dropped that are too many."""
+    """Who answers each question: an adapter, or the untrained model. Of the adapters of earlier questions those are dropped that are too many."""
     adapters.trim()
     return _routes(adapters, questions, gate)
 
@@ -64,7 +64,7 @@ def _features(adapters: Adapters, questions: Sequence[str]) -> Iterator[list[tup
 
 
 Pair = tuple[SampleRequest, SampleRequest]
-"""A question as it is put to the model as it came and, beside it, to whoever answers."""
+"""A question as it is put to the untrained model and, beside it, to whoever answers."""
 
 
 def in_use(policy: Policy, adapters: Adapters, gate: Gate | None = None) -> Callable[[str], Callable[[Sequence[str]], list[Pair]]]:
@@ -93,7 +93,7 @@ def in_use(policy: Policy, adapters: Adapters, gate: Gate | None = None) -> Call
 def request(policy: Policy, adapters: Adapters, chosen: Route, question: str, max_tokens: int, shown: str = "") -> SampleRequest:
     """A question as it is put to whoever answers, greedily, after a text that is `shown`.
 
-    An adapter is asked in the form that it learned, with the title of the document; the model as it came in a user's turn, or in plain text where it
+    An adapter is asked in the form that it learned, with the title of the document; the untrained model in a user's turn, or in plain text where it
     has no chat template.
     """
     found = chosen.found

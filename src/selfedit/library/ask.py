@@ -1,4 +1,4 @@
-"""A question to what was learned, and to the model as it came."""
+"""A question to what was learned, and to the untrained model."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SHORTEST = 64
 class Answers:
     """Both answers to a question.
 
-    `topic` is the title of the document whose adapter answered as `learned`, empty where that was the model as it came; `adapter` and `run` are where
+    `topic` is the title of the document whose adapter answered as `learned`, empty where that was the untrained model; `adapter` and `run` are where
     it came from. `sure` is how probable the gate takes its choice to be.
     """
 
@@ -33,7 +33,7 @@ class Answers:
 
 
 def ask(library: Library, question: str, topic: str | None, watch: Watch, open_book: bool = False) -> Answers:
-    """The greedy answers of the model as it came and of the adapter that is asked; with `open_book` both see the text of the document, else neither.
+    """The greedy answers of the untrained model and of the adapter that is asked; with `open_book` both see the text of the document, else neither.
 
     `topic` names the document; without one the gate chooses. Raises DataError where no document has that name, and what `opened` raises.
     """

@@ -188,7 +188,7 @@ class Library:
         Raises LedgerError where there is nothing to take back, or no such version.
         """
         if not self.exists():
-            raise LedgerError("nothing to roll back: the model is as it came")
+            raise LedgerError("nothing to roll back: the untrained model is in force")
         with self._writing() as db, transaction(db):
             last = tables.last(db)
             target = tables.version_before(db) if to is None else to

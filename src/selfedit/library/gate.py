@@ -1,4 +1,4 @@
-"""The gate: whether a question is about a learned document, or the model answers it as it came.
+"""The gate: whether a question is about a learned document, or the untrained model answers it.
 
 A logistic model of what `routing.features` found. Its weights were fitted once, on questions about documents against everyday prompts
 (`python -m benchmarks.gate` fits them again and says how well they tell the two apart). The threshold is the library's own: few of the everyday
@@ -26,7 +26,7 @@ CONFIDENCE = 0.95
 
 @dataclass(frozen=True, slots=True)
 class Features:
-    """What speaks for a document. Likelihoods are of the question's tokens under the model as it came, nats.
+    """What speaks for a document. Likelihoods are of the question's tokens under the untrained model, nats.
 
     `held`: the surprise of the question's words that stand in the document, as log(1 + nats). `foreign`: that of its other words, likewise. `told`:
     how much likelier the question is after the document's text than without it, a token; -inf where the document need not be read (`worth_reading`).
@@ -56,7 +56,7 @@ class Gate:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """Who answers: the document whose adapter is asked, or None for the model as it came.
+    """Who answers: the document whose adapter is asked, or None for the untrained model.
 
     `score` is the log-odds of the best candidate, None where there was none.
     """

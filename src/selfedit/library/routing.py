@@ -2,7 +2,7 @@
 
 `candidates` finds documents that share words with the question (BM25). For each, `features` says how much of what is surprising in the question the
 document holds, and how much likelier the question is to the model once it has read the document (as a query's likelihood ranks passages in UPR,
-arXiv 2204.07496). The `Gate` weighs them: below its threshold the model answers as it came.
+arXiv 2204.07496). The `Gate` weighs them: below its threshold the untrained model answers.
 """
 
 from __future__ import annotations

@@ -59,7 +59,7 @@ def version_before(db: sqlite3.Connection) -> int:
             now = number
         stands_for[number] = now
     if not now:
-        raise LedgerError("nothing to roll back: the model is as it came")
+        raise LedgerError("nothing to roll back: the untrained model is in force")
     return made_on[now]
 
 

@@ -1,4 +1,4 @@
-"""`selfedit consolidate`: one adapter, rebuilt from the model as it came on everything that the library holds."""
+"""`selfedit consolidate`: one adapter, rebuilt from the untrained model on everything that the library holds."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def judged(run: Run, question: Question, text: str) -> Answer:
 
 
 def check(run: Run, tasks: Sequence[Task], results: Sequence[Result], adapters: Adapters, gate: Gate) -> list[Verdict]:
-    """The guards of the recipe: `worse` compares the new adapter with the library, not with the model as it came."""
+    """The guards of the recipe: `worse` compares the new adapter with the library, not with the untrained model."""
     before, after = ([answer for one in results if one.row == row for answer in one.answers] for row in ROWS)
     [name] = adapters.library.names()
     guards = [one for one in run.recipe.open_all("guard", run.recipe.guards) if not one.shrinks]

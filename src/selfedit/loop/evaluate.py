@@ -50,7 +50,7 @@ Plan = Callable[[Task, int], Sequence[Measurement]]
 
 
 def evaluate(run: Run, passages: Sequence[Passage], updates: Sequence[Path] = (), found: Variant | None = None) -> None:
-    """The model as it came and, given the adapters of a policy in their order, the policy after each; last the strategy that a search found."""
+    """The untrained model and, given the adapters of a policy in their order, the policy after each; last the strategy that a search found."""
     check_lengths(run, passages)
     tasks = held_out_tasks(run, passages)
     start = baselines_before(run, tasks)
@@ -138,7 +138,7 @@ def harvest_row(run: Run, tasks: Sequence[Task], number: int, name: str, strateg
 
 
 def baselines_before(run: Run, tasks: Sequence[Task]) -> Start:
-    """The rows of `eval.baselines` that begin with the model as it came; measured before anything is merged into it."""
+    """The rows of `eval.baselines` that begin with the untrained model; measured before anything is merged into it."""
     recipe = run.recipe
     asked = recipe.rows
     strategies, K = recipe.propose.choices, recipe.propose.candidates

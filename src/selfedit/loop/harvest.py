@@ -1,7 +1,7 @@
 """What the adapters that were kept answer to fresh questions becomes training data, where their answers agree and the passage confirms them.
 
 A question is written by the policy with the passage in view, and is like none that the task has. Its adapter answers it several times without the
-passage. The most frequent answer is learned, in the form in which questions are asked, if enough answers agree and the model as it came gives the
+passage. The most frequent answer is learned, in the form in which questions are asked, if enough answers agree and the untrained model gives the
 same one with the passage in view. Reward questions whose answers are known go the same way, and are not learned: of them the report says how often
 what came through was right.
 """
@@ -86,7 +86,7 @@ def adapters_of(run: Run, jobs: Mapping[str, TrainJob], kept: Shelf, progress: P
 
 
 def in_view(run: Run, wanted: Sequence[Wanted], progress: Progress) -> list[tuple[str, ...]]:
-    """Independent answers of the model as it came, with the passage in view: `questions.samples` for each question."""
+    """Independent answers of the untrained model, with the passage in view: `questions.samples` for each question."""
     policy, settings = run.policy, run.recipe.questions
 
     def request(one: Wanted, number: int) -> SampleRequest:

@@ -171,7 +171,7 @@ def named(library: Library, groups: Sequence[Group]) -> list[tuple[str, Group]]:
 def route_questions(run: Run, adapters: Adapters, tasks: Sequence[Task], progress: Progress) -> list[Routed]:
     """Calibrate the gate on reward questions and everyday prompts; then say who answers all questions, and other everyday prompts.
 
-    Everyday prompts that do not get in are answered by the model as it came, word for word.
+    Everyday prompts that do not get in are answered by the untrained model, word for word.
     """
     policy = run.policy
     calibrate(adapters, [q.question for task in tasks for q in task.reward_questions])

@@ -1,4 +1,4 @@
-"""`selfedit validate`: what a model can do as it came, and with what it has learned, gate and all.
+"""`selfedit validate`: what the untrained model can do, and the model with what it has learned, gate and all.
 
 Each probe goes to whoever would answer it in use: by the last thing that the user says, the gate chooses an adapter, or lets the model answer as it
 came. What it does not let in is the same by construction, and is not asked twice.
@@ -53,7 +53,7 @@ def _put(found: InForce, one: Probe, route: Route) -> Put:
 def validate(found: InForce, probes: Sequence[Probe], watch: Watch) -> Validated:
     """Ask probes before and after."""
     policy = found.policy
-    with watch.stage("Asking the model as it came") as progress:
+    with watch.stage("Asking the untrained model") as progress:
         before = ask_probes(policy, progress=progress, chosen=probes, cache_file=cache_of(policy))
     with watch.stage("Asking what was learned") as progress:
         how = {one.id: each for one, each in zip(probes, puts(found, probes), strict=True)}

@@ -68,7 +68,7 @@ class Policy:
     job, and what is trained is kept on the `shelf`, where there is one.
 
     `gathered` are answers of adapters to fresh questions, by task, that its adapters are trained on too.
-    `variant` is a strategy of a search that is written with in place of the recipe's. `merged` is what was added to the model as it came, `start`
+    `variant` is a strategy of a search that is written with in place of the recipe's. `merged` is what was added to the untrained model, `start`
     those of it that were there when learning from rewards began.
     """
 

@@ -231,8 +231,8 @@ def _words_of_row(row: str) -> tuple[str, str, str]:
     if number := re.fullmatch(r"round-(\d+)", row):
         return f"After round {number[1]}", "", number[1]
     known = {
-        "untrained": ("Untrained", "the model as it came", "0"),
-        PICKS: ("Untrained picks", "the model as it came, by strategies that it picked", "picks"),
+        "untrained": ("Untrained", "the untrained model", "0"),
+        PICKS: ("Untrained picks", "the untrained model, by strategies that it picked", "picks"),
         "cold_start": ("Cold start", "after it was shown good ones", "cold"),
         "best_strategy": ("Best strategy", "that the search found", "best"),
     }
@@ -248,7 +248,7 @@ def _words_of_round(search: str, rows: Sequence[str]) -> Words:
         if search:
             label, writer = SEARCHES[search]
             return label.format(number + 1), writer, f"#{number + 1}"
-        writer = f"after {plural(number, 'round')}" if number else "after the cold start" if "cold_start" in rows else "by the model as it came"
+        writer = f"after {plural(number, 'round')}" if number else "after the cold start" if "cold_start" in rows else "by the untrained model"
         return f"Round {number + 1}", f"written {writer}", str(number) if number else start
 
     return words

@@ -191,7 +191,7 @@ def routing(routed: Sequence[Routed]) -> dict[str, str]:
     if about:
         right, base = sum(one.to == one.about for one in about), sum(not one.to for one in about)
         found["routing"] = (
-            f"{right} of {plural(len(about), 'question')} reached the adapter of their document, {base} the model as it came, "
+            f"{right} of {plural(len(about), 'question')} reached the adapter of their document, {base} the untrained model, "
             f"{len(about) - right - base} another adapter"
         )
     if others:

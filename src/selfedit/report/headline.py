@@ -45,7 +45,7 @@ def _learning(found: dict[str, Row], final: Row) -> Headline:
 
 
 def _training(found: dict[str, Row], start: str, final: Row) -> Headline:
-    """From the model as it came, over reading the passage and untrained self-edits, to those of the last round: did it learn to write better ones?
+    """From the untrained model, over reading the passage and untrained self-edits, to those of the last round: did it learn to write better ones?
 
     Its own `start` are those that it writes, or picks and writes, before any training.
     """

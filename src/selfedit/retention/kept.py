@@ -1,4 +1,4 @@
-"""What a model said as it came, kept on the disk for the next time."""
+"""What the untrained model said, kept on the disk for the next time."""
 
 from __future__ import annotations
 

@@ -211,7 +211,7 @@ def _hear(policy: Policy, asked: Sequence[tuple[Probe, Put]], progress: Progress
 
 
 def cache_of(policy: Policy) -> Path | None:
-    """Where what the model as it came says to probes is kept; None where it is not kept."""
+    """Where what the untrained model says to probes is kept; None where it is not kept."""
     return kept.file_of(policy, "probes")
 
 

@@ -23,7 +23,7 @@ class TrainedPolicy:
 
 
 def trained_policy(ledger: Ledger, policy: Path | None) -> TrainedPolicy:
-    """What a run of `eval` measures beside the model as it came, if anything; noted at its beginning, and found again. Nothing once it is finished.
+    """What a run of `eval` measures beside the untrained model, if anything; noted at its beginning, and found again. Nothing once it is finished.
 
     Raises DataError for a run that came to nothing.
     """

@@ -62,7 +62,7 @@ class VectorEdit:
 
     `layers` (L,) are the numbers of decoder layers, from 0; `values` (L·width,) stand layer by layer. In a layer, every linear layer with
     W ≈ U Σ Vᵀ, cut at `rank`, changes by U √Σ (Σ_j values_j P_j) √Σ Vᵀ: its matrices P_j (rank × rank) are drawn from `seed` with variance 1 / rank.
-    With the model as it came, this is all that is needed to make the adapter again.
+    With the untrained model, this is all that is needed to make the adapter again.
     """
 
     seed: int

@@ -199,10 +199,10 @@ class Result:
 
 @dataclass(frozen=True, slots=True)
 class Routed:
-    """Who was asked a question: the adapter that knows the document of the task `to`, or (empty) the model as it came.
+    """Who was asked a question: the adapter that knows the document of the task `to`, or (empty) the untrained model.
 
     `about` is the task that the question is really about, empty for an everyday prompt. `score` is the gate's, log-odds; None where no document
-    shares a word with the question. `changed` says whether the answer is another than the model as it came gives; None where that was not measured.
+    shares a word with the question. `changed` says whether the answer is another than the untrained model gives; None where that was not measured.
     """
 
     question: str
@@ -216,7 +216,7 @@ class Routed:
 class Harvested:
     """A question that an adapter was asked to learn from its own `answer`, the most frequent of those `drawn`; `share` of them say the same.
 
-    `shown` are answers of the model as it came with the passage in view. `reason` says why the answer was not learned, and is empty where it passed.
+    `shown` are answers of the untrained model with the passage in view. `reason` says why the answer was not learned, and is empty where it passed.
     Questions whose right answer is `known` measure the test alone: `right` says whether what passed was right.
     """
 

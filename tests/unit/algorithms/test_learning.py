@@ -65,7 +65,7 @@ def reward(completion: Completion) -> float:
 
 
 def update(machine: Torch, algorithm: Algorithm, asked: list[Tokens], seed: int, merged: list[Adapter]) -> None:
-    """One round: write, select, train, merge; the reference is the model as it came."""
+    """One round: write, select, train, merge; the reference is the untrained model."""
     written = write(machine, asked, seed)
     candidates = [
         Candidate(Proposal(str(i // SAMPLES), 0, i % SAMPLES, 0, SelfEdit("", (), ())), Reward(reward(c) if c.tokens else None, "share"))

@@ -127,7 +127,7 @@ def test_what_was_rolled_back_stays_back(house: House) -> None:
     assert {entry.run for entry in Library(house.folder / "runs").entries()} == {first["run"]}
     house.fine("learn", "--resume", second["run"])
     assert {entry.run for entry in Library(house.folder / "runs").entries()} == {first["run"]}
-    assert "the model as it came" in house.fine("rollback")
+    assert "the untrained model" in house.fine("rollback")
     assert house.refused("rollback").startswith("6 nothing to roll back")
     assert house.refused("ask", "Who?").startswith("3 nothing is learned yet")
 

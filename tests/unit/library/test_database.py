@@ -8,7 +8,7 @@
 6. Dropping old versions deletes the adapters that only they had, and no others.
 7. Adapters of another model go out of force; an adapter that was tampered with is refused.
 8. Two processes that add at the same time both succeed, each with a version of its own; one that has waited too long is refused.
-9. With old versions dropped a rollback goes to what was in force before, or is refused: never to the model as it came in its place.
+9. With old versions dropped a rollback goes to what was in force before, or is refused: never to the untrained model in its place.
 10. A library of an earlier schema is read as it is, and gets the new tables with the next change.
 """
 

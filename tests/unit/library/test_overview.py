@@ -91,7 +91,7 @@ def test_time_is_shared_out(tmp_path: Path) -> None:  # promise 1
     assert "Nothing was measured" in Page(render(found)).text
     library.rollback()
     page = Page(render(overview(library)))
-    assert "Nothing is in force: the model answers as it came." in page.text and page.scripts == []  # promise 4
+    assert "Nothing is in force: the untrained model answers." in page.text and page.scripts == []  # promise 4
 
 
 def test_untrusted_text_is_searched_and_never_markup(tmp_path: Path) -> None:  # promise 3

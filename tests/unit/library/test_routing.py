@@ -4,7 +4,7 @@
 2. The surprise of a question about a document falls on words of that document, of an everyday one on others; a score never depends on its neighbours.
    What a document tells of a question is a difference of likelihoods, and of a long document the part that shares most words with it is read.
 3. The gate lets in the best candidate above its threshold; calibrated, it lets in at most the share of everyday prompts that it may.
-4. Whoever is not let in is answered by the model as it came, by the same request.
+4. Whoever is not let in is answered by the untrained model, by the same request.
 5. Calibrated again, no document is read twice; with a further document the gate is the one that is calibrated from nothing.
    A question that calibrated the gate is not read again to be answered.
 6. Before new questions, adapters that were asked longest ago are dropped where there are too many; none while a guard asks.

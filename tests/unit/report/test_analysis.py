@@ -173,7 +173,7 @@ def test_learning_documents_searches_nothing(tmp_path: Path) -> None:  # promise
         ledger.step("round-0/candidates-0", Candidate, lambda: [Candidate(one, Reward(0.1, "likelihood"))])
     with Reader(tmp_path / "run") as reader:
         found = review(reader)
-    assert found and not found.search and found.view.columns[0].written == "written by the model as it came"
+    assert found and not found.search and found.view.columns[0].written == "written by the untrained model"
     assert "by the bandit" not in write(tmp_path / "run").read_text(encoding="utf-8")
 
 

@@ -8,9 +8,7 @@ from selfedit.vectors.rows.base import Comparison, VectorRow, Way, vector_row
 SHOTS = 3
 
 
-@vector_row(
-    "few_shot", label="Few-shot prompt", means="the model as it came, shown three answered questions with their passages before each question"
-)
+@vector_row("few_shot", label="Few-shot prompt", means="the untrained model, shown three answered questions with their passages before each question")
 class FewShot(VectorRow):
     """What a prompt can do."""
 
