@@ -35,6 +35,7 @@ test-all: test test-slow ## every test
 validate-helm: ## the probes as guard, lm-eval and HELM ask them, in .venv-helm: HELM wants older libraries
 	@mkdir -p .venv-helm && grep -Ev '^(datasets|dill|fsspec|multiprocess|pandas)==' constraints.txt > .venv-helm/constraints.txt
 	@$(MAKE) --no-print-directory install VENV=.venv-helm EXTRAS=eval,helm CONSTRAINTS=.venv-helm/constraints.txt
+	@.venv-helm/bin/python -m pip uninstall --quiet --yes torchvision  # HELM names it, no probe needs it, and it is often built for another torch
 	@.venv-helm/bin/python -m pytest -s tests/unit/test_helm.py
 
 check: $(READY) ## format, lint, types, layers, generated documentation: seconds
