@@ -112,8 +112,10 @@ def counted(work: Callable[[Torch], Counter[str]], where: Path) -> Counted:
 
 def seen(work: Callable[[], object]) -> Counter[str]:
     real = torch.Tensor.cpu
+    download = hardware.download
     with pytest.MonkeyPatch.context() as patch, Operations() as operations:
         patch.setattr(torch.Tensor, "cpu", lambda z: operations.found.update(fetched=1) or real(z))
+        patch.setattr(hardware, "download", lambda z: operations.found.update(fetched=1) or download(z))
         work()
     return operations.found
 
@@ -125,17 +127,17 @@ def difference(few: Counter[str], many: Counter[str], times: int) -> Counter[str
     return Counter({name: number / times for name, number in found.items()})  # type: ignore[arg-type]
 
 
-def a_step(adapters: int, batch_size: int = 1) -> Callable[[Torch], Counter[str]]:
-    """Of training so many adapters of rank 8 on q and v; as many sequences of other lengths a step, none of them the last."""
+def a_step(adapters: int, batch_size: int = 1, of: tuple[int, int] = (2, 4), lengths: int = 5) -> Callable[[Torch], Counter[str]]:
+    """Of training so many adapters of rank 8 on q and v; as many sequences of other `lengths` a step, none of them the last."""
 
     def work(machine: Torch) -> Counter[str]:
         def train(steps: int) -> None:
-            lengths = [[9 + 7 * ((k + i) % 5) for i in range(steps * batch_size)] for k in range(adapters)]
-            data = [tuple(datum(random.Random(k), n) for n in own) for k, own in enumerate(lengths)]
+            own_lengths = [[9 + 7 * ((k + i) % lengths) for i in range(steps * batch_size)] for k in range(adapters)]
+            data = [tuple(datum(random.Random(k), n) for n in own) for k, own in enumerate(own_lengths)]
             trained = machine.train([TrainJob(own, QV, Optimizer(), 1, batch_size, k) for k, own in enumerate(data)])
             assert all(t.adapter for t in trained)
 
-        return difference(seen(lambda: train(2)), seen(lambda: train(4)), 2)
+        return difference(seen(lambda: train(of[0])), seen(lambda: train(of[1])), of[1] - of[0])
 
     return work
 
@@ -193,7 +195,7 @@ def test_a_scoring_call(adapters: int, as_gpu: None, tmp_path: Path) -> None:  #
 
 
 @pytest.mark.parametrize(
-    ("work", "layer", "rest"), [(a_step(1), 118, 75), (a_token(8, 3), 54, 45), (a_call(8, 2), 60, 42)], ids=["step", "token", "score"]
+    ("work", "layer", "rest"), [(a_step(1), 118, 76), (a_token(8, 3), 54, 45), (a_call(8, 2), 60, 42)], ids=["step", "token", "score"]
 )
 def test_on_a_cpu(work: Callable[[Torch], Counter[str]], layer: float, rest: float, tmp_path: Path) -> None:  # promise 4
     check(counted(work, tmp_path), layer, rest, waits=1)

@@ -61,17 +61,31 @@ class Arena:
         own = hardware.upload(torch.tensor([slot.index for slot in slots], dtype=torch.long), self.gradient.device)
         norms: Tensor = torch.linalg.vector_norm(self.gradient, dim=1)
         if any(slot.optimizer.clip > 0 for slot in slots):
-            limits = torch.full((len(self.gradient),), math.inf, dtype=norms.dtype)
-            for slot in slots:
-                limits[slot.index] = slot.optimizer.clip if slot.optimizer.clip > 0 else math.inf
+            clips = {slot.index: slot.optimizer.clip for slot in slots if slot.optimizer.clip > 0}
+            limits = torch.tensor([clips.get(index, math.inf) for index in range(len(self.gradient))], dtype=norms.dtype)
             self.gradient.mul_((hardware.upload(limits, norms.device) / (norms + 1e-6)).clamp_(max=1.0)[:, None])
-        by_setting = sorted(zip(slots, rates, strict=True), key=lambda one: (one[1], repr(one[0].optimizer)))
-        for _, alike in groupby(by_setting, key=lambda one: (one[1], one[0].optimizer)):
-            some = list(alike)
-            _adamw([slot for slot, _ in some], some[0][1])
+        by_setting = sorted(zip(slots, rates, strict=True), key=lambda one: _moments(one[0].optimizer))
+        for _, alike in groupby(by_setting, key=lambda one: _moments(one[0].optimizer)):
+            self._step_alike(list(alike))
         if self.shadow is not self.master:
             self.shadow.copy_(self.master)
         return norms.index_select(0, own)
+
+    def _step_alike(self, slots: Sequence[tuple[Slot, float]]) -> None:
+        """One step of AdamW of slots that differ in nothing but their rates, which it is proportional to: at rate 1, of which each takes its own."""
+        some, rates = [slot for slot, _ in slots], {slot.index: rate for slot, rate in slots}
+        if len(set(rates.values())) == 1:
+            return _adamw(some, slots[0][1])
+        before = self.master.clone()
+        _adamw(some, 1.0)
+        each = torch.tensor([[rates.get(index, 0.0)] for index in range(len(before))], dtype=before.dtype)
+        torch.lerp(before, self.master, hardware.upload(each, before.device), out=self.master)
+        return None
+
+
+def _moments(o: Optimizer) -> tuple[float, ...]:
+    """The settings that all slots of a call of AdamW share."""
+    return o.beta1, o.beta2, o.eps, o.weight_decay
 
 
 def layout_of(base: Base, targets: set[int], rank: int) -> Layout:

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from selfedit.engine.losses import Options
+from selfedit.engine.torch import hardware
 from selfedit.engine.torch.cross_entropy import Head, LinearCrossEntropy, head_loss
 from selfedit.types import TopTokens
 
@@ -46,8 +47,10 @@ class Teacher:
         listed = torch.tensor([logp + (-math.inf,) * (width - len(logp)) for (_, logp), _ in known], dtype=torch.float64)
         rest = (1 - listed.exp().sum(-1, keepdim=True)).clamp_min(torch.finfo(like.dtype).eps).log()
         options = torch.tensor([(o["reverse"], o["temperature"]) for _, o in known], dtype=torch.float64)
-        logp, reverse, temperature = (z.to(like) for z in (torch.cat([listed, rest], 1), options[:, :1], options[:, 1:]))
-        return cls(ids.to(like.device), logp, reverse, temperature)
+        logp, reverse, temperature = (
+            hardware.upload(z.to(like.dtype), like.device) for z in (torch.cat([listed, rest], 1), options[:, :1], options[:, 1:])
+        )
+        return cls(hardware.upload(ids, like.device), logp, reverse, temperature)
 
     def at(self, rows: slice) -> Teacher:
         """Some of the positions."""

@@ -58,7 +58,7 @@ def download(z: Tensor) -> Callable[[], Tensor]:
         return lambda: copy
     host, there = torch.empty(z.shape, dtype=z.dtype, pin_memory=True), torch.cuda.Event()  # type: ignore[no-untyped-call]
     host.copy_(z, non_blocking=True)
-    there.record()
+    there.record(torch.cuda.current_stream(z.device))
 
     def wait() -> Tensor:
         there.synchronize()

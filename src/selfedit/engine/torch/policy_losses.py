@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from selfedit.engine.losses import LOSSES, ActionSize, Options, options_of
+from selfedit.engine.torch import hardware
 from selfedit.engine.torch.cross_entropy import Head, chunks, logprobs
 from selfedit.types import Datum, TopTokens, TrainJob
 
@@ -25,11 +26,12 @@ from selfedit.types import Datum, TopTokens, TrainJob
 class TokenInfo:
     """What a policy loss is given about each learned token beside its log-probability; tensors are (M,). `actions` is G of the whole step.
 
-    `action` is the number of a token's action among those here, `weight` its share of the step's loss, `share` its share of the step's tokens (for
+    `action` is the number of a token's action among the `here`, `weight` its share of the step's loss, `share` its share of the step's tokens (for
     means in metrics). `old` and `reference` are log-probabilities under the policy that wrote it and the reference.
     """
 
     actions: int
+    here: int
     action: Tensor
     old: Tensor
     reference: Tensor
@@ -74,9 +76,8 @@ def clipped(logp: Tensor, t: TokenInfo, o: Options) -> tuple[Tensor, dict[str, T
 
 def dpo(logp: Tensor, t: TokenInfo, o: Options) -> tuple[Tensor, dict[str, Tensor]]:
     """-log σ(β [log π(w)/ref(w) - log π(l)/ref(l)]) of each pair (DPO, arXiv 2305.18290, eq. 7); w has a positive advantage, l a negative one."""
-    count = int(t.action.max()) + 1
     gain = (logp - t.reference) * t.advantage.sign()
-    margin = o["beta"] * torch.zeros(count, dtype=logp.dtype, device=logp.device).index_add(0, t.action, gain)
+    margin = o["beta"] * torch.zeros(t.here, dtype=logp.dtype, device=logp.device).index_add(0, t.action, gain)
     metrics = {"margin": margin, "accuracy": (margin > 0).to(logp.dtype)}
     divergence = (t.share * kl(logp, t.reference)).sum()
     return -F.logsigmoid(margin).sum() / t.actions, {"kl": divergence} | {name: value.sum() / t.actions for name, value in metrics.items()}
@@ -114,8 +115,8 @@ class Batch:
             d, norm, number = self.data[i], self.norm[i], numbered[self.action[i]]
             old = d.old_logprobs or d.reference_logprobs
             rows += [(number, old[t], d.reference_logprobs[t], d.advantage, w / norm, w / self.total) for t, w in enumerate(d.weights) if t and w]
-        action, *known = torch.tensor(rows, dtype=torch.float64).to(like.device).unbind(1)
-        return TokenInfo(self.actions, action.long(), *(column.to(like.dtype) for column in known))
+        action, *known = hardware.upload(torch.tensor(rows, dtype=torch.float64), like.device).unbind(1)
+        return TokenInfo(self.actions, 1 + int(max(number for number, *_ in rows)), action.long(), *(column.to(like.dtype) for column in known))
 
     def teachers(self, here: Sequence[int]) -> list[TopTokens | tuple[()]]:
         """What the teacher expects in place of each learned token of the sequences `here`; () where it says nothing."""

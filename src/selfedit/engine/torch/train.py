@@ -136,7 +136,7 @@ class Waiting:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What an optimizer step of some jobs came to, still on the device: what was found in its passes, and the norm of each job's gradient.
+    """What an optimizer step of some jobs came to, on its way from the device: what was found in its passes, and the norm of each job's gradient.
 
     On a CPU the weights wait for the norms, and change when the step is read. On a GPU they have changed by then.
     """
@@ -144,7 +144,8 @@ class Step:
     running: Sequence[tuple[Running, int]]
     """With the number of the job's own step."""
     found: Sequence[Found]
-    norms: Tensor
+    numbers: Callable[[], Tensor]
+    """Waits for the norms and then the numbers of what was found, which are on their way to the CPU, and gives them."""
     stepped: bool
 
     @property
@@ -154,12 +155,12 @@ class Step:
 
     def finite(self) -> bool:
         """Whether all losses, metrics and norms are numbers."""
-        return all(bool(numbers.isfinite().all()) for numbers in (self.norms, *(found.numbers for found in self.found)))
+        return bool(self.numbers().isfinite().all())
 
     def read(self, keep: bool = False) -> None:
         """Wait for the numbers, once, and hand them to the jobs. On a CPU weights then change, unless they are to be kept."""
-        parts = [self.norms, *(found.numbers for found in self.found)]
-        norms, *numbers = (part.tolist() for part in torch.split(torch.cat(parts).cpu(), [len(part) for part in parts]))
+        lengths = [len(self.running), *(len(found.numbers) for found in self.found)]
+        norms, *numbers = (part.tolist() for part in torch.split(self.numbers(), lengths))
         for found, own in zip(self.found, numbers, strict=True):
             found.record(own)
         for (r, step), norm in zip(self.running, norms, strict=True):
@@ -194,4 +195,5 @@ def _passed(lanes: Lanes, running: Sequence[Running], budget: Budget, apart: boo
         norms = lanes.arena.step_together([r.slot for r in able], [r.rate for r in able])
     else:
         norms = torch.stack([r.slot.gradient_norm() for r in able]) if able else lanes.arena.gradient.new_zeros(0)
-    return Step([(r, r.step) for r in able], found, norms, stepped)
+    numbers = hardware.download(torch.cat([norms, *(each.numbers for each in found)]))
+    return Step([(r, r.step) for r in able], found, numbers, stepped)
