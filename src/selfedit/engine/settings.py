@@ -30,4 +30,4 @@ class TorchSettings(Settings):
     varlen: Wanted = "auto"
     """PyTorch's flash attention for training and reading prompts. `auto`: in bfloat16 on a GPU where it computes what the engine's own does."""
     graphs: Wanted = "auto"
-    """Write tokens with shapes that stay the same, on a GPU as CUDA graphs. `auto`: on a GPU; `on`: on a CPU too, where it is slower."""
+    """Train and write tokens with shapes that stay the same, on a GPU as CUDA graphs. `auto`: on a GPU; `on`: on a CPU too, where it is slower."""

@@ -5,7 +5,8 @@
 2. What the GPU trains, samples and scores is what the CPU does (fp64), to 1e-6: the norms and the rotary embedding of transformers round to fp32
    even in fp64, and the two devices add up in another order.
 3. bf16, whose grouped products take another path: the same losses as fp32 within 5 %, alone and together.
-4. Tokens written as CUDA graphs are the plain way's (fp64), and losses with flash attention those without it within 5 % (bf16).
+4. Tokens written as CUDA graphs and weights trained so are the plain way's (fp64), losses within 5 % (bf16). So are losses with flash attention those
+   without it.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from tests.unit.engine.tiny_engine import FAMILIES, Family, distance, engine, fl
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from selfedit.engine.settings import TorchSettings
+from selfedit.engine.torch import hardware
 from selfedit.engine.torch.engine import Torch
 from selfedit.models import load, tiny
 from selfedit.types import LoraShape, Optimizer, SampleRequest, Sampling, ScoreRequest
@@ -122,6 +124,21 @@ def test_graphs(family: Family) -> None:  # promise 4
         greedy, drawn = Sampling(max_tokens=70), Sampling(max_tokens=40, temperature=1.0, top_p=0.9, repetition_penalty=1.1, seed=3)
         said.append([c.tokens for c in machine.sample([SampleRequest(p, s, a) for p in PROMPTS for s in (greedy, drawn) for a in adapters])])
     assert said[0] == said[1]
+
+
+@gpu
+@pytest.mark.parametrize(
+    ("family", "dtype"), [("llama", torch.float64), ("gemma3", torch.float64), ("llama", torch.bfloat16), ("qwen3", torch.bfloat16)]
+)
+def test_training_graphs(family: Family, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:  # promise 4
+    made, real = list[int](), hardware.recorded
+    monkeypatch.setattr(hardware, "recorded", lambda *args: made.append(1) or real(*args))
+    plain, static = (on_gpu(family, dtype, graphs=way) for way in ("off", "on"))
+    work = [*JOBS, *(job(k, (20, 13, 9, 24, 17), epochs=4, optimizer=CALM) for k in range(4, 7))]
+    for mine, theirs in zip(static.train(work), plain.train(work), strict=True):
+        assert mine.losses == pytest.approx(theirs.losses, rel=1e-9 if dtype == torch.float64 else 0.05)
+        assert dtype != torch.float64 or distance(flat(static, mine), flat(plain, theirs)) <= 1e-9
+    assert made
 
 
 @gpu

@@ -16,54 +16,16 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from tests.unit.engine.recording import Graph
 from tests.unit.engine.tiny_engine import engine, loud, prose
-from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from selfedit.engine.settings import TorchSettings
-from selfedit.engine.torch import decode_static, hardware, sampling
+from selfedit.engine.torch import decode_static, hardware, sampling, training_pass
 from selfedit.engine.torch.engine import Torch
 from selfedit.engine.torch.kv_cache import KVCache
 from selfedit.errors import EngineError
 from selfedit.models import Family, tiny
 from selfedit.types import Completion, LoraShape, SampleRequest, Sampling
-
-WAITS = {"_local_scalar_dense", "nonzero", "equal", "masked_select", "lift_fresh"}
-
-
-def tensors(out: Any) -> list[Tensor]:
-    return [z for z in (out if isinstance(out, (tuple, list)) else (out,)) if isinstance(z, Tensor)]
-
-
-class Graph(TorchDispatchMode):
-    """What a CUDA graph does, on a CPU: notes every operation with its tensors, and repeats it on the very same ones."""
-
-    made = 0
-
-    def __init__(self, step: Callable[[], None]) -> None:
-        super().__init__()
-        self.noted: list[tuple[Any, Any, Any, list[Tensor]]] = []
-        before = [z.clone() for z in self.kept]
-        with self:
-            step()
-        for z, old in zip(self.kept, before, strict=True):  # recording runs nothing
-            z.copy_(old)
-        Graph.made += 1
-
-    kept: tuple[Tensor, ...] = ()
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        assert func._schema.name.removeprefix("aten::") not in WAITS, f"{func} waits for the device, or brings it a number"
-        out = func(*args, **(kwargs or {}))
-        if not any(r.alias_info is not None and not r.alias_info.is_write for r in func._schema.returns):
-            self.noted.append((func, args, kwargs or {}, tensors(out)))
-        return out
-
-    def __call__(self) -> None:
-        for func, args, kwargs, made in self.noted:
-            for old, new in zip(made, tensors(func(*args, **kwargs)), strict=True):
-                if old is not new:
-                    old.copy_(new)
 
 
 @pytest.fixture
@@ -77,6 +39,7 @@ def as_graphs(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(decode_static.StaticDecoder, "_write", write)
     monkeypatch.setattr(hardware, "has_graphs", lambda device: True)
+    monkeypatch.setattr(training_pass, "_static", lambda arena, parts: None)  # what is written with was trained on the plain way
     monkeypatch.setattr(hardware, "recorded", Graph)
     Graph.made = 0
 
@@ -145,7 +108,7 @@ def test_a_row_that_misses(graphs: bool, monkeypatch: pytest.MonkeyPatch, reques
 
 
 def test_what_the_device_does_not_take(as_graphs: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:  # promise 4
-    def refuse(step: Callable[[], None]) -> Callable[[], None]:
+    def refuse(step: Callable[[], None], device: Any) -> Callable[[], None]:
         raise RuntimeError("CUDA error: operation not permitted\nwhen stream is capturing")
 
     asked = [SampleRequest(prose(random.Random(n), 5 + n), Sampling(9)) for n in range(3)]

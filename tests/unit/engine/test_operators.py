@@ -7,6 +7,7 @@ counted. The GPU's way is taken by a device that says it is one.
 2. So does a written token, and a scoring call; which takes no more for more adapters.
 3. Nothing waits for the device (a number read from it, a mask whose size decides) but what fetches results: once a step, a token and a call.
 4. On a CPU the counts stay below theirs.
+5. Of a training step whose pass is repeated (`engine.graphs`) nothing is asked for layer by layer.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from tests.unit.engine.recording import Graph
 from tests.unit.engine.tiny_engine import datum, job, prose
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
@@ -180,6 +182,15 @@ def check(found: Counted, layer: float, rest: float, waits: float = 0, fetched: 
 @pytest.mark.parametrize(("adapters", "batch_size", "layer", "rest"), [(1, 1, 86, 67), (16, 1, 105, 94), (8, 4, 105, 86)])
 def test_a_training_step(adapters: int, batch_size: int, layer: float, rest: float, as_gpu: None, tmp_path: Path) -> None:  # promises 1 and 3
     check(counted(a_step(adapters, batch_size), tmp_path), layer, rest, waits=1)  # the plan of what is padded is made on the CPU, by `nonzero`
+
+
+@pytest.mark.parametrize(("adapters", "batch_size", "rest"), [(1, 1, 32), (16, 1, 32)])
+def test_a_repeated_step(
+    adapters: int, batch_size: int, rest: float, as_gpu: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:  # promise 5
+    monkeypatch.setattr(hardware, "has_graphs", lambda device: True)
+    monkeypatch.setattr(hardware, "recorded", Graph)
+    check(counted(a_step(adapters, batch_size, (3, 6), 1), tmp_path), 0, rest)
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from itertools import groupby
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -36,11 +37,15 @@ class Arena:
         self.bank = Bank(*self.layout.views(self.shadow), self.scale, *self.layout.views(self.gradient))
         self.written: set[int] = set()
         """Slots whose gradient of the running step has begun: the next pass adds to it, the first one overwrites what was there."""
+        self.passes: dict[Hashable, Any] = {}
+        """Passes that can be repeated, `train_static.StaticPass`, by their size."""
+        self.memory = hardware.graph_memory(base.device)
+        """What recorded ones share."""
 
     def beside(self) -> Arena:
         """The same adapters with gradients of their own, so that another thread can add up its part of a step."""
         other = copy.copy(self)
-        other.gradient, other.written = torch.zeros_like(self.gradient), set()
+        other.gradient, other.written, other.passes = torch.zeros_like(self.gradient), set(), {}
         other.bank = Bank(self.bank.down, self.bank.up, self.scale, *self.layout.views(other.gradient))
         return other
 

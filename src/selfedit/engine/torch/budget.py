@@ -111,7 +111,8 @@ def pass_tokens(arena: Arena, longest: int) -> int:
         base.measured[layout] = measure(base, arena.bank)
     head = base.head.weight
     kept: Kept = base.measured[layout]
-    return kept.tokens(longest, 0 if head is None else head.shape[0], hardware.free_bytes(base.device))
+    free = hardware.free_bytes(base.device) / (2 if base.training_graphs.active else 1)  # what graphs hold is not free for other passes
+    return kept.tokens(longest, 0 if head is None else head.shape[0], free)
 
 
 def fitting(work: Callable[[], R], parts: int) -> R | None:

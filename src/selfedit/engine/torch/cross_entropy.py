@@ -150,3 +150,15 @@ class LinearCrossEntropy(torch.autograd.Function):
         """The gradient made on the way forward, scaled."""
         (gradient,) = ctx.saved_tensors
         return gradient * grad.to(gradient.dtype), None, None, None
+
+
+def lost(states: Tensor) -> Tensor:
+    """Which of the states (M, d) have overflowed: an RMSNorm turns them into zeros, and the loss into log V."""
+    return ~states.any(-1)
+
+
+def owned_loss(states: Tensor, head: Head, targets: Tensor, weights: Tensor, owner: Tensor, owners: int) -> tuple[Tensor, Tensor]:
+    """Of states (M, d), targets, weights and owner (M,): Σ weightₘ · lossₘ, and those of each of the owners, without gradient."""
+    total, each = LinearCrossEntropy.apply(states, head, targets, weights)  # type: ignore[no-untyped-call]
+    each = each.masked_fill(lost(states), math.nan)
+    return total, torch.zeros(owners, dtype=weights.dtype, device=states.device).index_add_(0, owner, each * weights)

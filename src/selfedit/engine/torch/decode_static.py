@@ -163,7 +163,7 @@ class StaticDecoder:
             self.ways.clear()  # their cache is gone
         step: Callable[[], None] = self.ways.get(way) or partial(self._step, n)
         if self.on_device and way in self.ways and isinstance(step, partial):  # what comes once is not worth recording
-            step = hardware.recorded(step)
+            step = hardware.recorded(step, self.base.device)
         self.ways[way] = step
         step()
         self.unread.append(hardware.download(self.found[:, :n]))

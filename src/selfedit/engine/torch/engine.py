@@ -48,11 +48,12 @@ class Torch:
     def _switch_on(self, settings: TorchSettings) -> None:
         """Which of the faster ways are taken. Raises EngineError for one that is wanted and cannot be."""
         flash = hardware.Switch("engine.varlen", settings.varlen, not self.slow and hardware.has_flash(self.base.like))
-        graphs = hardware.Switch("engine.graphs", settings.graphs, not self.slow and hardware.has_graphs(self.base.device))
-        for switch in (flash, graphs):
+        repeatable = not self.slow and hardware.has_graphs(self.base.device)
+        graphs, training = (hardware.Switch(f"engine.graphs{what}", settings.graphs, repeatable) for what in ("", " in training"))
+        for switch in (flash, graphs, training):
             if self.slow and switch.active:
                 switch.fail("the model runs the slow way")
-        self.base.flash, self.base.graphs = varlen.usable(self.base, flash), graphs
+        self.base.flash, self.base.graphs, self.base.training_graphs = varlen.usable(self.base, flash), graphs, training
 
     @property
     def workers(self) -> int:

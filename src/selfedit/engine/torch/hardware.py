@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -32,11 +33,23 @@ def has_graphs(device: torch.device) -> bool:
     return device.type == "cuda"
 
 
-def recorded(step: Callable[[], None]) -> Callable[[], None]:
-    """Repeats the launches of a step, which are recorded now and not run. The step may wait for nothing, and finds its tensors where they are now."""
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        step()
+def graph_memory(device: torch.device) -> Any:
+    """Memory that several recorded steps may share, None where nothing is recorded."""
+    return torch.cuda.graph_pool_handle() if device.type == "cuda" else None
+
+
+def recorded(step: Callable[[], None], device: torch.device, memory: Any = None) -> Callable[[], None]:
+    """Repeats the launches of a step, which are recorded now and not run. The step may wait for nothing, and finds its tensors where they are now.
+
+    Steps that share `memory` leave nothing in it that is needed later. Other threads may ask the device for memory meanwhile.
+    """
+    graph, stream = torch.cuda.CUDAGraph(), torch.cuda.current_stream(device)
+    with torch.cuda.device(device):
+        try:
+            with torch.cuda.graph(graph, pool=memory, capture_error_mode="thread_local"):
+                step()
+        finally:
+            torch.cuda.set_stream(stream)  # a recording that fails does not give it back
     return graph.replay
 
 

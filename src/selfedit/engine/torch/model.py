@@ -89,6 +89,8 @@ class Base:
         """What attends in place of the engine's own attention, where there is such."""
         self.graphs = hardware.Switch("engine.graphs", "off", here=False)
         """Whether tokens are written with shapes that stay the same."""
+        self.training_graphs = hardware.Switch("engine.graphs", "off", here=False)
+        """Whether training passes have shapes that stay the same."""
         self._originals: dict[int, Tensor] = {}
         self._merged: list[Weights] = []
         ambiguous = EXPERT_NAMES if _has_fused_experts(model) else frozenset()

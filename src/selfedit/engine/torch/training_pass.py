@@ -20,11 +20,12 @@ from selfedit.engine.torch import hardware
 from selfedit.engine.torch.arena import Arena
 from selfedit.engine.torch.attention import FlatAttention
 from selfedit.engine.torch.budget import Budget, empty_cache
-from selfedit.engine.torch.cross_entropy import LinearCrossEntropy
+from selfedit.engine.torch.cross_entropy import lost, owned_loss
 from selfedit.engine.torch.distillation import LinearDistillation, Teacher
 from selfedit.engine.torch.jobs import Part, Running
 from selfedit.engine.torch.model import Base
 from selfedit.engine.torch.policy_losses import FUNCTIONS, LinearLogprobs, policy_loss
+from selfedit.engine.torch.train_static import SIZES, Filled, StaticPass, filled
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,16 +58,43 @@ def accumulate_gradients(arena: Arena, parts: Sequence[Part], budget: Budget, ap
     if on_gpu:  # there the order is free, and the adapters of neighbouring slots are a slice of the bank
         parts = sorted(parts, key=lambda part: part[0].slot.index)
     before = {r.slot.index: r.slot.gradient.clone() for r, _ in parts if r.slot.index in arena.written} if on_gpu else {}
+    static = None if apart else _static(arena, parts)
     try:
-        found = _pass(arena, parts, 0 if apart else arena.layout.rank)
-    except torch.OutOfMemoryError:
+        found = _repeated(arena, static) if static else _pass(arena, parts, 0 if apart else arena.layout.rank)
+    except RuntimeError as error:
+        if not (static or isinstance(error, torch.OutOfMemoryError)):
+            raise
+        reason = str(error) or type(error).__name__
         for index, gradient in before.items():
             arena.gradient[index].copy_(gradient)
     else:
         arena.written.update(r.slot.index for r, _ in parts)
         return [found]
-    before.clear()
-    return _in_halves(arena, parts, budget)  # not in the clause above, which holds on to what the pass had made
+    before.clear()  # and what follows is not in the clause above, which holds on to what the pass had made
+    if not static:
+        return _in_halves(arena, parts, budget)
+    arena.passes.clear()
+    empty_cache()
+    arena.base.training_graphs.fail(reason)
+    return accumulate_gradients(arena, parts, budget, apart)
+
+
+def _static(arena: Arena, parts: Sequence[Part]) -> Filled | None:
+    """The pass filled up to a size that can be repeated, where this is wanted and the pass is one for it."""
+    if not arena.base.training_graphs.active or set(_ways(parts, _counts(parts))) - {"cross-entropy"}:
+        return None
+    whole = filled(arena, parts)
+    return whole if whole and (whole.size in arena.passes or len(arena.passes) < SIZES) else None
+
+
+def _repeated(arena: Arena, whole: Filled) -> Found:
+    """As `_pass`. It adds to gradients, so those that begin are set to zero."""
+    fresh = [r.slot.index for r, _ in whole.parts if r.slot.index not in arena.written]
+    arena.gradient.index_fill_(0, hardware.upload(torch.tensor(fresh, dtype=torch.long), arena.base.device), 0.0)
+    if whole.size not in arena.passes:
+        arena.passes[whole.size] = StaticPass(whole, arena.gradient)
+    losses = arena.passes[whole.size].run(arena, whole)
+    return Found([(r, r.step) for r, _ in whole.parts], sizes(whole.parts), losses, [])
 
 
 def _in_halves(arena: Arena, parts: Sequence[Part], budget: Budget) -> list[Found]:
@@ -120,6 +148,11 @@ Way = Literal["cross-entropy", "teacher", "rewards"]
 """How a token is learned."""
 
 
+def _counts(parts: Sequence[Part]) -> list[int]:
+    """Learned tokens of each part."""
+    return [sum(w != 0 for i in here for w in r.batch.data[i].weights[1:]) for r, here in parts]
+
+
 def _ways(parts: Sequence[Part], counts: Sequence[int]) -> list[Way]:
     """(M,) of the learned tokens of all parts, of which each has so many."""
     ways: list[Way] = []
@@ -149,27 +182,24 @@ def _backward(base: Base, parts: Sequence[Part], states: Tensor, targets: Tensor
 
     Cross-entropy is one fused product for all its parts, and so is distillation.
     """
-    counts = [sum(w != 0 for i in here for w in r.batch.data[i].weights[1:]) for r, here in parts]
+    counts = _counts(parts)
     owner = hardware.upload(torch.repeat_interleave(torch.tensor(counts)), states.device)
     ways = _ways(parts, counts)
     plain = _rows(ways, "cross-entropy", states.device)
-    lost = ~states.any(-1)  # an RMSNorm turns states that overflow into zeros, and the loss into log V
-    total, each = LinearCrossEntropy.apply(states[plain], base.head, targets[plain], weights[plain])  # type: ignore[no-untyped-call]
-    each = each.masked_fill(lost[plain], math.nan)
-    sums = torch.zeros(len(parts), dtype=weights.dtype, device=states.device).index_add_(0, owner[plain], each * weights[plain])
+    total, sums = owned_loss(states[plain], base.head, targets[plain], weights[plain], owner[plain], len(parts))
     metrics: list[tuple[int, str, Tensor]] = []
     if "teacher" in ways:
         taught = _rows(ways, "teacher", states.device)
         loss, each = LinearDistillation.apply(states[taught], base.head, _teacher(parts, weights), weights[taught])  # type: ignore[no-untyped-call]
-        kl = torch.zeros_like(sums).index_add_(0, owner[taught], each.masked_fill(lost[taught], math.nan) * weights[taught])
+        kl = torch.zeros_like(sums).index_add_(0, owner[taught], each.masked_fill(lost(states[taught]), math.nan) * weights[taught])
         total, sums = total + loss, sums + kl
         metrics += [(index, "kl", kl[index]) for index, (r, _) in enumerate(parts) if LOSSES[r.job.loss].taught]
     for index, ((r, here), count, end) in enumerate(zip(parts, counts, accumulate(counts), strict=True)):
         if count and r.job.loss in FUNCTIONS:
             rows = slice(end - count, end)
             logp = LinearLogprobs.apply(states[rows], base.head, targets[rows])  # type: ignore[no-untyped-call]
-            loss, found = policy_loss(r.job, logp.masked_fill(lost[rows], math.nan), r.batch, here)
+            loss, found = policy_loss(r.job, logp.masked_fill(lost(states[rows]), math.nan), r.batch, here)
             total, sums[index] = total + loss, loss.detach()
             metrics += [(index, name, value.detach()) for name, value in found.items()]
-    total.backward()
+    total.backward()  # type: ignore[no-untyped-call]
     return torch.cat([sums, *(value[None] for _, _, value in metrics)]), [(index, name) for index, name, _ in metrics]

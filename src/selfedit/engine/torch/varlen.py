@@ -43,26 +43,30 @@ def _varlen_attn() -> tuple[Any, dict[str, bool]]:
 
 
 def usable(base: Base, switch: Switch) -> Flash | None:
-    """`flash` where the switch is on and the device computes with it what the engine's own attention does, compared once; else None."""
+    """`flash` where the switch is on and the device computes with it what the engine's own attention does, compared once; else None.
+
+    None too where all layers have a soft cap.
+    """
     if not switch.active:
         return None
     try:
-        different = _difference(base)
+        found = _differences(base)
     except (RuntimeError, TypeError, ValueError, ImportError) as error:
         switch.fail(error)
         return None
+    different = max(found, default=0.0)
     if not different <= ROUNDING:
         switch.fail(f"flash attention is {different:.2g} of the norm away from the engine's own")
         return None
-    return flash
+    return flash if found else None
 
 
-def _difference(base: Base) -> float:
-    """The largest of all layers."""
+def _differences(base: Base) -> list[float]:
+    """Of each kind of layer."""
     attend, N = Compared(LENGTHS, base.device), sum(LENGTHS)
     with torch.no_grad():
         base.forward(torch.zeros(N, dtype=torch.long, device=base.device), torch.arange(N, device=base.device), attend)
-    return max(attend.differences.values(), default=0.0)
+    return list(attend.differences.values())
 
 
 class Compared(RecordingAttention):
