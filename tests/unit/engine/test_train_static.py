@@ -6,7 +6,7 @@
    with, it adds the same gradients.
 3. What fills a pass up changes nothing, however much it is.
 4. What the device does not record is left to the plain way with one line, and what was added of a step so far stays; where the setting is `on`, that
-   is an error. Sampling keeps its own graphs. Half of the free memory is left to graphs.
+   is an error; so is a recording that adds other gradients. Sampling keeps its own graphs. Half of the free memory is left to graphs.
 5. Passes that are large, or would be mostly padding, take the plain way.
 6. Slots with other rates take one call of AdamW together: that of each alone.
 """
@@ -193,6 +193,16 @@ def test_what_the_device_does_not_record(as_graphs: None, monkeypatch: pytest.Mo
     monkeypatch.setattr(hardware, "recorded", refuse(0))
     with pytest.raises(EngineError, match=r"engine.graphs in training is on, but CUDA error: operation not permitted; use auto or off"):
         engine(graphs="on").train(work)
+
+
+def test_a_recording_that_does_something_else(
+    as_graphs: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:  # promise 4
+    monkeypatch.setattr(hardware, "recorded", lambda step, device, memory=None: lambda: None)
+    plain, static = (engine(graphs=way, slots=4) for way in ("off", "auto"))
+    same([plain, static], [*ALIKE, *JOBS])
+    said = "gradients of a recorded pass are 1 of their norm away from those of the pass itself"
+    assert capsys.readouterr().err == f"selfedit: engine.graphs in training is off from here on: {said}\n"
 
 
 def test_no_memory_for_a_graph(as_graphs: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:  # promise 4

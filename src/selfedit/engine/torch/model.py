@@ -91,6 +91,8 @@ class Base:
         """Whether tokens are written with shapes that stay the same."""
         self.training_graphs = hardware.Switch("engine.graphs", "off", here=False)
         """Whether training passes have shapes that stay the same."""
+        self.recording_proven = False
+        """Whether a recorded training pass was seen to do what the pass itself does."""
         self._originals: dict[int, Tensor] = {}
         self._merged: list[Weights] = []
         ambiguous = EXPERT_NAMES if _has_fused_experts(model) else frozenset()

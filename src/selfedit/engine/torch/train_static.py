@@ -136,12 +136,17 @@ class StaticPass:
         self.seen = False
         self.recorded: Callable[[], None] | None = None
 
+    @property
+    def worth_recording(self) -> bool:
+        """Whether the next run is recorded: what comes once is not."""
+        return self.seen and self.recorded is None and hardware.has_graphs(self.all.device)
+
     def run(self, arena: Arena, whole: Filled) -> Tensor:
         """Adds to the gradients of the slots. The loss of each part (A,)."""
         device = self.all.device
         self.all.copy_(hardware.upload(torch.cat([*whole.told.values()]), device))
         step = partial(self._run, arena)
-        if self.seen and self.recorded is None and hardware.has_graphs(device):  # what comes once is not worth recording
+        if self.worth_recording:
             self.recorded = hardware.recorded(step, device, arena.memory)
         self.seen = True
         (self.recorded or step)()

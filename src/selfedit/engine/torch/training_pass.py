@@ -6,7 +6,7 @@ Shapes: N flat tokens, M learned tokens, d hidden size.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from types import EllipsisType
@@ -26,6 +26,11 @@ from selfedit.engine.torch.jobs import Part, Running
 from selfedit.engine.torch.model import Base
 from selfedit.engine.torch.policy_losses import FUNCTIONS, LinearLogprobs, policy_loss
 from selfedit.engine.torch.train_static import SIZES, Filled, StaticPass, filled
+
+SAMPLED = 61
+"""A recording is proven on every 61st number of the gradients."""
+ROUNDING = 0.05
+"""Of the norm of these: how far a recording may be from the pass itself, which in bfloat16 adds in another order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +65,7 @@ def accumulate_gradients(arena: Arena, parts: Sequence[Part], budget: Budget, ap
     before = {r.slot.index: r.slot.gradient.clone() for r, _ in parts if r.slot.index in arena.written} if on_gpu else {}
     static = None if apart else _static(arena, parts)
     try:
-        found = _repeated(arena, static) if static else _pass(arena, parts, 0 if apart else arena.layout.rank)
+        found = _repeated(arena, static, parts, before) if static else _pass(arena, parts, 0 if apart else arena.layout.rank)
     except RuntimeError as error:
         if not (static or isinstance(error, torch.OutOfMemoryError)):
             raise
@@ -87,14 +92,35 @@ def _static(arena: Arena, parts: Sequence[Part]) -> Filled | None:
     return whole if whole and (whole.size in arena.passes or len(arena.passes) < SIZES) else None
 
 
-def _repeated(arena: Arena, whole: Filled) -> Found:
-    """As `_pass`. It adds to gradients, so those that begin are set to zero."""
-    fresh = [r.slot.index for r, _ in whole.parts if r.slot.index not in arena.written]
-    arena.gradient.index_fill_(0, hardware.upload(torch.tensor(fresh, dtype=torch.long), arena.base.device), 0.0)
+def _repeated(arena: Arena, whole: Filled, parts: Sequence[Part], before: Mapping[int, Tensor]) -> Found:
+    """As `_pass`. It adds to gradients, so those that begin are set to zero. The first recording of a base has to do what `_pass` does.
+
+    `before` are gradients that had begun, by slot. Raises RuntimeError where the recording does something else.
+    """
+    base, device = arena.base, arena.base.device
     if whole.size not in arena.passes:
         arena.passes[whole.size] = StaticPass(whole, arena.gradient)
-    losses = arena.passes[whole.size].run(arena, whole)
+    known, wanted = arena.passes[whole.size], None
+    if known.worth_recording and not base.recording_proven:
+        _pass(arena, parts, arena.layout.rank)
+        wanted = arena.gradient[:, ::SAMPLED].clone()
+        for index, gradient in before.items():
+            arena.gradient[index].copy_(gradient)
+    fresh = [r.slot.index for r, _ in parts if r.slot.index not in arena.written]
+    arena.gradient.index_fill_(0, hardware.upload(torch.tensor(fresh, dtype=torch.long), device), 0.0)
+    losses = known.run(arena, whole)
+    if wanted is not None:
+        _compare(arena.gradient[:, ::SAMPLED], wanted)
+        base.recording_proven = True
     return Found([(r, r.step) for r, _ in whole.parts], sizes(whole.parts), losses, [])
+
+
+def _compare(found: Tensor, wanted: Tensor) -> None:
+    """Raises RuntimeError unless gradients are the wanted ones to rounding, wherever those are finite: a job may diverge."""
+    there = wanted.isfinite()
+    off = float(torch.linalg.vector_norm((found - wanted)[there]) / torch.linalg.vector_norm(wanted[there]).clamp_min(1e-30))
+    if not off <= ROUNDING:
+        raise RuntimeError(f"gradients of a recorded pass are {off:.2g} of their norm away from those of the pass itself")
 
 
 def _in_halves(arena: Arena, parts: Sequence[Part], budget: Budget) -> list[Found]:
