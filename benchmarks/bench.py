@@ -73,6 +73,7 @@ class Bench:
     device: str = "cpu"
     seed: int = 0
     sizes: Sizes = FULL
+    graphs: str = "auto"
     console: Console = field(default_factory=lambda: Console(stderr=True))
     watch: Any = None
 
@@ -122,9 +123,8 @@ class Bench:
         return self._recipe()
 
     def _recipe(self, threads: int = 0) -> Recipe:
-        return Recipe.model_validate(
-            {"model": str(self.folder), "seed": self.seed, "engine": {"type": "torch", "device": self.device, "threads": threads}}
-        )
+        engine = {"type": "torch", "device": self.device, "threads": threads, "graphs": self.graphs}
+        return Recipe.model_validate({"model": str(self.folder), "seed": self.seed, "engine": engine})
 
     @cached_property
     def _engines(self) -> dict[int, Torch]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 
@@ -21,6 +21,8 @@ class Command:
     """cpu, or cuda: ratios are then of wall-clock seconds."""
     model: str = "smollm2-135m"
     """A model selfedit can find, or random weights that need no download: random-135m, random-1b, random-7b."""
+    graphs: Literal["auto", "off"] = "auto"
+    """The engine's setting of this name: off to compare."""
     seed: int = 0
     """Of the data and every draw."""
     output: Path | None = None

@@ -35,7 +35,7 @@ def run(command: Command) -> None:
     if unknown := [name for name in wanted if name not in BENCHMARKS]:
         sys.exit(f"no benchmark '{unknown[0]}'; there are {', '.join(BENCHMARKS)}")
     console = Console(stderr=True)
-    bench = Bench(command.model, command.device, command.seed, QUICK if command.quick else FULL, console)
+    bench = Bench(command.model, command.device, command.seed, QUICK if command.quick else FULL, command.graphs, console)
     with console.status("starting") as bench.watch:
         for name in wanted:
             console.rule(name)

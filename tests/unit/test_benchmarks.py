@@ -6,7 +6,8 @@
 4. Ratios, deviations and multiplied costs are what they are said to be.
 5. The contestants do the engine's work: the same log-probabilities, greedy tokens and losses in fp32.
 6. On a GPU: random weights are drawn where the model runs, the same for the engine and the contestants; a profile counts what each operation
-   launched, once; a contestant without memory leaves the engine's own row.
+   launched, once; a contestant without memory leaves the engine's own row. In `card`, a part that
+   fails or takes too long stops no other.
 7. A growing library is measured at every size that was asked for, and is as large as that whenever it is.
 """
 
@@ -14,6 +15,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -22,7 +24,7 @@ from typing import Any
 import pytest
 import torch
 from benchmarks import bench as benches
-from benchmarks import library, machine, memory, models, page, profile, run, table, together
+from benchmarks import card, library, machine, memory, models, page, profile, run, table, together
 from benchmarks.bench import TEST, Bench
 from benchmarks.contestants import Learner, Writer
 from benchmarks.data import LORA, job, sequences, statements
@@ -162,6 +164,28 @@ def test_the_command_names_its_file() -> None:  # promise 2
     command: Any = SimpleNamespace(only="trainign")
     with pytest.raises(SystemExit, match="trainign"):
         run.run(command)
+
+
+def test_first_minutes_on_a_card(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:  # promise 6
+    wanted = list(card.parts("cuda", ["random-135m", "random-7b"], False, tmp_path))
+    assert [part.name for part in wanted[:3]] == ["driver", "facts", "tests"] and len(wanted) == 3 + 4 + 1
+    assert "random-7b" in wanted[-1].command and "together" in wanted[-1].command
+    here = [part for part in card.parts("cpu", ["random-tiny"], True, tmp_path) if part.name == "facts"]
+    broken = [card.Part("slow", 1, [sys.executable, "-c", "import time; time.sleep(9)"]), card.Part("broken", 9, [sys.executable, "-c", "1 / 0"])]
+    missing = card.Part("missing", 9, [str(tmp_path / "nowhere")])
+    monkeypatch.setattr(card, "parts", lambda *_: [missing, *broken, *here])
+    with pytest.raises(SystemExit) as ended:
+        card.main(["--device", "cpu", "--out", str(tmp_path / "out")])
+    said = capsys.readouterr().out
+    assert ended.value.code == 1 and "ZeroDivisionError" in said and '"torch":' in (tmp_path / "out" / "facts.log").read_text()
+    assert said.endswith("slow: its time was up\nbroken: failed with exit code 1\nfacts: done\n") and "missing: did not start" in said
+
+
+@pytest.mark.slow
+def test_a_card_that_is_a_cpu(tmp_path: Path) -> None:  # promise 6
+    with pytest.raises(SystemExit) as ended:
+        card.main(["--device", "cpu", "--models", "random-tiny", "--quick", "--out", str(tmp_path)])
+    assert ended.value.code == 0 and len(list(tmp_path.glob("random-tiny-*.json"))) == 4
 
 
 def test_a_growing_library(tmp_path: Path) -> None:  # promise 7
