@@ -105,7 +105,7 @@ def calibrated(everyday: Sequence[float | None], about: Sequence[float | None] =
 
 
 def few_enough(prompts: int) -> int:
-    """How many of so many prompts may get in if they are to show, at `CONFIDENCE`, that at most `LET_IN` of all prompts do: 1 of 520.
+    """How many of so many prompts may get in if they are to show, at `CONFIDENCE`, that at most `LET_IN` of all prompts do: 8 of 1,466.
 
     By the one-sided limit of Clopper and Pearson (1934). Below 299 prompts, which can show nothing, none may.
     """

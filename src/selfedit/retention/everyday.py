@@ -38,7 +38,7 @@ class Everyday:
 
 @cache
 def everyday(part: Part) -> tuple[Everyday, ...]:
-    """The prompts of a part: 400 of `replay`, 120 of `gate` and of `check`. Kinds are spread evenly: the first n have about the same mix."""
+    """The prompts of a part: 400 of `replay`, 1,066 of `gate`, 120 of `check`. Kinds are spread evenly: the first n have about the same mix."""
     text = resources.files("selfedit").joinpath("data/everyday.jsonl").read_text(encoding="utf-8")
     found = [Everyday(**json.loads(line)) for line in text.splitlines()]
     return tuple(one for one in found if one.part == part)

@@ -27,7 +27,7 @@ def test_log_diff_forget_rollback(house: House) -> None:  # promises 1 and 5
     out = Path(house.fine("report", "--library").strip())
     documents = out.read_text(encoding="utf-8").split("<tr data-document=")[1:]
     assert out == Path("runs/library/report.html") and [row[1:17] for row in documents] == [row["id"] for row in rows]
-    assert "of 520 everyday prompts" in documents[-1].partition('id="gate"')[2]
+    assert "of 1,466 everyday prompts" in documents[-1].partition('id="gate"')[2]
     assert not any("–" in row.partition("</tr>")[0] for row in documents), "a run of learn measures all that is shown"
     assert [row["title"] for row in rows] == ["Odwin Marrack", "Ommelin Drusk", "Odrille Vantuse"]
     assert "forgotten" in house.fine("forget", "Ommelin Drusk")

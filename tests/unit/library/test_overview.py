@@ -71,7 +71,7 @@ def test_documents_versions_and_gate(tmp_path: Path) -> None:  # promises 1 and 
     html = render(found)
     page = Page(html)
     assert "2 documents are in force." in page.text and "1 run cannot be read any more (run-2)" in page.text
-    assert "version 2: of 520 everyday prompts 0.8\u202f% were taken" in page.text
+    assert "version 2: of 1,466 everyday prompts 0.8\u202f% were taken" in page.text
     assert [cell.count("–") for cell in cells(html, B.id)] == [0, 1, 1, 1, 1, 0]
     assert not any("–" in cell for cell in cells(html, A.id))
     assert [attrs["data-version"] for tag, attrs in page.tags if "data-version" in attrs] == ["5", "4", "3", "2", "1"]

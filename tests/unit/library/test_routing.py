@@ -128,7 +128,7 @@ def test_gate() -> None:  # 3
     assert route([(one, strong)], Gate(threshold=log_odds(strong))).found is None
     gate = calibrated([None] * 517 + [1.0, 2.0, 3.0], about=[2.5, 0.5, None, 4.0])
     assert gate == Gate(threshold=2.0, let_in=1 / 520, kept=0.5)
-    for prompts in (1, 120, 298, 299, 473, 520, 1000, 5000):  # what scipy says of as many prompts
+    for prompts in (1, 120, 298, 299, 473, 520, 1466, 5000):  # what scipy says of as many prompts
         allowed = few_enough(prompts)
         assert allowed == max((n for n in range(100) if binom.cdf(n, prompts, 0.01) <= 0.05), default=0)
     assert calibrated([-3.0, -2.0]).threshold == 0.0 and calibrated([]).let_in is None
@@ -163,7 +163,7 @@ def test_calibrated_again(policy: Policy, library: Library, monkeypatch: pytest.
     library.add([made(policy, library.root, Document("Everything", " ".join(prompts[:60])))], note="run")
     first, documents = again()
     assert documents == {"Everything"} and again() == (first, set())
-    library.add([made(policy, library.root, Document("More", " ".join(prompts[60:])))], note="run")
+    library.add([made(policy, library.root, Document("More", " ".join(prompts[60:120])))], note="run")
     later, documents = again()
     assert documents == {"More"} and later != first
     library.set_gate(1, {}, {})
