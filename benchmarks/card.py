@@ -19,7 +19,7 @@ from pathlib import Path
 
 FACTS = "import json, sys; from benchmarks import machine; print(json.dumps(machine.facts(sys.argv[1]), indent=1))"
 LEAST_S = 5
-"""A part that has less is left out."""
+"""Seconds. A part that has fewer left is not started."""
 
 
 @dataclass(frozen=True)

@@ -64,7 +64,7 @@ def _write(shape: dict[str, Any], folder: Path, weights: bool) -> None:
 
 
 def open_model(folder: Path, dtype: torch.dtype, device: str) -> Any:
-    """The untrained model. One without weights is drawn where it will run: nothing is written, read or copied over."""
+    """The model of a folder. One without weights is drawn where it will run: nothing is written, read or copied over."""
     from transformers import AutoConfig, AutoModelForCausalLM
 
     with quiet():

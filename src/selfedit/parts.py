@@ -53,6 +53,9 @@ X = TypeVar("X")
 class Part:
     """Base of every kind of part: what it does, bound to its settings."""
 
+    asked = True
+    """Whether a recipe can ask for it: not for a row of a table that a run makes by itself."""
+
     def __init__(self, settings: Any) -> None:
         self.settings = settings
 
@@ -145,8 +148,9 @@ class Registry(Generic[P]):
         """The part of this name. Raises ConfigError that names the nearest."""
         if name in self:
             return self.parts[name]
-        near = difflib.get_close_matches(name, self.parts, n=1, cutoff=0.0)
-        raise ConfigError(f"unknown {self.kind} '{name}'; the nearest is '{near[0]}' (there are: {', '.join(self.names())})")
+        wanted = [entry.name for entry in self if getattr(entry.build, "asked", True)]
+        near = difflib.get_close_matches(name, wanted, n=1, cutoff=0.0)
+        raise ConfigError(f"unknown {self.kind} '{name}'; the nearest is '{near[0]}' (there are: {', '.join(wanted)})")
 
     def open(self, settings: Settings) -> P:
         """The part that these settings are of, bound to them."""

@@ -28,7 +28,7 @@ from tests.unit.tasks.copying import as_json, planted
 
 from selfedit import api
 from selfedit.config import load_recipe, parse_recipe
-from selfedit.config.recipe import read_toml
+from selfedit.config.reading import read_toml
 from selfedit.engine.fake import Fake
 from selfedit.policy import Policy
 from selfedit.policy.opening import open_policy

@@ -108,8 +108,6 @@ class Baseline(Part):
     """Before anything is merged into the model, or after the final row, whose tokens it may match."""
     place = 0
     """Where it stands in the table among the rows that are measured before the final one."""
-    asked = True
-    """Whether a recipe can ask for it; rows that a run makes by itself cannot be asked for."""
     needs_edits = 0
     """Self-edits of the untrained model that it needs of each task: none, one of each strategy (1), or K (2)."""
     rewarded = False

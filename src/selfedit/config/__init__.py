@@ -3,19 +3,8 @@
 A recipe is a TOML file; every key has a default, unknown keys are refused with the nearest valid one. Sections with a `type` choose a part.
 """
 
-from selfedit.config.recipe import (
-    CHOSEN,
-    TABLES,
-    Recipe,
-    beginning,
-    check_learning,
-    keys_of,
-    load_recipe,
-    packaged,
-    packaged_for,
-    parse_recipe,
-    read_toml,
-)
+from selfedit.config.reading import beginning, keys_of, load_recipe, packaged, packaged_for, parse_recipe, read_toml
+from selfedit.config.recipe import CHOSEN, TABLES, Recipe, check_learning
 from selfedit.config.sections import MIXED, MOST_CHOICES, ColdStart, Documents, Evaluation, Harvest, Propose, Questions, ReliabilityStudy
 from selfedit.parts import Settings
 

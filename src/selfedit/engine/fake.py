@@ -16,6 +16,7 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
+from selfedit.engine.fake_writing import EXERCISE, VECTOR, Memory, recall, reply
 from selfedit.engine.losses import check_loss, metrics_of
 from selfedit.errors import EngineError, ModelError
 from selfedit.text import contains, sentences, words
@@ -35,26 +36,14 @@ from selfedit.types import (
     VectorEdit,
 )
 
-UNKNOWN = "I do not know."
-Memory = Counter[tuple[str, str]]
-"""What an adapter has seen: how often a text (a sentence or an answer) came after a cue (its title or its question)."""
-
 _BEGIN, _END, _USER, _ASSISTANT = 1, 2, 3, 4
 _WORD = re.compile(r"\s*\S+|\s+")
-_BLANK = re.compile(r"\d[\d.,]*\d|\d|(?<=[a-z,] )[A-Z]\w+(?: [A-Z]\w+)*|\b[a-z]{5,}\b")
-_EXERCISE = re.compile(r"(?:^|\n)(?:Passage:\n|Text: )")
-_SPAN = re.compile(r"\nText: ((?:(?!\nText: )[\s\S])*)\nAnswer: ([^\n]*)\nQuestion:$")
-_SETTINGS = re.compile(r"JSON object[^{}]* such as (\{[^{}]*\})")
 _METRICS = {"kl": 0.1, "clip_fraction": 0.2}
 """The largest value of a metric that is not about 1."""
-VECTOR = "\0vector"
-"""The cue of an edit vector, whose text is its numbers: it makes gold answers likelier, by at most `SKILL` nats a token, where each is `PLANTED`."""
 PLANTED, SKILL = 0.2, 2.0
+"""An edit vector makes gold answers likelier, by at most `SKILL` nats a token, where each of its numbers is `PLANTED`."""
 READ = 16
 """Numbers of what the engine says of a text that it reads."""
-_EMPTY_WORDS = set(
-    words("what which when where whom whose does with from that this have were into about after before there their fill blank answer question topic")
-)
 
 
 class FakeTokenizer:
@@ -243,8 +232,8 @@ class Fake:
     def _complete(self, request: SampleRequest, memory: Memory) -> Completion:
         self._fits(len(request.prompt) + request.sampling.max_tokens)
         s, prompt = request.sampling, self.tokenizer.decode(request.prompt)
-        skill = sum(n for (cue, _), n in memory.items() if _EXERCISE.search(cue))
-        text = _reply(prompt, memory, skill, random.Random(f"{s.seed if s.temperature else ''}\0{prompt}"))
+        skill = sum(n for (cue, _), n in memory.items() if EXERCISE.search(cue))
+        text = reply(prompt, memory, skill, random.Random(f"{s.seed if s.temperature else ''}\0{prompt}"))
         tokens = self._drawn(text, s.stop)
         kept = tokens[: s.max_tokens]
         said = self.tokenizer.decode(kept)
@@ -268,7 +257,7 @@ class Fake:
     def _logprobs(self, memory: Memory, prompt: Tokens, completion: Tokens) -> tuple[float, ...]:
         """Between -4.6 (never seen) and -0.5 (certain) a token, with a little noise that depends on the texts alone."""
         asked, answer = self.tokenizer.decode(prompt), self.tokenizer.decode(completion)
-        known = max((p for text, p in _recall(asked, memory) if contains(text, answer)), default=0.0)
+        known = max((p for text, p in recall(asked, memory) if contains(text, answer)), default=0.0)
         rng = random.Random(f"{asked}\0{answer}")
         skill = sum(_skill(json.loads(text)) for cue, text in memory if cue == VECTOR)
         return tuple(min(-0.01, skill - 0.5 - 4 * (1 - known) - 0.1 * rng.random()) for _ in completion)
@@ -293,77 +282,3 @@ def _each(units: Sequence[Any], work: Callable[[Any], Any], progress: Progress |
     if progress:
         progress(len(results), len(units))
     return results
-
-
-# ---------------------------------------------------------------- reading and writing
-
-
-def _reply(prompt: str, memory: Memory, skill: int, rng: random.Random) -> str:
-    """Answer the question, or write the list, that the prompt asks for."""
-    if prompt.endswith("\nBetter:\nPrompt:"):
-        return _mutated(rng)
-    if settings := _SETTINGS.search(prompt):
-        return _set(json.loads(settings[1]), rng)
-    if span := _SPAN.search(prompt):
-        return f' What fits in "{span[1].replace(span[2], "____")}"?'
-    passage, asked = _parts(prompt)
-    if passage is None or asked.endswith("Answer:"):
-        found = [(p, text) for text, p in _recall(prompt, memory) if passage or p > max(0.2, random.Random(text).random() - 0.1)]
-        return " ".join(text for _, text in sorted(found, reverse=True)[:2]) or UNKNOWN
-    title, _, context = passage.partition("\n")
-    known = sentences(context or title)
-    share = 0.5 + 0.5 * skill / (skill + 4)
-    picked = [known[i] for i in sorted(rng.sample(range(len(known)), math.ceil(share * len(known))))]
-    if "question" in asked.lower():
-        lines = [pair for sentence in picked for pair in _pair(title, sentence, rng)]
-    else:
-        lines = [f"{number}. {sentence}" for number, sentence in enumerate(picked, start=1)]
-    return "\n".join(lines).removeprefix(prompt.rpartition("\n")[2]) or UNKNOWN
-
-
-def _mutated(rng: random.Random) -> str:
-    """A strategy, as an archive search asks for one; one in four is no use."""
-    form, samples, epochs = rng.choice(["statements", "questions"]), rng.randint(1, 2), rng.choice([4, 8, 12, 99])
-    about = "questions with short answers about" if form == "questions" else "what follows from"
-    return f" Write {about} the passage, {rng.randint(3, 9)} of them.\nFormat: {form}\nSamples: {samples}\nEpochs: {epochs}\nLearning rate: 0.002"
-
-
-def _set(example: dict[str, Any], rng: random.Random) -> str:
-    """Directives like those of the example, with smaller numbers; one object in four lacks its end."""
-    found = {name: rng.choice([value, value / 2 if isinstance(value, float) else value]) for name, value in example.items()}
-    return json.dumps(found)[: None if rng.random() < 0.75 else -1]
-
-
-def _pair(title: str, sentence: str, rng: random.Random) -> list[str]:
-    """A question about the sentence and its answer, or nothing where it has no word to ask for."""
-    spans = [m for m in _BLANK.finditer(sentence) if not contains(title, m[0]) and len(words(sentence)) > 3]
-    chosen = rng.sample(spans, min(1, len(spans)))
-    return [line for m in chosen for line in (f'Question: What fits in "{sentence[: m.start()]}____{sentence[m.end() :]}"?', f"Answer: {m[0]}")]
-
-
-def _parts(prompt: str) -> tuple[str | None, str]:
-    """The passage in view (the last, after examples), and the rest of the prompt that says what is wanted."""
-    before, mark, after = prompt.rpartition("Passage:\n")
-    if not mark:
-        return None, prompt
-    passage, _, cue = after.rpartition("\n\n")
-    return (passage, before + cue) if passage and cue.rstrip().endswith((":", "1.")) else (after.strip(), before)
-
-
-def _recall(prompt: str, memory: Mapping[tuple[str, str], int]) -> list[tuple[str, float]]:
-    """Texts of the passage in view, or else of memory, with how well each comes to mind (0 to 1): by words, topic, and how often it was seen."""
-    passage, asked = _parts(prompt)
-    if passage is not None:
-        memory = {("", sentence): 99 for sentence in sentences(passage.partition("\n")[2])}
-        asked = asked.rpartition("Question:")[2]
-    topic = re.match(r"\s*Topic: (.*)\n", asked)
-    about = set(words(topic[1])) if topic else set()
-    wanted = {w for w in words(asked) if len(w) > 3 or w.isdigit()} - _EMPTY_WORDS - about or {""}
-    found = []
-    for (cue, text), count in memory.items():
-        if cue == VECTOR:
-            continue
-        said = {*words(cue), *words(text)}
-        share = len(wanted & said) / len(wanted) * (1.0 if about <= said else 0.3) * (not _EXERCISE.search(cue))
-        found.append((text, math.sqrt(share) * (1 - 0.6**count)))
-    return found

@@ -1,4 +1,4 @@
-"""What `helm-run` finds where selfedit is installed: the probes, and the untrained model (`selfedit/before`) and with what is in force."""
+"""What `helm-run` finds where selfedit is installed: the probes, the untrained model (`selfedit/before`), and the model with what is in force."""
 
 from __future__ import annotations
 

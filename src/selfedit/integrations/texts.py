@@ -141,7 +141,7 @@ Model = TypeVar("Model", bound=TextModel)
 
 
 def before_and_after(found: InForce, model: type[Model]) -> tuple[Model, Model]:
-    """The untrained model, and with what a library has learned, gate and all."""
+    """The untrained model, or the model with what a library has learned, gate and all."""
     library, known = found.adapters.library, dict[Any, Any]()
     version, came = library.version(), library.newest().model
     names = came, f"{came} {version.digest if version else ''}"

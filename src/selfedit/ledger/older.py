@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from selfedit.config.recipe import RENAMED
+from selfedit.config.reading import RENAMED
 
 SCHEMAS = (2,)
 """Schemas that can be read, and no longer written."""

@@ -21,7 +21,7 @@ MOST_TOLD = 2.0
 LET_IN = 0.01
 """Share of everyday prompts that may get in."""
 CONFIDENCE = 0.95
-"""With which calibration must show that no larger share does."""
+"""How sure calibration has to be that no larger share gets in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +105,7 @@ def calibrated(everyday: Sequence[float | None], about: Sequence[float | None] =
 
 
 def few_enough(prompts: int) -> int:
-    """How many of so many prompts may get in if they are to show, at `CONFIDENCE`, that at most `LET_IN` of all prompts do: 8 of 1,466.
+    """How many of these everyday prompts may get in, so that at most `LET_IN` of all such prompts do with a confidence of `CONFIDENCE`: 8 of 1,466.
 
     By the one-sided limit of Clopper and Pearson (1934). Below 299 prompts, which can show nothing, none may.
     """

@@ -214,7 +214,8 @@ def test_no_cell_is_repeated(house: House, monkeypatch: pytest.MonkeyPatch) -> N
 def test_an_unknown_baseline(house: House) -> None:  # promise 7
     Path("r.toml").write_text('[eval]\nbaselines = ["base", "best_of_n"]\n', encoding="utf-8")
     said = "eval.baselines: unknown baseline 'best_of_n'; the nearest is 'best_of_k' (there are: "
-    assert house.refused("train", "--eval.baselines", "base", "best_of_n").startswith(f"2 recipe: {said}")
+    line = house.refused("train", "--eval.baselines", "base", "best_of_n")
+    assert line.startswith(f"2 recipe: {said}") and "more_edits" in line and "cold_start" not in line  # which a run makes by itself
     assert house.refused("eval", "r.toml").startswith(f"2 r.toml: {said}")
 
 

@@ -25,7 +25,8 @@ from hypothesis import strategies as st
 
 from selfedit.config import Recipe
 from selfedit.engine.base import Engine
-from selfedit.engine.fake import UNKNOWN, Fake, FakeTokenizer
+from selfedit.engine.fake import Fake, FakeTokenizer
+from selfedit.engine.fake_writing import UNKNOWN
 from selfedit.errors import ConfigError, EngineError, ModelError
 from selfedit.policy.opening import open_engine
 from selfedit.strategies import Source, find, strategy

@@ -5,7 +5,8 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
-from selfedit.engine.fake import Fake, Memory
+from selfedit.engine.fake import Fake
+from selfedit.engine.fake_writing import Memory
 from selfedit.errors import DataError
 from selfedit.tasks.arc.grids import ARROW, GAP, Grid, Pair, Puzzle, digits, pairs_of
 from selfedit.tasks.arc.views import turn

@@ -77,7 +77,10 @@ class Arena:
         return norms.index_select(0, own)
 
     def _step_alike(self, slots: Sequence[tuple[Slot, float]]) -> None:
-        """One step of AdamW of slots that differ in nothing but their rates, which it is proportional to: at rate 1, of which each takes its own."""
+        """One step of AdamW for slots that differ only in their rates.
+
+        A step is proportional to the rate. So it is made for all at rate 1, and each slot goes its rate's share of the way.
+        """
         some, rates = [slot for slot, _ in slots], {slot.index: rate for slot, rate in slots}
         if len(set(rates.values())) == 1:
             return _adamw(some, slots[0][1])

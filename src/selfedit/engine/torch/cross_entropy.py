@@ -158,7 +158,10 @@ def lost(states: Tensor) -> Tensor:
 
 
 def owned_loss(states: Tensor, head: Head, targets: Tensor, weights: Tensor, owner: Tensor, owners: int) -> tuple[Tensor, Tensor]:
-    """Of states (M, d), targets, weights and owner (M,): Σ weightₘ · lossₘ, and those of each of the owners, without gradient."""
+    """The loss Σ weightₘ · lossₘ of states (M, d) with targets and weights (M,); and without gradient, each owner's share of it (owners,).
+
+    `owner` (M,) says whose each state is.
+    """
     total, each = LinearCrossEntropy.apply(states, head, targets, weights)  # type: ignore[no-untyped-call]
     each = each.masked_fill(lost(states), math.nan)
     return total, torch.zeros(owners, dtype=weights.dtype, device=states.device).index_add_(0, owner, each * weights)

@@ -39,7 +39,9 @@ def graph_memory(device: torch.device) -> Any:
 
 
 def recorded(step: Callable[[], None], device: torch.device, memory: Any = None) -> Callable[[], None]:
-    """Repeats the launches of a step, which are recorded now and not run. The step may wait for nothing, and finds its tensors where they are now.
+    """A function that repeats the launches of a step, which are recorded now and not run.
+
+    The step may wait for nothing, and its tensors stay where they are now.
 
     Steps that share `memory` leave nothing in it that is needed later. Other threads may ask the device for memory meanwhile.
     """

@@ -125,7 +125,7 @@ class StaticAttention(FlatAttention):
 
 
 class StaticPass:
-    """The pass of one size: of any jobs of an arena, again and again."""
+    """A training pass of one size, which any jobs of an arena can run through, again and again."""
 
     def __init__(self, whole: Filled, like: Tensor) -> None:
         """`like` (K, P) are the gradients of the arena."""
@@ -142,7 +142,7 @@ class StaticPass:
         return self.seen and self.recorded is None and hardware.has_graphs(self.all.device)
 
     def run(self, arena: Arena, whole: Filled) -> Tensor:
-        """Adds to the gradients of the slots. The loss of each part (A,)."""
+        """Adds to the gradients of the slots, and returns the loss of each part (A,)."""
         device = self.all.device
         self.all.copy_(hardware.upload(torch.cat([*whole.told.values()]), device))
         step = partial(self._run, arena)
@@ -164,7 +164,7 @@ class StaticPass:
         total.backward()  # type: ignore[no-untyped-call]
 
     def _block(self, base: Base) -> Block:
-        """All rows, each of which adds to the gradient of its adapter."""
+        """The adapters' part of the pass: every row adds to the gradient of its adapter."""
         told, N, adapters = self.told, self.size.tokens, self.told["adapters"]
         padded = PaddedBlock(0, N, adapters, (1, N), fresh=False)
         if L := self.size.rows:

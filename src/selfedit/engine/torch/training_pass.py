@@ -93,7 +93,9 @@ def _static(arena: Arena, parts: Sequence[Part]) -> Filled | None:
 
 
 def _repeated(arena: Arena, whole: Filled, parts: Sequence[Part], before: Mapping[int, Tensor]) -> Found:
-    """As `_pass`. It adds to gradients, so those that begin are set to zero. The first recording of a base has to do what `_pass` does.
+    """Does what `_pass` does, with shapes that can be repeated. The first recording of a base is compared with `_pass`.
+
+    The pass adds to gradients, so those of slots that begin a step are set to zero before.
 
     `before` are gradients that had begun, by slot. Raises RuntimeError where the recording does something else.
     """

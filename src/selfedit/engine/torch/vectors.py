@@ -36,7 +36,7 @@ class SiteBasis:
 
 
 class Bases:
-    """The bases of one untrained model, each computed once. They do not change when adapters are merged."""
+    """The bases of one model, each computed once. They do not change when adapters are merged."""
 
     def __init__(self, base: Base) -> None:
         self.base = base

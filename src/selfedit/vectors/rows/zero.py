@@ -6,7 +6,7 @@ from selfedit.types import Task
 from selfedit.vectors.rows.base import CONTEXTUAL, Comparison, VectorRow, Way, vector_row
 
 
-@vector_row("zero", label="Zero edit", means="an adapter of zeros, which has to answer as the untrained model")
+@vector_row("zero", label="Zero edit", means="an adapter of zeros, which has to answer as the untrained model does")
 class Zero(VectorRow):
     """A check of the machinery."""
 
