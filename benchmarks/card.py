@@ -66,7 +66,7 @@ def run(part: Part, seconds: float, out: Path, packages: str) -> str:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Part by part, as long as there is time. Exits with 1 unless all were done."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--device", default="cuda")
+    parser.add_argument("--device", default="cuda", help="cpu to try it without a GPU")
     parser.add_argument("--models", nargs="+", default=["random-135m", "random-1b", "random-7b"], help="as `python -m benchmarks --model`")
     parser.add_argument("--seconds", type=int, default=540, help="for everything")
     parser.add_argument("--quick", action="store_true", help="less of every benchmark")
