@@ -96,7 +96,7 @@ class Propose(Settings):
     mix: int = Field(1, ge=1)
     """Number of strategies that a self-edit combines: with 2, the choice is between all pairs of them."""
     spans: int = Field(15, ge=1, le=30)
-    """Most short answers of a passage that `span-qa` and `sentence-qa` ask about, sentence by sentence."""
+    """Most short answers of a passage that `span-qa` and `sentence-qa` ask about, sentence by sentence, and most sentences of `pairs-by-sentence`."""
     candidates: int = Field(3, ge=1, le=64)
     """Self-edits a task (K)."""
     sampling: Drawing = Drawing(max_tokens=256, temperature=0.7, top_p=0.95)

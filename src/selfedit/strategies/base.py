@@ -26,7 +26,10 @@ STANDALONE = "Write one on each line, as a complete sentence that can be underst
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """What a self-edit is written from; `seed` decides where a strategy has a choice, `spans` is how many short answers are asked about at most."""
+    """What a self-edit is written from.
+
+    `seed` decides where a strategy has a choice, `spans` is how many short answers or sentences are asked about at most.
+    """
 
     title: str
     context: str

@@ -73,10 +73,11 @@ def statements(draft: Draft) -> Parsed:
     return sheet.parsed()
 
 
-def questions(draft: Draft, grounded: bool = False) -> Parsed:
+def questions(draft: Draft, grounded: bool = False, quoted: bool = False) -> Parsed:
     """One example a question, asked as in an evaluation, of which the answer is learned.
 
-    One that is `grounded` may only name what the passage names, and must not hold its answer: for writers that make things up.
+    One that is `grounded` may only name what the passage names, and must not hold its answer: for writers that make things up. If answers are to be
+    `quoted`, the passage has to have them, word for word.
     """
     sheet = _Sheet(draft)
     pairs, dropped = read_pairs(draft.text)
@@ -85,6 +86,8 @@ def questions(draft: Draft, grounded: bool = False) -> Parsed:
         whole = f"{pair.question}\n{pair.answer}"
         if reason := _not_question(pair) or (_not_grounded(pair, draft) if grounded else None):
             sheet.drop(whole, reason)
+        elif quoted and not contains(draft.context, pair.answer):
+            sheet.drop(whole, "the passage does not have the answer")
         else:
             sheet.add(whole, pair.question, Example(pair.answer, prompt=ask(draft.title, pair.question)))
     return sheet.parsed()

@@ -22,6 +22,7 @@ LEAST = {
     "self-qa": 66,
     "span-qa": 350,
     "sentence-qa": 350,
+    "pairs-by-sentence": 170,
     "key-facts": 10,
     "implications": 10,
     "implications-long": 10,
@@ -39,13 +40,16 @@ def test_they_are_what_the_strategy_asks_for(name: str, chat: bool) -> None:  # 
         found += len(turns)
         asked = find(name).ask(Source(passage.title, passage.context, chat))
         for turn in turns:
-            frame = turn.prompt.text.partition("Topic: ")[0] if turn.prompt.given else turn.prompt.text
+            frame = turn.prompt.text.partition("Topic: ")[0] if not find(name).at_once else turn.prompt.text
             assert asked[0].text.startswith(frame) and turn.prompt.continued == asked[0].continued and turn.finish_reason == "stop"
             assert "\n\n" not in turn.completion  # where a text to go on with ends
             edit = find(name).build(passage.title, passage.context, [turn])
             assert len(edit.examples) > 1
             if name == "self-qa":
                 assert len(edit.examples) == 7 and not edit.dropped
+            if name == "pairs-by-sentence":
+                every = find(name).ask(Source(passage.title, passage.context, chat, spans=100))
+                assert turn.prompt in every
     assert found >= LEAST.get(name, 0) and bool(found) == (name in LEAST)
 
 

@@ -64,6 +64,7 @@ def test_every_strategy_shows_the_passage() -> None:
         "implications-long",
         "implications-very-long",
         "key-facts",
+        "pairs-by-sentence",
         "passage-only",
         "puzzle",
         "rewrite",
@@ -72,7 +73,7 @@ def test_every_strategy_shows_the_passage() -> None:
         "span-qa",
     ]
     assert all(find(name).means for name in OURS)
-    for name in set(OURS) - {"cloze", "passage-only", "puzzle", "span-qa", "sentence-qa"}:
+    for name in set(OURS) - {"cloze", "pairs-by-sentence", "passage-only", "puzzle", "span-qa", "sentence-qa"}:
         for chat in (True, False):
             assert f"Passage:\n{TITLE}\n{CONTEXT}\n\n" in prompt_for(name, TITLE, CONTEXT, chat) + "\n\n"
     assert prompt_for("rewrite", "{x}", "{y} {0}", True).endswith("{x}\n{y} {0}")
@@ -259,6 +260,39 @@ def test_span_qa_keeps_questions_that_can_be_about_the_passage() -> None:
     edit = build("span-qa", TITLE, CONTEXT, turns)
     assert edit.examples == (Example("Edda Stannis", prompt="Topic: Corve Mill\nWho built Corve Mill?"), PASSAGE)
     assert len(edit.dropped) == 2 and edit.turns == tuple(turns)
+
+
+def test_pairs_are_asked_for_sentence_by_sentence() -> None:
+    prompts = prompts_for("pairs-by-sentence", TITLE, CONTEXT, chat=True, seed=0)
+    assert [prompt.text.rpartition("Text: ")[2] for prompt in prompts] == [
+        "Corve Mill was built by Edda Stannis in 1688.\nQuestion:",
+        "Its wheel is 9 metres wide and made of larch.\nQuestion:",
+    ]
+    assert all(prompt.continued for prompt in prompts) and prompts_for("pairs-by-sentence", TITLE, CONTEXT, False, 0) == prompts
+    few = [prompts_for("pairs-by-sentence", TITLE, CONTEXT, True, seed, spans=1) for seed in range(8)]
+    assert set(few) == {prompts[:1], prompts[1:]}
+
+
+def test_pairs_by_sentence_keep_what_the_passage_says() -> None:
+    completions = (
+        " Who built Corve Mill?\nAnswer: Edda Stannis\nQuestion: When was it built?\nAnswer: 1689\nQuestion: What did King Olaf do?\nAnswer: larch",
+        " How wide is the wheel?\nAnswer: 9 metres\nQuestion: Is the wheel of larch?\nAnswer: larch\nQuestion: Who built Corve Mill?\nAnswer: Edda",
+    )
+    prompts = prompts_for("pairs-by-sentence", TITLE, CONTEXT, chat=True, seed=0)
+    turns = [Turn(prompt, completion) for prompt, completion in zip(prompts, completions, strict=True)]
+    edit = build("pairs-by-sentence", TITLE, CONTEXT, turns)
+    assert edit.examples == (
+        Example("Edda Stannis", prompt="Topic: Corve Mill\nWho built Corve Mill?"),
+        Example("9 metres", prompt="Topic: Corve Mill\nHow wide is the wheel?"),
+        PASSAGE,
+    )
+    assert [piece.reason for piece in edit.dropped] == [
+        "the passage does not have the answer",
+        "the passage has no 'King'",
+        "the answer stands in the question",
+        "repetition",
+    ]
+    assert build("pairs-by-sentence", TITLE, CONTEXT, [Turn(prompts[0], " ")]).examples == (PASSAGE,)
 
 
 # ---------------------------------------------------------------- other languages and code
