@@ -9,6 +9,7 @@
    launched, once; a contestant without memory leaves the engine's own row. In `card`, a part that
    fails or takes too long stops no other.
 7. A growing library is measured at every size that was asked for, and is as large as that whenever it is.
+8. An update of the policy is trained with common beginnings once, and as a whole; the engine is left as it was.
 """
 
 from __future__ import annotations
@@ -23,8 +24,8 @@ from typing import Any
 
 import pytest
 import torch
+from benchmarks import beginnings, card, library, machine, memory, models, page, profile, run, table, together
 from benchmarks import bench as benches
-from benchmarks import card, library, machine, memory, models, page, profile, run, table, together
 from benchmarks.bench import TEST, Bench
 from benchmarks.contestants import Learner, Writer
 from benchmarks.data import LORA, job, sequences, statements
@@ -32,7 +33,9 @@ from benchmarks.machine import Cost
 from benchmarks.table import LINES
 from torch.autograd import DeviceType
 
-from selfedit.config import Recipe
+from selfedit.config import Recipe, parse_recipe
+from selfedit.models import tiny
+from selfedit.policy.opening import open_policy
 from selfedit.types import SampleRequest, Sampling, ScoreRequest
 
 PROMISED = {(line.work, line.against) for line in LINES}
@@ -186,6 +189,14 @@ def test_a_card_that_is_a_cpu(tmp_path: Path) -> None:  # promise 6
     with pytest.raises(SystemExit) as ended:
         card.main(["--device", "cpu", "--models", "random-tiny", "--quick", "--out", str(tmp_path)])
     assert ended.value.code == 0 and len(list(tmp_path.glob("random-tiny-*.json"))) == 4
+
+
+def test_common_beginnings(tmp_path: Path) -> None:  # promise 8
+    policy = open_policy(parse_recipe({"model": str(tiny("llama", tmp_path / "tiny"))}))
+    least = beginnings.branches.LEAST
+    found = beginnings.measured(policy, "span-qa", documents=1, repeat=1)
+    assert found["shared"]["tokens"] < 0.6 * found["whole"]["tokens"] == 0.6 * beginnings.update(policy, "span-qa", 1).tokens
+    assert least == beginnings.branches.LEAST
 
 
 def test_a_growing_library(tmp_path: Path) -> None:  # promise 7

@@ -124,7 +124,7 @@ def test_passages_are_found_in_what_is_published(tmp_path: Path, capsys: pytest.
     assert set(json.loads((SQUAD / "passages.json").read_text())) == {"train", "shown", "dev", "train-first", "dev-first", "tuning"}
 
 
-def test_puzzles_make_one_table(tmp_path: Path) -> None:  # promise 3
+def test_puzzles_make_one_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:  # promise 3
     recipe = RECIPES[0].parents[1] / "arc-smollm2"
     load_recipe(recipe / "seal.toml")
     module = runpy.run_path(str(recipe / "run.py"))
@@ -135,12 +135,16 @@ def test_puzzles_make_one_table(tmp_path: Path) -> None:  # promise 3
     few = {"propose": {"candidates": 2}, "baseline": {"best_directives": {"most": 2}}}
     runs = [module["trained"](recipe / "recipe.toml", tmp_path / "out", seed, **small, **few) for seed in (0, 1)]
     assert module["trained"](recipe / "recipe.toml", tmp_path / "out", 0).folder == runs[0].folder, "a finished run is not made again"
-    results = module["table"](module["rows_of"](runs))
+    results = module["table"]([module["rows_of"](run) for run in runs])
     names = ["in_context", "untrained", "default_edit", "random_edit", "best_of_k", "oracle", "after_round_1", "after_rl"]
     assert sorted(row["name"] for row in results["rows"]) == sorted(names)
     assert all(0 <= row["low"] <= row["mean"] <= row["high"] <= 1 and (row["n"], row["seeds"]) == (2, 2) for row in results["rows"])
     pairs = {(one["of"], one["over"]) for one in results["differences"]}
     assert {("after_rl", over) for over in ("in_context", "default_edit", "random_edit", "untrained", "best_of_k")} <= pairs
+    argv = ["run.py", "--recipe", str(recipe / "recipe.toml"), "--out", str(tmp_path / "out"), "--seeds", "2"]
+    monkeypatch.setattr("sys.argv", argv)
+    module["main"]()
+    assert json.loads((tmp_path / "out" / "results.json").read_text()) == results and len(capsys.readouterr().out.splitlines()) == len(names)
 
 
 def test_the_picture_of_the_matrix(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:  # promise 5

@@ -122,10 +122,16 @@ class Bucket:
 
 def buckets(lengths: Sequence[int], device: torch.device) -> list[Bucket]:
     """Group sequences that lie one after another in the flat batch by similar length."""
-    starts, on_gpu = [0, *accumulate(lengths)], hardware.on_gpu(device)
+    starts = [0, *accumulate(lengths)]
+    return [bucket(group, starts, lengths, device) for group in grouped_by_length(range(len(lengths)), lengths, device)]
+
+
+def grouped_by_length(members: Sequence[int], lengths: Sequence[int], device: torch.device) -> list[list[int]]:
+    """Sequences, by their numbers, that may be padded to the longest of their group."""
+    on_gpu = hardware.on_gpu(device)
     groups: list[list[int]] = []
     wasted = 0
-    for i in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
+    for i in sorted(members, key=lambda i: (-lengths[i], i)):
         waste = lengths[groups[-1][0]] ** 2 - lengths[i] ** 2 if groups else 0
         wasted += waste
         if groups and (wasted <= BUCKET_WASTE if on_gpu else waste <= WASTE):
@@ -133,10 +139,11 @@ def buckets(lengths: Sequence[int], device: torch.device) -> list[Bucket]:
         else:
             groups.append([i])
             wasted = 0
-    return [_bucket(sorted(group), starts, lengths, device) for group in groups]
+    return [sorted(group) for group in groups]
 
 
-def _bucket(members: list[int], starts: Sequence[int], lengths: Sequence[int], device: torch.device) -> Bucket:
+def bucket(members: list[int], starts: Sequence[int], lengths: Sequence[int], device: torch.device) -> Bucket:
+    """Of sequences, by their numbers, that begin at these flat rows."""
     spans = [(starts[i], lengths[i]) for i in members]
     longest = max(n for _, n in spans)
     shape = (len(spans), longest)
@@ -204,13 +211,14 @@ class FlatAttention:
         G = k.shape[1]
         out = torch.zeros_like(q)
         for b in self.buckets:
-            T = b.shape[1]
-            qs, ks, vs = (b.fold(z, G) for z in (q, k, v))
-            logits = capped(wide(torch.bmm(qs, ks.transpose(1, 2))) * scale, softcap)
-            p = (logits.view(-1, T, T) + self.mask(T, window, logits.dtype)).softmax(-1).to(q.dtype)
-            o = torch.zeros_like(q)
-            b.unfold(torch.bmm(p.view(len(qs), -1, T), vs), o)
-            out = out + o
+            ks, vs = b.fold(k, G), b.fold(v, G)
+            for part, end in b.parts():
+                qs, T = part.fold(q, G), part.shape[1]
+                logits = capped(wide(torch.bmm(qs, ks[:, :end].transpose(1, 2))) * scale, softcap)
+                p = (logits.view(-1, T, end) + self.mask(end, window, logits.dtype)[end - T :]).softmax(-1).to(q.dtype)
+                o = torch.zeros_like(q)
+                part.unfold(torch.bmm(p.view(len(qs), -1, end), vs[:, :end]), o)
+                out = out + o
         return out
 
 
@@ -244,7 +252,7 @@ class _FlatAttentionFunction(torch.autograd.Function):
                 part.unfold(torch.bmm(p, vs[:, :end]), out)
                 saved += [qs, p]
         ctx.save_for_backward(*saved)
-        ctx.plan, ctx.scale, ctx.groups = plan, scale, G
+        ctx.plan, ctx.scale, ctx.groups, ctx.keys = plan, scale, G, len(k)
         return out
 
     @staticmethod
@@ -252,7 +260,7 @@ class _FlatAttentionFunction(torch.autograd.Function):
         """Dao et al. 2022 (FlashAttention), appendix B.2, without the tiling."""
         saved = iter(ctx.saved_tensors)
         dq = dout.new_empty(dout.shape)
-        dk, dv = dout.new_empty(2, dout.shape[0], ctx.groups, dout.shape[2])
+        dk, dv = dout.new_empty(2, ctx.keys, ctx.groups, dout.shape[2])
         for b in ctx.plan.buckets:
             ks, vs = next(saved), next(saved)
             dks, dvs = torch.empty_like(ks), torch.empty_like(vs)

@@ -9,12 +9,13 @@ from functools import cached_property
 import torch
 
 from selfedit.engine.torch.arena import Arena
+from selfedit.engine.torch.branches import Tree, by_beginning, common
 from selfedit.engine.torch.budget import Budget
 from selfedit.engine.torch.jobs import Part, Running
 from selfedit.engine.torch.memory import ALLOCATOR
 from selfedit.engine.torch.training_pass import Found, accumulate_gradients, joined, sizes
-from selfedit.engine.torch.workers import balanced_shares
-from selfedit.types import TrainJob
+from selfedit.engine.torch.workers import balanced_shares, contiguous_shares
+from selfedit.types import Tokens, TrainJob
 
 ROWS = 128
 """Tokens of a step that a lane has at least."""
@@ -51,11 +52,13 @@ class Lanes:
     def accumulate(self, running: Sequence[Running], budget: Budget, apart: bool = False) -> list[Found]:
         """The passes of the running step of every job, from which the gradients of their slots come; `apart` as in `accumulate_gradients`."""
         units = _units(running)
-        tokens = sizes(units)
+        tokens = [beside for _, beside in _costs(units)]
         count = min(self.count, len(units), sum(tokens) // ROWS)
         if count < 2:
             return _accumulate(self.arena, units, budget, apart)
-        lanes = zip(self.arenas, balanced_shares(tokens, count), strict=False)
+        alike = tokens != sizes(units)
+        shares = contiguous_shares(tokens, count, range(len(units))) if alike else balanced_shares(tokens, count)
+        lanes = zip(self.arenas, shares, strict=False)
         try:
             threads = max(1, self.threads // count)
             futures = [self.pool.submit(_lane, threads, arena, [units[i] for i in share], budget, apart) for arena, share in lanes]
@@ -83,18 +86,39 @@ def _accumulate(arena: Arena, units: Sequence[Part], budget: Budget, apart: bool
 
 
 def _units(running: Sequence[Running]) -> list[Part]:
-    """The sequences of the step of all jobs, those of a job one after another, the longest step first."""
-    return [(r, unit) for r in sorted(running, key=lambda r: (-sum(len(d.tokens) for d in r.batch.data), r.index)) for unit in r.units()]
+    """The sequences of the step of all jobs, those of a job one after another, the longest step first. Neighbours begin alike where any do."""
+    found: list[Part] = []
+    for r in sorted(running, key=lambda r: (-sum(len(d.tokens) for d in r.batch.data), r.index)):
+        units = [(r, unit) for unit in r.units()]
+        found += [units[i] for i in by_beginning([_first(unit) for unit in units]) or range(len(units))]
+    return found
+
+
+def _first(unit: Part) -> Tokens:
+    """Of its sequences the one that comes first in order."""
+    r, here = unit
+    return min(r.batch.data[i].tokens for i in here)
+
+
+def _costs(units: Sequence[Part]) -> list[tuple[int, int]]:
+    """Tokens that each adds to a pass: to an empty one, and to one with the unit before it, with which it may begin alike."""
+    found = list[tuple[int, int]]()
+    before: tuple[Running, Tokens] | None = None
+    for r, here in units:
+        alone, first = sum(Tree.of([[r.batch.data[i].tokens for i in here]]).sizes), _first((r, here))
+        found.append((alone, alone - (common(before[1], first) if before and before[0] is r else 0)))
+        before = r, first
+    return found
 
 
 def _passes(units: Sequence[Part], budget: Budget) -> Iterator[list[Part]]:
     """Pack sequences into passes of about the budget's tokens; those of a job stay together where they fit."""
     some, room = list[Part](), budget.tokens
-    for unit, size in zip(units, sizes(units), strict=True):
-        if size > room and some:
+    for unit, (alone, beside) in zip(units, _costs(units), strict=True):
+        if beside > room and some:
             yield joined(some)
             some, room = [], budget.tokens
+        room -= beside if some else alone
         some.append(unit)
-        room -= size
     if some:
         yield joined(some)

@@ -18,7 +18,7 @@ from torch import Tensor
 from selfedit.engine.losses import LOSSES, options_of
 from selfedit.engine.torch import hardware
 from selfedit.engine.torch.arena import Arena
-from selfedit.engine.torch.attention import FlatAttention
+from selfedit.engine.torch.branches import Tree
 from selfedit.engine.torch.budget import Budget, empty_cache
 from selfedit.engine.torch.cross_entropy import lost, owned_loss
 from selfedit.engine.torch.distillation import LinearDistillation, Teacher
@@ -86,7 +86,7 @@ def accumulate_gradients(arena: Arena, parts: Sequence[Part], budget: Budget, ap
 
 def _static(arena: Arena, parts: Sequence[Part]) -> Filled | None:
     """The pass filled up to a size that can be repeated, where this is wanted and the pass is one for it."""
-    if not arena.base.training_graphs.active or set(_ways(parts, _counts(parts))) - {"cross-entropy"}:
+    if not arena.base.training_graphs.active or set(_ways(parts, _counts(parts))) - {"cross-entropy"} or _tree(parts).branched:
         return None
     whole = filled(arena, parts)
     return whole if whole and (whole.size in arena.passes or len(arena.passes) < SIZES) else None
@@ -156,20 +156,23 @@ def sizes(parts: Sequence[Part]) -> list[int]:
 
 def _pass(arena: Arena, parts: Sequence[Part], rank: int) -> Found:
     """From the sequences of all parts to gradients in the arena; `rank` as `lora.blocks` takes it."""
-    base, device, each = arena.base, arena.base.device, sizes(parts)
-    owned = [(r.batch.data[i], r.batch.norm[i]) for r, here in parts for i in here]
-    lengths = [len(d.tokens) for d, _ in owned]
-    placed = [token for d, _ in owned for token in d.tokens], [p for n in lengths for p in range(n)]
-    tokens, positions = hardware.upload(torch.tensor(placed), device)
-    runs = [(r.slot.index, n) for (r, _), n in zip(parts, each, strict=True)]
+    base, device, tree = arena.base, arena.base.device, _tree(parts)
+    tokens, positions = hardware.upload(torch.tensor([tree.tokens, tree.positions]), device)
+    runs = [(r.slot.index, n) for (r, _), n in zip(parts, tree.sizes, strict=True)]
     running = base.blocks(runs, fresh=[index not in arena.written for index, _ in runs], rank=rank)
-    weights = [w / norm for d, norm in owned for w in (*d.weights[1:], 0.0)]
-    labelled = [i for i, w in enumerate(weights) if w]
-    rows = hardware.upload(torch.tensor(labelled, dtype=torch.long), device)
-    weight = hardware.upload(torch.tensor([weights[i] for i in labelled], dtype=torch.promote_types(base.dtype, torch.float32)), device)
-    hidden = base.forward(tokens, positions, FlatAttention(lengths, device, base.flash), arena.bank, running)
-    states, targets = hidden.index_select(0, rows), tokens.roll(-1).index_select(0, rows)
-    return Found([(r, r.step) for r, _ in parts], each, *_backward(base, parts, states, targets, weight))
+    owned = [(r.batch.data[i], r.batch.norm[i]) for r, here in parts for i in here]
+    learned = [
+        (rows[t - 1], d.tokens[t], w / norm) for (d, norm), rows in zip(owned, tree.rows, strict=True) for t, w in enumerate(d.weights) if t and w
+    ]
+    rows, targets = hardware.upload(torch.tensor([(row, target) for row, target, _ in learned], dtype=torch.long).view(-1, 2).T, device)
+    weight = hardware.upload(torch.tensor([w for _, _, w in learned], dtype=torch.promote_types(base.dtype, torch.float32)), device)
+    hidden = base.forward(tokens, positions, tree.attention(device, base.flash), arena.bank, running)
+    return Found([(r, r.step) for r, _ in parts], sizes(parts), *_backward(base, parts, hidden.index_select(0, rows), targets, weight))
+
+
+def _tree(parts: Sequence[Part]) -> Tree:
+    """The sequences of all parts."""
+    return Tree.of([[r.batch.data[i].tokens for i in here] for r, here in parts])
 
 
 Way = Literal["cross-entropy", "teacher", "rewards"]
