@@ -2,7 +2,8 @@
 
 python run.py --out out --seeds 3
 
-Every run is resumed where it was stopped, and a finished one is not made again. What is compared, and how, is in the README.
+Every run is resumed where it was stopped. What a finished one found is kept in out/seed-0.json and so on, and is not made again, so that seeds can be
+run on several machines. What is compared, and how, is in the README.
 """
 
 from __future__ import annotations
@@ -33,8 +34,10 @@ NAMES = {
 OVER = ("in_context", "default_edit", "random_edit", "untrained", "best_of_k")
 """What each row is compared with, if it stands before it."""
 
-Answers = Mapping[str, Sequence[Sequence[Answer]]]
-"""By puzzle, the answers of each seed (S, Q)."""
+Asked = tuple[float, float, float | None]
+"""Of one query: whether one of two attempts is right, whether the first is, and the log-likelihood of the right output, nats a token."""
+Rows = Mapping[str, Mapping[str, Sequence[Asked]]]
+"""What one seed's run found: by row and puzzle, its queries in their order."""
 
 
 def trained(recipe: Path, out: Path, seed: int, **settings: Any) -> selfedit.Run:
@@ -46,16 +49,21 @@ def trained(recipe: Path, out: Path, seed: int, **settings: Any) -> selfedit.Run
     return run if run.status == "finished" else selfedit.train(resume="latest", folder=folder)
 
 
-def rows_of(runs: Sequence[selfedit.Run]) -> dict[str, dict[str, list[Sequence[Answer]]]]:
-    """Every row of all runs together, in the order of the first."""
-    found: dict[str, dict[str, list[Sequence[Answer]]]] = {}
-    for run in runs:
-        with Reader(run.folder) as reader:
-            results = [result for result in reader.results() if result.role == "report"]
-        last = final_row(list(dict.fromkeys(result.row for result in results)))
-        for result in results:
-            found.setdefault(named(result, last), {}).setdefault(result.task_id, []).append(result.answers)
+def rows_of(run: selfedit.Run) -> Rows:
+    """Every row of a run."""
+    found: dict[str, dict[str, list[Asked]]] = {}
+    with Reader(run.folder) as reader:
+        results = [result for result in reader.results() if result.role == "report"]
+    last = final_row(list(dict.fromkeys(result.row for result in results)))
+    for result in results:
+        found.setdefault(named(result, last), {})[result.task_id] = [asked(answer) for answer in result.answers]
     return found
+
+
+def asked(answer: Answer) -> Asked:
+    """A query's answer, as far as the table counts it."""
+    attempts = answer.prediction.split("\n\n")
+    return float(answer.question.answer in attempts[:2]), float(answer.question.answer in attempts[:1]), answer.gold_logprob
 
 
 def named(result: Result, last: str | None) -> str:
@@ -65,40 +73,38 @@ def named(result: Result, last: str | None) -> str:
     return NAMES.get(result.row, result.row.replace("round-", "after_round_"))
 
 
-def shares(answers: Answers, attempts: int) -> list[list[float]]:
-    """For each puzzle, for each question, how often one of the first attempts was right, over the seeds."""
-
-    def right(answer: Answer) -> float:
-        return float(answer.question.answer in answer.prediction.split("\n\n")[:attempts])
-
-    return [over_seeds([[right(answer) for answer in seed] for seed in seeds]) for _, seeds in sorted(answers.items())]
+def shares(row: Sequence[Mapping[str, Sequence[Asked]]], counted: int) -> list[list[float]]:
+    """For each puzzle, for each query, the mean over seeds of its `counted` number."""
+    return [over_seeds([[one[counted] or 0.0 for one in seed[puzzle]] for seed in row]) for puzzle in sorted(row[0])]
 
 
-def table(found: Mapping[str, Answers]) -> dict[str, Any]:
+def table(seeds: Sequence[Rows]) -> dict[str, Any]:
     """Rows with Wilson's intervals over puzzles, and paired differences."""
+    found = {name: [seed[name] for seed in seeds if name in seed] for name in dict.fromkeys(name for seed in seeds for name in seed)}
     rows = []
-    for name, answers in found.items():
-        golds = [a.gold_logprob for seeds in answers.values() for seed in seeds for a in seed if a.gold_logprob is not None]
-        share = interval(shares(answers, 2))
+    for name, row in found.items():
+        golds = [gold for seed in row for queries in seed.values() for _, _, gold in queries if gold is not None]
+        share = interval(shares(row, 0))
         rows.append(
             {
                 "name": name,
                 **bounds(share),
                 "n": share.n,
-                "seeds": max(map(len, answers.values())),
-                "puzzles": len(answers),
-                "first_attempt": bounds(interval(shares(answers, 1))),
+                "seeds": len(row),
+                "puzzles": len(row[0]),
+                "first_attempt": bounds(interval(shares(row, 1))),
                 "gold_logprob": fmean(golds) if golds else None,
             }
         )
-    pairs = [(of, over) for of in found for over in OVER if over in found and of != over and found[of].keys() == found[over].keys()]
-    later = list(found)
-    differences = [
-        {"of": of, "over": over, **bounds(paired_difference(shares(found[of], 2), shares(found[over], 2)))}
-        for of, over in pairs
-        if later.index(of) > later.index(over)
-    ]
-    return {"rows": rows, "differences": differences}
+    names = list(found)
+    pairs = [(of, over) for of in found for over in OVER if over in found and names.index(of) > names.index(over)]
+    return {"rows": rows, "differences": [difference(found[of], found[over], of, over) for of, over in pairs if len(found[of]) == len(found[over])]}
+
+
+def difference(of: Sequence[Any], over: Sequence[Any], *names: str) -> dict[str, Any]:
+    """What one row has more than another, query by query: right in two attempts, and nats a token of the right output."""
+    likelier = paired_difference(shares(of, 2), shares(over, 2))
+    return {"of": names[0], "over": names[1], **bounds(paired_difference(shares(of, 0), shares(over, 0))), "gold_logprob": bounds(likelier)}
 
 
 def bounds(found: Interval) -> dict[str, float]:
@@ -119,8 +125,11 @@ def main() -> None:
     load_recipe(args.recipe)  # what is wrong with it is said before any run begins
     changed = {"limit": args.limit, "domain": {"type": "arc", "source": args.source} if args.source else None}
     settings = {key: value for key, value in changed.items() if value}
-    runs = [trained(args.recipe, args.out, seed, **settings) for seed in range(args.seeds)]
-    results = table(rows_of(runs))
+    for seed in range(args.seeds):
+        file = args.out / f"seed-{seed}.json"
+        if not file.exists():
+            file.write_text(json.dumps(rows_of(trained(args.recipe, args.out, seed, **settings))) + "\n", encoding="utf-8")
+    results = table([json.loads(file.read_text(encoding="utf-8")) for file in sorted(args.out.glob("seed-*.json"))])
     (args.out / "results.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     for row in results["rows"]:
         print(f"{row['name']:<16} {row['mean']:6.1%}  {row['low']:.1%} to {row['high']:.1%}  first attempt {row['first_attempt']['mean']:.1%}")

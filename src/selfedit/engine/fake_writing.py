@@ -22,6 +22,7 @@ _BLANK = re.compile(r"\d[\d.,]*\d|\d|(?<=[a-z,] )[A-Z]\w+(?: [A-Z]\w+)*|\b[a-z]{
 EXERCISE = re.compile(r"(?:^|\n)(?:Passage:\n|Text: )")
 """What a prompt that asks for a self-edit has."""
 _SPAN = re.compile(r"\nText: ((?:(?!\nText: )[\s\S])*)\nAnswer: ([^\n]*)\nQuestion:$")
+_SENTENCE = re.compile(r"\nTopic: ([^\n]*)\nText: ([^\n]*)\nQuestion:$")
 _SETTINGS = re.compile(r"JSON object[^{}]* such as (\{[^{}]*\})")
 _EMPTY_WORDS = set(
     words("what which when where whom whose does with from that this have were into about after before there their fill blank answer question topic")
@@ -36,6 +37,8 @@ def reply(prompt: str, memory: Memory, skill: int, rng: random.Random) -> str:
         return _set(json.loads(settings[1]), rng)
     if span := _SPAN.search(prompt):
         return f' What fits in "{span[1].replace(span[2], "____")}"?'
+    if sentence := _SENTENCE.search(prompt):
+        return "\n".join(_pair(sentence[1], sentence[2], rng)).removeprefix("Question:") or UNKNOWN
     passage, asked = _parts(prompt)
     if passage is None or asked.endswith("Answer:"):
         found = [(p, text) for text, p in recall(prompt, memory) if passage or p > max(0.2, random.Random(text).random() - 0.1)]

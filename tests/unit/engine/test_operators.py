@@ -135,7 +135,7 @@ def a_step(adapters: int, batch_size: int = 1, of: tuple[int, int] = (2, 4), len
     def work(machine: Torch) -> Counter[str]:
         def train(steps: int) -> None:
             own_lengths = [[9 + 7 * ((k + i) % lengths) for i in range(steps * batch_size)] for k in range(adapters)]
-            data = [tuple(datum(random.Random(k), n) for n in own) for k, own in enumerate(own_lengths)]
+            data = [tuple(datum(random.Random(1000 * k + i), n) for i, n in enumerate(own)) for k, own in enumerate(own_lengths)]
             trained = machine.train([TrainJob(own, QV, Optimizer(), 1, batch_size, k) for k, own in enumerate(data)])
             assert all(t.adapter for t in trained)
 
