@@ -65,7 +65,7 @@ def test_results_can_be_read_by_programs() -> None:  # promise 2
 @pytest.mark.parametrize(
     ("name", "rows"),
     [
-        ("squad-qwen", {"base", "passage_only", "token_matched", "untrained", "cold_start", "round-1"}),
+        ("squad-qwen", {"base", "passage_only", "token_matched", "untrained", "cold_start", "after_rl"}),
         ("arc-smollm2", {"in_context", "default_edit", "random_edit", "untrained", "best_of_k", "after_round_1", "after_rl", "oracle"}),
         ("vector-smollm2", {"untouched", "zero", "random_vector", "mean_edit", "es", "contextual_edit", "gradient", "few_shot"}),
     ],
