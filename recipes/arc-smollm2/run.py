@@ -73,9 +73,20 @@ def named(result: Result, last: str | None) -> str:
     return NAMES.get(result.row, result.row.replace("round-", "after_round_"))
 
 
-def shares(row: Sequence[Mapping[str, Sequence[Asked]]], counted: int) -> list[list[float]]:
-    """For each puzzle, for each query, the mean over seeds of its `counted` number."""
-    return [over_seeds([[one[counted] or 0.0 for one in seed[puzzle]] for seed in row]) for puzzle in sorted(row[0])]
+Row = Sequence[Mapping[str, Sequence[Asked]]]
+"""A row as each seed found it: by puzzle, its queries."""
+
+
+def shares(row: Row, attempts: int) -> list[list[float]]:
+    """For each puzzle, for each query, how often one of the first attempts (1 or 2) was right, over the seeds."""
+    return [over_seeds([[one[2 - attempts] or 0.0 for one in seed[puzzle]] for seed in row]) for puzzle in sorted(row[0])]
+
+
+def likelihoods(row: Row) -> list[list[float]] | None:
+    """For each puzzle, for each query, the mean log-likelihood of the right output; None where one was not measured."""
+    if any(gold is None for seed in row for queries in seed.values() for _, _, gold in queries):
+        return None
+    return [over_seeds([[gold or 0.0 for _, _, gold in seed[puzzle]] for seed in row]) for puzzle in sorted(row[0])]
 
 
 def table(seeds: Sequence[Rows]) -> dict[str, Any]:
@@ -84,7 +95,7 @@ def table(seeds: Sequence[Rows]) -> dict[str, Any]:
     rows = []
     for name, row in found.items():
         golds = [gold for seed in row for queries in seed.values() for _, _, gold in queries if gold is not None]
-        share = interval(shares(row, 0))
+        share = interval(shares(row, 2))
         rows.append(
             {
                 "name": name,
@@ -98,13 +109,15 @@ def table(seeds: Sequence[Rows]) -> dict[str, Any]:
         )
     names = list(found)
     pairs = [(of, over) for of in found for over in OVER if over in found and names.index(of) > names.index(over)]
-    return {"rows": rows, "differences": [difference(found[of], found[over], of, over) for of, over in pairs if len(found[of]) == len(found[over])]}
+    differences = [{"of": of, "over": over, **difference(found[of], found[over])} for of, over in pairs if len(found[of]) == len(found[over])]
+    return {"rows": rows, "differences": differences}
 
 
-def difference(of: Sequence[Any], over: Sequence[Any], *names: str) -> dict[str, Any]:
+def difference(of: Row, over: Row) -> dict[str, Any]:
     """What one row has more than another, query by query: right in two attempts, and nats a token of the right output."""
-    likelier = paired_difference(shares(of, 2), shares(over, 2))
-    return {"of": names[0], "over": names[1], **bounds(paired_difference(shares(of, 0), shares(over, 0))), "gold_logprob": bounds(likelier)}
+    one, other = likelihoods(of), likelihoods(over)
+    likelier = bounds(paired_difference(one, other)) if one and other else None
+    return {**bounds(paired_difference(shares(of, 2), shares(over, 2))), "gold_logprob": likelier}
 
 
 def bounds(found: Interval) -> dict[str, float]:

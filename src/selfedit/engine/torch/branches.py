@@ -20,10 +20,11 @@ from torch import Tensor
 
 from selfedit.engine.torch import hardware
 from selfedit.engine.torch.attention import Bucket, Flash, FlatAttention, bucket, grouped_by_length
+from selfedit.engine.torch.prefill import in_common
 from selfedit.types import Tokens
 
 LEAST = 32
-"""Tokens from which on a common beginning is computed once: fewer save less than buckets of their own cost."""
+"""Tokens from which on a common beginning is computed once. Shorter ones are left: each would make buckets of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,21 +47,18 @@ class Tree:
         """Of the sequences of each job. Where none of a job's share enough, they keep their order."""
         made = cls([], [], [], [], [], [])
         for texts in jobs:
-            first, start = len(made.rows), len(made.tokens)
-            kept = by_beginning(texts)
+            first, start, sharing = len(made.rows), len(made.tokens), by_beginning(texts)
             made.rows.extend([] for _ in texts)
             made.own.extend(0 for _ in texts)
-            before: int | None = None
-            for i in kept or range(len(texts)):
-                shared = common(texts[before], texts[i]) if kept and before is not None else 0
-                path = made.rows[first + before][:shared] if shared and before is not None else []
-                at = len(made.tokens)
+            before: Tokens = ()
+            path: list[int] = []
+            for i in sharing or range(len(texts)):
+                shared, at = common(before, texts[i]) if sharing else 0, len(made.tokens)
                 made.tokens.extend(texts[i][shared:])
                 made.positions.extend(range(shared, len(texts[i])))
-                made.rows[first + i] = [*path, *range(at, len(made.tokens))]
-                made.own[first + i] = len(made.tokens) - at
+                before, path = texts[i], [*path[:shared], *range(at, len(made.tokens))]
+                made.rows[first + i], made.own[first + i] = path, len(made.tokens) - at
                 made.order.append(first + i)
-                before = i
             made.sizes.append(len(made.tokens) - start)
         return made
 
@@ -86,7 +84,7 @@ def common(one: Tokens, other: Tokens) -> int:
     room = min(len(one), len(other)) - 1
     if room < LEAST or one[:LEAST] != other[:LEAST]:
         return 0
-    return next((i for i in range(LEAST, room) if one[i] != other[i]), room)
+    return in_common(one, other, room)
 
 
 class BranchedAttention(FlatAttention):
@@ -110,7 +108,7 @@ class BranchedAttention(FlatAttention):
             for some in grouped_by_length(members, self.whole, self.device):
                 asked = bucket(some, queries, self.lengths, self.device)
                 seen = bucket(some, keys, self.whole, self.device)
-                made.append(Branch(seen.members, seen.shape, seen.rows, seen.take, seen.back, seen.real, seen.piece, asked, beginning))
+                made.append(Branch(seen.members, seen.shape, seen.rows, seen.take, seen.back, seen.real, asked=asked, beginning=beginning))
         return made
 
     def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor, scale: float, window: int | None, softcap: float | None) -> Tensor:
@@ -124,14 +122,13 @@ class BranchedAttention(FlatAttention):
         return list(zip(whole, self.lengths, strict=True))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Branch(Bucket):
     """A bucket of sequences whose first `beginning` tokens stand elsewhere in the batch: their queries are rows of their own, `asked`."""
 
-    asked: Bucket | None = None
-    beginning: int = 0
+    asked: Bucket
+    beginning: int
 
     def parts(self) -> list[tuple[Bucket, int]]:
         """The queries, and how many keys they see."""
-        assert self.asked is not None
         return [(part, self.beginning + end) for part, end in self.asked.parts()]

@@ -52,7 +52,7 @@ class Lanes:
     def accumulate(self, running: Sequence[Running], budget: Budget, apart: bool = False) -> list[Found]:
         """The passes of the running step of every job, from which the gradients of their slots come; `apart` as in `accumulate_gradients`."""
         units = _units(running)
-        tokens = [beside for _, beside in _costs(units)]
+        tokens = [beside for _, beside in _costs(units)] if self.count > 1 else []
         count = min(self.count, len(units), sum(tokens) // ROWS)
         if count < 2:
             return _accumulate(self.arena, units, budget, apart)

@@ -110,8 +110,12 @@ def shared_prefix(one: Text, other: Text) -> int:
     """Length of the beginning that two texts can share, 0 under different adapters."""
     if one.adapter != other.adapter:
         return 0
-    room = min(one.shareable, other.shareable)
-    return next((i for i, (a, b) in enumerate(zip(one.tokens[:room], other.tokens[:room], strict=True)) if a != b), room)
+    return in_common(one.tokens, other.tokens, min(one.shareable, other.shareable))
+
+
+def in_common(one: Tokens, other: Tokens, most: int) -> int:
+    """How many tokens two texts of at least `most` begin with in common, at most `most`."""
+    return next((i for i, (a, b) in enumerate(zip(one[:most], other[:most], strict=True)) if a != b), most)
 
 
 def _levels(texts: Sequence[Text]) -> list[list[Node]]:
