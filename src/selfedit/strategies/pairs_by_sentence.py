@@ -55,7 +55,7 @@ class PairsBySentence(Strategy):
         return Prompt(f"{SHOWN}Topic: {title}\nText: {sentence}\nQuestion:", continued=True)
 
     def piece(self, turn: Turn) -> str:
-        """The prompt ended in the marker of the first question."""
+        """What was written, after the marker of the first question, in which the prompt ended."""
         return f"Question:{turn.completion}" if turn.completion.strip() else ""
 
     def parse(self, draft: Draft) -> Parsed:

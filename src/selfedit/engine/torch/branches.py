@@ -1,9 +1,9 @@
 """Sequences of a training pass that begin alike: what several of them begin with is computed once, forward and backward.
 
-The turns of self-edits have prompts that share an example, a passage, or both. As a tree, each sequence is a path from the root: its own last tokens,
-which stand in the flat batch, after a beginning that stands there as the end of others. It attends to its whole path. Only the rows of k and v are
-repeated for each sequence; linear layers, nearly all of the work, see each token once (as in Prefix Grouper, arXiv 2506.05433, for one beginning;
-`prefill` does it for reading).
+The prompts of self-edits share an example, a passage, or both. The flat batch holds a common beginning once, and then the tokens that each sequence
+has for itself. A sequence attends to its beginning and to its own tokens. For this, rows of k and v are repeated for each sequence; the linear
+layers, nearly all of the work, see each token once. Prefix Grouper (arXiv 2506.05433) does so with one beginning, this with a tree of them; for
+reading, see `prefill`.
 
 Shapes: N flat tokens, S sequences, M tokens of all sequences.
 """
@@ -44,7 +44,7 @@ class Tree:
 
     @classmethod
     def of(cls, jobs: Sequence[Sequence[Tokens]]) -> Tree:
-        """Of the sequences of each job. Where none of a job's share enough, they keep their order."""
+        """The tree of the sequences of each job. A job of which no two share enough keeps its order."""
         made = cls([], [], [], [], [], [])
         for texts in jobs:
             first, start, sharing = len(made.rows), len(made.tokens), by_beginning(texts)
@@ -68,7 +68,7 @@ class Tree:
         return len(self.tokens) < sum(map(len, self.rows))
 
     def attention(self, device: torch.device, flash: Flash | None) -> FlatAttention:
-        """Inside each sequence. `flash` takes sequences that stand in the batch as a whole."""
+        """Attention inside each sequence. `flash` can only be used where nothing is shared: it takes whole sequences."""
         own = [self.own[i] for i in self.order]
         return BranchedAttention([self.rows[i] for i in self.order], own, device) if self.branched else FlatAttention(own, device, flash)
 
@@ -130,5 +130,5 @@ class Branch(Bucket):
     beginning: int
 
     def parts(self) -> list[tuple[Bucket, int]]:
-        """The queries, and how many keys they see."""
+        """As in `Bucket`: some of the queries, and how many keys they see."""
         return [(part, self.beginning + end) for part, end in self.asked.parts()]
