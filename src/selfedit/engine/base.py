@@ -95,6 +95,13 @@ class Trainer(Limited, Protocol):
         """
         ...
 
+    def descent(self, data: Sequence[Datum], layers: Sequence[int], rank: int, progress: Progress | None = None) -> Adapter:
+        """A short step of steepest descent of the data's mean loss a token, as an adapter.
+
+        In every linear layer of these decoder layers (from 0) it goes against the gradient, cut to its `rank` largest singular directions.
+        """
+        ...
+
     def fisher(self, adapter: Adapter, data: Sequence[Datum], before: Fisher | None = None) -> Fisher:
         """The diagonal of the empirical Fisher information of an adapter's weights, on top of the adapters merged so far.
 
@@ -120,9 +127,11 @@ class Adapters(Protocol):
         """How many decoder layers the model has, which edit vectors may change."""
         ...
 
-    def make(self, edit: VectorEdit) -> Adapter:
-        """The adapter that an edit vector stands for; nothing is trained. Raises EngineError for a layer that is not there, or numbers that do not
-        fit."""
+    def make(self, edit: VectorEdit, basis: Adapter | None = None) -> Adapter:
+        """The adapter that an edit vector stands for, made of the adapter `basis` where the edit has one; nothing is trained.
+
+        Raises EngineError for a layer that is not there, or numbers that do not fit.
+        """
         ...
 
     def load(self, folder: Path) -> Adapter:

@@ -108,6 +108,10 @@ class Fake:
                 self._get(adapter)
         return _each(jobs, self._train, progress)
 
+    def descent(self, data: Sequence[Datum], layers: Sequence[int], rank: int, progress: Progress | None = None) -> Adapter:
+        """An adapter that remembers nothing: there are no weights."""
+        return self._add(Memory())
+
     def fisher(self, adapter: Adapter, data: Sequence[Datum], before: Fisher | None = None) -> Fisher:
         """A handle: there are no weights."""
         return Fisher(self._add(self._get(adapter)).id)
@@ -131,8 +135,10 @@ class Fake:
 
         return _each(texts, shares, progress)
 
-    def make(self, edit: VectorEdit) -> Adapter:
+    def make(self, edit: VectorEdit, basis: Adapter | None = None) -> Adapter:
         """An adapter with a skill, and no memory."""
+        if edit.basis and basis is None:
+            raise EngineError("an edit of a basis needs the adapter that is its basis")
         if missing := [layer for layer in edit.layers if not 0 <= layer < self.layers]:
             raise EngineError(f"the model has no layer {missing[0]} that an edit vector could change; its layers are 0 to {self.layers - 1}")
         if len(edit.values) != len(edit.layers) * edit.width or not all(map(math.isfinite, edit.values)):

@@ -52,6 +52,10 @@ class SplitEngine:
         """Train one adapter for each job, in their order."""
         return self.trainer.train(jobs, progress)
 
+    def descent(self, data: Sequence[Datum], layers: Sequence[int], rank: int, progress: Progress | None = None) -> Adapter:
+        """A step of steepest descent; made by the trainer, and handed over as trained adapters are."""
+        return self.trainer.descent(data, layers, rank, progress)
+
     def fisher(self, adapter: Adapter, data: Sequence[Datum], before: Fisher | None = None) -> Fisher:
         """The diagonal of the Fisher information of an adapter's weights; it stays with the trainer."""
         return self.trainer.fisher(adapter, data, before)
@@ -60,9 +64,9 @@ class SplitEngine:
         """How the trainer's model reads texts."""
         return self.trainer.read(texts, progress)
 
-    def make(self, edit: VectorEdit) -> Adapter:
+    def make(self, edit: VectorEdit, basis: Adapter | None = None) -> Adapter:
         """The adapter that an edit vector stands for; made by the trainer, and handed over as trained ones are."""
-        return self.trainer.make(edit)
+        return self.trainer.make(edit, basis)
 
     def load(self, folder: Path) -> Adapter:
         """Read an adapter in PEFT's format."""

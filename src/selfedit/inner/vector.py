@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -20,8 +20,11 @@ class VectorSettings(Settings):
 
     layers: tuple[int, ...] = ()
     """Layers that an edit changes, from 0. Empty: six, evenly spread, the last of the model among them."""
+    basis: Literal["weights", "gradient"] = "weights"
+    """What the numbers weigh: `weights`, random mixtures of the largest singular directions of each weight; `gradient`, the directions of the
+    steepest descent of the training questions' right answers, one for each number of a layer."""
     rank: int = Field(2, ge=1, le=64)
-    """Largest singular directions of each weight that an edit mixes: the rank of its adapter."""
+    """Largest singular directions of each weight that an edit mixes: the rank of its adapter. With the basis `gradient` it is `width`."""
     width: int = Field(4, ge=1, le=1024)
     """Numbers of each layer, shared by its linear layers."""
     candidates: int = Field(4, ge=2, le=1024, multiple_of=2)
@@ -53,14 +56,15 @@ class VectorSettings(Settings):
     """Share of the passages to learn from that are kept to choose the best round by; 0: the last round is used."""
     patience: int = Field(0, ge=0)
     """Rounds without a better one after which a run stops; 0: it never does."""
-    rows: tuple[str, ...] = ("base", "zero", "random_vector", "mean_edit", "contextual_edit", "es", "gradient", "few_shot")
-    """The table. `mean_edit` and `es` learn beside the policy, from as many edits of their own: without them a round takes a third of the time."""
+    rows: tuple[str, ...] = ("base", "zero", "random_vector", "gradient_step", "mean_edit", "contextual_edit", "es", "gradient", "few_shot")
+    """The table; `gradient_step` is in it with the basis `gradient` alone. `mean_edit` and `es` learn beside the policy, from as many edits of their
+    own: without them a round takes a third of the time."""
 
 
 @inner(
     "vector",
     label="Edit vector",
-    means="nothing is trained: the self-edit's numbers change a few layers, through a fixed random basis",
+    means="nothing is trained: the self-edit's numbers change a few layers, through a fixed basis",
     settings=VectorSettings,
 )
 class Vector(InnerLoop):

@@ -19,8 +19,8 @@ from selfedit.loop.evaluate import STRIDE, vector_rows
 from selfedit.loop.harvest import adapters_of
 from selfedit.loop.kept import Kept
 from selfedit.loop.run import Run
-from selfedit.loop.vector_ground import Ground, answered, features_of, scored, vector_of
-from selfedit.loop.vectors import begun, exported, metrics_of, questions_of
+from selfedit.loop.vector_ground import Ground, answered, basis_of, features_of, questions_of, scored, vector_of
+from selfedit.loop.vectors import begun, exported, metrics_of
 from selfedit.policy import Asked
 from selfedit.types import Candidate, Progress, Proposal, SelfEdit, Task, Update, VectorEdit
 from selfedit.vectors import gaussian
@@ -46,7 +46,8 @@ def begin_on_top(run: Run, tasks: Sequence[Task], exams: Sequence[Task]) -> OnTo
     if added is None:
         return None
     features = features_of(run, tasks, [*tasks, *exams], added.settings.features)
-    ground = Ground(run, tasks, (), features, {}, (), (), added.layers(run.policy.engine.layers), under={})
+    layers = added.layers(run.policy.engine.layers)
+    ground = Ground(run, tasks, (), features, {}, (), (), layers, basis_of(run, added.settings, tasks, layers, shown=False), under={})
     return OnTop(ground, begun(ground, LEARNER))
 
 

@@ -19,9 +19,11 @@ from selfedit.loop.run import Run
 from selfedit.policy import Asked
 from selfedit.retention import own_answers
 from selfedit.rewards import Measured
+from selfedit.store.artifacts import check, seal
 from selfedit.types import (
     Adapter,
     Answer,
+    Artifact,
     Candidate,
     Example,
     Progress,
@@ -33,11 +35,17 @@ from selfedit.types import (
     ScoreRequest,
     SelfEdit,
     Task,
+    Trained,
     VectorEdit,
 )
 from selfedit.vectors import gaussian, reading
 from selfedit.vectors.gaussian import Array, Gaussian, Schedule
 from selfedit.vectors.rows import Learner
+
+BASIS = "basis"
+"""The folder in the run folder that has the adapter whose directions edits weigh."""
+MOST = 64
+"""Questions whose gradient is taken."""
 
 # ---------------------------------------------------------------- what a run learns on
 
@@ -48,7 +56,8 @@ class Ground:
 
     `base` has the model's own answers to the reward questions by task, `anchors` the everyday answers that an edit should leave as likely as `spoken`
     says that they were. `layers` (L,) are those that edits change. Where edits are added to the adapters of tasks, those are `under` them, and the
-    passage is not in view; None where edits stand alone, with the passage in view.
+    passage is not in view; None where edits stand alone, with the passage in view. `basis` is the SHA-256 of the adapter in the run folder whose
+    directions edits weigh; empty where they mix those of the weights.
     """
 
     run: Run
@@ -59,6 +68,7 @@ class Ground:
     anchors: Sequence[ScoreRequest]
     spoken: Sequence[Score]
     layers: tuple[int, ...]
+    basis: str = ""
     under: Mapping[str, Adapter] | None = None
 
     @property
@@ -81,7 +91,8 @@ class Ground:
     def edit(self, values: Array) -> VectorEdit:
         """Numbers (d,) as an edit of the run's basis, shortened where they are too long."""
         s = self.settings
-        return VectorEdit(self.run.recipe.seed, self.layers, s.rank, s.width, tuple(gaussian.limited(values, s.norm).tolist()))
+        rank = s.width if self.basis else s.rank
+        return VectorEdit(self.run.recipe.seed, self.layers, rank, s.width, tuple(gaussian.limited(values, s.norm).tolist()), self.basis)
 
     def shown(self, task: Task) -> str:
         """What is in view with a task's questions."""
@@ -109,7 +120,32 @@ def prepared(run: Run, tasks: Sequence[Task], exams: Sequence[Task], layers: tup
     n = int(getattr(settings, "anchors", 0))
     said = run.step("replay", Example, "Answering everyday prompts", lambda progress: own_answers(policy, n, None, progress))
     anchors = [ScoreRequest(policy.render.ask(one.prompt), policy.render.reply(one.text)) for one in said]
-    return Ground(run, train, [t for t in tasks if t.id in chosen], features, base, anchors, policy.engine.score(anchors), layers)
+    basis = basis_of(run, settings, train, layers, shown=True)
+    return Ground(run, train, [t for t in tasks if t.id in chosen], features, base, anchors, policy.engine.score(anchors), layers, basis)
+
+
+def basis_of(run: Run, settings: Any, train: Sequence[Task], layers: tuple[int, ...], shown: bool) -> str:
+    """The SHA-256 of the adapter whose directions edits weigh, which is left in the run folder; empty where they mix those of the weights.
+
+    It is a step of steepest descent of the right answers to the training questions, the passage in view where it is `shown`.
+    """
+    if getattr(settings, "basis", "") != "gradient":
+        return ""
+    policy = run.policy
+
+    def work(progress: Progress) -> list[Artifact]:
+        pairs = [(task, question) for task in train for question in task.reward_questions]
+        some = pairs if len(pairs) <= MOST else random.Random(policy.seed("basis")).sample(pairs, MOST)
+        examples = [Example(q.answer, prompt=policy.wording(t.title, q.question, t.context if shown else "")) for t, q in some]
+        adapter = policy.engine.descent([policy.render.datum(one) for one in examples], layers, settings.width, progress)
+        try:
+            run.export(Trained(adapter, (), 0), BASIS)
+        finally:
+            policy.engine.drop(adapter)
+        return [seal(run.ledger.folder, BASIS, "the basis of edit vectors")]
+
+    [found] = run.step("basis", Artifact, "Taking the gradient of the training questions", work)
+    return found.sha256
 
 
 def features_of(run: Run, train: Sequence[Task], everything: Sequence[Task], most: int) -> dict[str, Array]:
@@ -137,18 +173,30 @@ def answered(run: Run, sets: Sequence[Asked], progress: Progress) -> list[tuple[
 @contextmanager
 def applied(run: Run, edits: Sequence[VectorEdit], under: Sequence[Adapter | None] = ()) -> Iterator[list[Adapter]]:
     """The edits as adapters, each added to the one `under` it, if any; dropped when the block ends, however it does. The model is never changed."""
-    engine, adapters = run.policy.engine, list[Adapter]()
+    engine, adapters, basis = run.policy.engine, list[Adapter](), _basis(run, edits)
     try:
         for edit, below in zip(edits, under or [None] * len(edits), strict=True):
-            adapters.append(engine.make(edit))
+            adapters.append(engine.make(edit, basis))
             if below:
                 alone = adapters.pop()
                 adapters.append(engine.summed([below, alone]))
                 engine.drop(alone)
         yield adapters
     finally:
-        for adapter in adapters:
+        for adapter in [*adapters, *([basis] if basis else [])]:
             engine.drop(adapter)
+
+
+def _basis(run: Run, edits: Sequence[VectorEdit]) -> Adapter | None:
+    """The adapter that the edits weigh, as the run left it. Raises LedgerError where it is no longer that."""
+    wanted = next((edit.basis for edit in edits if edit.basis), "")
+    return run.policy.engine.load(check(run.ledger.folder, Artifact("the basis of edit vectors", BASIS, wanted))) if wanted else None
+
+
+def questions_of(ground: Ground, task: Task, number: int, times: int = 1) -> tuple[Question, ...]:
+    """The reward questions that edits of a task are asked in a round: the same ones for all of them, `times` as many as the settings say."""
+    chooser, most = random.Random(ground.run.policy.seed("questions", number, task.id)), times * int(ground.settings.questions)
+    return tuple(chooser.sample(task.reward_questions, min(most, len(task.reward_questions))))
 
 
 def scored(ground: Ground, proposals: Sequence[Proposal], asked: Mapping[str, tuple[Question, ...]], progress: Progress) -> list[Candidate]:

@@ -4,14 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 
 import numpy as np
 
-from selfedit.loop.vector_ground import Ground, applied, vector_of
+from selfedit.grouping import grouped
+from selfedit.loop.vector_ground import Ground, applied, questions_of, scored, vector_of
 from selfedit.policy import Asked, Policy
-from selfedit.types import Progress, Proposal, Result, SelfEdit, Task
+from selfedit.types import Candidate, Progress, Proposal, Result, SelfEdit, Task
 from selfedit.vectors.gaussian import Gaussian
 from selfedit.vectors.rows import Learner, VectorRow
+
+STEP = "step"
+"""What the ledger calls gradient steps that are tried for their size."""
+SIZES = (0.05, 0.1, 0.2, 0.3, 0.5, 0.8)
+"""Numbers of which each, in every place of an edit, is tried as a gradient step."""
 
 
 def measure(ground: Ground, rows: Sequence[VectorRow], tasks: Sequence[Task], policies: Mapping[str, Gaussian]) -> None:
@@ -40,6 +47,23 @@ class Rows:
     def edit(self, learner: Learner, task: Task) -> tuple[float, ...]:
         """By the learner's best policy."""
         return vector_of(self.ground, learner, self.policies[learner.name], task).values
+
+    def step(self) -> tuple[float, ...]:
+        """The size is looked for once; where nothing is kept for validation, on the passages that edits were learned on."""
+        ground, last = self.ground, self.ground.run.recipe.rounds
+        tasks = ground.validation or ground.train
+        asked = {task.id: questions_of(ground, task, -1, 2) for task in tasks}
+        steps = [ground.edit(np.full(ground.d, size)) for size in SIZES]
+
+        def tried(_: Progress) -> list[Proposal]:
+            edits = [SelfEdit(STEP, (), (), vector=vector) for vector in steps]
+            return [Proposal(task.id, last, n, 0, edit) for n, edit in enumerate(edits) for task in tasks]
+
+        edits = ground.run.step("evaluate/step/edits", Proposal, "Gradient steps of several sizes", tried)
+        title = "Looking for the best size of a gradient step"
+        found = ground.run.step("evaluate/step/candidates", Candidate, title, lambda shown: scored(ground, edits, asked, shown))
+        values = grouped((one.proposal.index, -np.inf if one.reward.value is None else one.reward.value) for one in found)
+        return steps[max(values, key=lambda n: fmean(values[n]))].values
 
     def ask(self, task: Task, question: str) -> str:
         """As edits are rewarded for it."""

@@ -8,7 +8,6 @@ Shapes: P passages, K edits a passage and learner, Q questions, d numbers of an 
 
 from __future__ import annotations
 
-import random
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from statistics import fmean
@@ -20,7 +19,7 @@ from selfedit.errors import EngineError
 from selfedit.grouping import grouped
 from selfedit.loop.begin import check_lengths
 from selfedit.loop.run import Run, of_round
-from selfedit.loop.vector_ground import Ground, applied, prepared, scored, unedited, vector_of
+from selfedit.loop.vector_ground import Ground, applied, prepared, questions_of, scored, unedited, vector_of
 from selfedit.loop.vector_rows import measure
 from selfedit.parts import KINDS
 from selfedit.store.artifacts import seal
@@ -40,7 +39,8 @@ def train_vectors(run: Run, passages: Sequence[Passage], held_out: Sequence[Pass
     exams = run.step("held-out", Task, "Preparing held-out questions", lambda progress: held_out_tasks(run, named_apart(held_out, tasks), progress))
     settings = run.recipe.inner
     entries = [KINDS["vector_row"].get(name) for name in getattr(settings, "rows", ())]
-    rows: list[VectorRow] = sorted((entry.build(entry.settings()) for entry in entries), key=lambda row: row.place)
+    built: list[VectorRow] = sorted((entry.build(entry.settings()) for entry in entries), key=lambda row: row.place)
+    rows = [row for row in built if row.basis in ("", getattr(settings, "basis", ""))]
     learners = tuple({row.learner.name: row.learner for row in rows if row.learner}.values())
     ground = prepared(run, tasks, exams, layers)
     policies = learn(ground, learners) if learners else {}
@@ -136,12 +136,6 @@ def one_round(
     title = f"Round {number + 1} of {run.recipe.rounds}: validating"
     said = run.step(f"round-{number}/update", Update, title, lambda shown: described(ground, learners, after, rewards, number, shown))
     return after, said
-
-
-def questions_of(ground: Ground, task: Task, number: int, times: int = 1) -> tuple[Question, ...]:
-    """The reward questions that edits of a task are asked in a round: the same ones for all of them, `times` as many as the settings say."""
-    chooser, most = random.Random(ground.run.policy.seed("questions", number, task.id)), times * int(ground.settings.questions)
-    return tuple(chooser.sample(task.reward_questions, min(most, len(task.reward_questions))))
 
 
 def validation_questions(ground: Ground) -> dict[str, tuple[Question, ...]]:

@@ -58,11 +58,15 @@ class Turn:
 
 @dataclass(frozen=True, slots=True)
 class VectorEdit:
-    """An edit vector: d numbers that change the weights of some layers through a fixed random basis (TinyLoRA, arXiv 2602.04118).
+    """An edit vector: d numbers that change the weights of some layers through a fixed basis.
 
-    `layers` (L,) are the numbers of decoder layers, from 0; `values` (L·width,) stand layer by layer. In a layer, every linear layer with
-    W ≈ U Σ Vᵀ, cut at `rank`, changes by U √Σ (Σ_j values_j P_j) √Σ Vᵀ: its matrices P_j (rank × rank) are drawn from `seed` with variance 1 / rank.
-    With the untrained model, this is all that is needed to make the adapter again.
+    `layers` (L,) are the numbers of decoder layers, from 0; `values` (L·width,) stand layer by layer.
+
+    Without a `basis` they mix singular directions of the weights (TinyLoRA, arXiv 2602.04118). In a layer, every linear layer with W ≈ U Σ Vᵀ, cut
+    at `rank`, changes by U √Σ (Σ_j values_j P_j) √Σ Vᵀ. Its matrices P_j (rank × rank) are drawn from `seed` with variance 1 / rank, so that the
+    untrained model is all that is needed to make the adapter again.
+
+    A `basis` is the SHA-256 of an adapter of rank `width` in the run folder. Number j of a layer is the factor of that adapter's direction j in it.
     """
 
     seed: int
@@ -70,6 +74,7 @@ class VectorEdit:
     rank: int
     width: int
     values: tuple[float, ...]
+    basis: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,8 @@
 7. Layers below the first that is edited run once for each text, whatever the number of edits, and scores are those of running all layers for each.
 8. Edits that are scored together share the matrix A, and score as each does alone.
 9. A sum of adapters is exactly their updates one after another, and PEFT reads it back.
+10. A step of descent is the gradient that autograd finds, cut to its rank; an edit of that basis weighs its directions, also once it was written
+    and read; the loss falls along it.
 """
 
 from __future__ import annotations
@@ -27,6 +29,7 @@ from tests.unit.engine.tiny_engine import loud as trained_loud
 
 from selfedit.algorithms.reinforce import Reinforce, ReinforceSettings
 from selfedit.engine.torch import score
+from selfedit.engine.torch.descent import LENGTH
 from selfedit.engine.torch.engine import Torch
 from selfedit.engine.torch.fallback import Fallback
 from selfedit.engine.torch.kv_cache import KVCache
@@ -34,7 +37,7 @@ from selfedit.engine.torch.lora import ActiveAdapters
 from selfedit.engine.torch.prefill import Text, prefill
 from selfedit.errors import EngineError
 from selfedit.models import Family
-from selfedit.types import SampleRequest, Sampling, Score, ScoreRequest, Tokens, VectorEdit
+from selfedit.types import Adapter, Datum, SampleRequest, Sampling, Score, ScoreRequest, Tokens, VectorEdit
 from selfedit.vectors import gaussian
 from selfedit.vectors.gaussian import Array, Schedule
 
@@ -233,6 +236,59 @@ def test_a_sum(tmp_path: Path) -> None:  # promise 9
     machine.export(both, tmp_path)
     logits = with_peft("llama", tmp_path, torch.float64)(torch.tensor([prompt + asked.completion])).logits[0].log_softmax(-1)
     assert together.logprobs == pytest.approx(logits[torch.arange(8, 13), list(asked.completion)].tolist(), abs=1e-5)
+
+
+def descending(machine: Torch) -> tuple[list[Datum], Adapter]:
+    """Ten tokens in all, so gradients of rank ten at most, as many directions as are looked at; and a step against them in the last layer."""
+    data = [datum(prose(random.Random(n), 5), 2) for n in range(2)]
+    return data, machine.descent(data, (1,), RANK)
+
+
+def datum(tokens: Tokens, shown: int) -> Datum:
+    return Datum(tokens, tuple(float(n >= shown) for n in range(len(tokens))))
+
+
+@pytest.mark.parametrize("family", ["llama", "gemma3"])
+def test_descent(family: Family) -> None:  # promise 10
+    machine, model = engine(family), reference(family).requires_grad_(True)
+    data, step = descending(machine)
+    losses = [-model(torch.tensor([d.tokens])).logits[0, 1:-1].log_softmax(-1)[torch.arange(3), list(d.tokens[2:])].mean() for d in data]
+    torch.stack(losses).mean().backward()
+    weights, found = dict(model.named_modules()), machine._adapters[step.id]
+    for site, layer in enumerate(machine.base.site_layers):
+        down, up = found.down[site], found.up[site]
+        assert (down is None) == (up is None) == (layer != 1)
+        if down is None or up is None:
+            continue
+        weight = weights[machine.base.sites[site].name].weight
+        U, S, V = torch.linalg.svd(weight.grad)
+        cut = U[:, :RANK] @ S[:RANK].diag() @ V[:RANK]
+        assert torch.allclose(up.t() @ down, -LENGTH * weight.norm() * cut / cut.norm(), atol=1e-7)
+
+
+def test_an_edit_weighs_directions(tmp_path: Path) -> None:  # promise 10
+    machine = engine()
+    data, step = descending(machine)
+    machine.export(step, tmp_path)
+    edited = VectorEdit(0, (1,), RANK, RANK, (3.0, -0.5), "sha")
+    whole = machine._adapters[step.id]
+    for basis, near in ((step, 1e-12), (machine.load(tmp_path), 1e-6)):
+        made = machine._adapters[machine.make(edited, basis).id]
+        for site, (down, up) in enumerate(zip(made.down, made.up, strict=True)):
+            a, b = whole.down[site], whole.up[site]
+            assert (down is None) == (up is None) == (a is None)
+            if a is not None and b is not None and down is not None and up is not None:
+                assert torch.allclose(made.scale * up.t() @ down, 3 * torch.outer(b[0], a[0]) - 0.5 * torch.outer(b[1], a[1]), atol=near)
+    along = [machine.make(VectorEdit(0, (1,), RANK, RANK, (c, c), "sha"), step) for c in (-1.0, 0.0, 1.0)]
+    asked = [[ScoreRequest(d.tokens[:2], d.tokens[2:], adapter) for d in data] for adapter in along]
+    up_hill, here, down_hill = (sum(sum(score.logprobs) for score in machine.score(some)) for some in asked)
+    assert up_hill < here < down_hill
+    with pytest.raises(EngineError, match="its basis, of rank 2"):
+        machine.make(edited)
+    with pytest.raises(EngineError, match="at least one token that is learned"):
+        machine.descent([datum(data[0].tokens, 99)], (1,), RANK)
+    with pytest.raises(EngineError, match="no layer 7"):
+        machine.descent(data, (7,), RANK)
 
 
 def test_reading() -> None:  # promise 6

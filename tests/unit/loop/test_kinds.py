@@ -65,6 +65,13 @@ def test_all_kinds_in_one_run(whole: api.Run) -> None:  # promise 1
     assert likely["data_and_vector"] > likely["round-3"] and likely["vector_alone"] > likely["base"]
 
 
+def test_vectors_on_texts_weigh_a_gradient(tmp_path: Path) -> None:  # promise 1
+    run = api.train(folder=tmp_path, **ALL | {"rounds": 1, "vector": {"candidates": 4, "basis": "gradient"}})
+    with run.reader() as reader:
+        [basis] = [one.sha256 for one in reader.artifacts() if one.path == "basis"]
+        assert {one.edit.vector.basis for one in reader.proposals() if one.edit.vector} == {basis}
+
+
 def test_the_vector_points_at_the_planted_one(whole: api.Run) -> None:  # promise 1
     with whole.reader() as reader:
         found = [np.array(one.edit.vector.values) for one in reader.proposals(3) if one.edit.strategy == "vector_alone" and one.edit.vector]

@@ -7,6 +7,7 @@
 5. Every algorithm for vectors runs, with a gate too, and with a reward of written answers.
 6. The report shows the vectors.
 7. What a round has to beat is the reward of the model's own answers, whatever the reward: it is 0 only of gains.
+8. With the gradient as basis the adapter that edits weigh lies in the run folder, is used as the run left it, and has a row of its own.
 """
 
 from __future__ import annotations
@@ -22,12 +23,13 @@ import pytest
 from selfedit import api
 from selfedit.config import Recipe, packaged_for, parse_recipe
 from selfedit.engine.fake import PLANTED, Fake
-from selfedit.errors import ConfigError, DataError
+from selfedit.errors import ConfigError, DataError, LedgerError
 from selfedit.loop import vectors
+from selfedit.loop.vector_rows import SIZES
 from selfedit.report.page import render
 from selfedit.store.artifacts import adapter_of
 from selfedit.text import judge_answer
-from selfedit.types import ScoreRequest
+from selfedit.types import Candidate, ScoreRequest
 
 QUICK: dict[str, Any] = {"edits": ("vector",), "engine": "fake", "limit": 6, "rounds": 6, "round_passages": 0}
 MANY: dict[str, Any] = {"inner": {"candidates": 8}}
@@ -65,19 +67,24 @@ class Stopped(BaseException):
     """What a user does."""
 
 
-@pytest.mark.parametrize("calls", [1, 4, 7, 13])
-def test_resumed_as_uninterrupted(run: api.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, calls: int) -> None:  # promise 2
+def stopping(calls: int) -> Any:
+    """`scored`, which ends the run when it is called the next time after so many calls."""
     left, scored = calls, vectors.scored
 
-    def stopping(*args: Any) -> Any:
+    def call(*args: Any) -> Any:
         nonlocal left
         left -= 1
         if left < 0:
             raise Stopped
         return scored(*args)
 
+    return call
+
+
+@pytest.mark.parametrize("calls", [1, 4, 7, 13])
+def test_resumed_as_uninterrupted(run: api.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, calls: int) -> None:  # promise 2
     with monkeypatch.context() as patched:
-        patched.setattr(vectors, "scored", stopping)
+        patched.setattr(vectors, "scored", stopping(calls))
         if calls < 12:
             with pytest.raises(Stopped):
                 trained(tmp_path, **MANY)
@@ -167,6 +174,35 @@ def test_no_edit_has_the_reward_of_the_models_own_answers(tmp_path: Path, monkey
     own = [[a for a in ground.base[task.id] if a.question in asked[task.id]] for task in ground.validation]
     f1 = fmean(fmean(judge_answer(a.prediction, a.question.golds).f1 for a in answers) for answers in own)
     assert own and all(own) and value == pytest.approx(f1 if reward == "f1" else 0.0)
+
+
+def test_the_gradient_as_basis(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # promise 8
+    settings: dict[str, Any] = {"limit": 4, "rounds": 3, "inner": {"basis": "gradient"}}
+    whole = trained(tmp_path / "whole", **settings)
+    with whole.reader() as reader:
+        proposals, rows, candidates = reader.proposals(), reader.rows(), reader.step("evaluate/step/candidates", Candidate)
+        [basis] = [one for one in reader.artifacts() if one.path == "basis"]
+        found = reader.content_hash()
+    edits = [one.edit.vector for one in proposals if one.edit.vector]
+    assert {(one.basis, one.rank) for one in edits} == {(basis.sha256, 4)}
+    [step] = {one.edit.vector.values for one in proposals if one.edit.strategy == "gradient_step" and one.round == 3 and one.edit.vector}
+    worth = {size: fmean(c.reward.value for c in candidates if c.proposal.index == n and c.reward.value is not None) for n, size in enumerate(SIZES)}
+    assert rows[3] == "gradient_step" and set(step) == {max(worth, key=lambda size: worth[size])}
+    assert "direction of a gradient step" in render(whole.folder)
+
+    stopped = tmp_path / "stopped"
+    with monkeypatch.context() as patched:
+        patched.setattr(vectors, "scored", stopping(3))
+        with pytest.raises(Stopped):
+            trained(stopped, **settings)
+    [folder] = stopped.glob("*/basis")
+    kept = (folder / "adapter_config.json").read_text(encoding="utf-8")
+    (folder / "adapter_config.json").write_text(kept + " ", encoding="utf-8")
+    with pytest.raises(LedgerError, match=r"the basis of edit vectors of run .* is no longer the one"):
+        trained(stopped, resume="latest")
+    (folder / "adapter_config.json").write_text(kept, encoding="utf-8")
+    with trained(stopped, resume="latest").reader() as reader:
+        assert reader.content_hash() == found
 
 
 def test_the_report(run: api.Run) -> None:  # promise 6

@@ -13,7 +13,7 @@ import torch
 from selfedit.engine.base import Tokenizer
 from selfedit.engine.losses import check_loss
 from selfedit.engine.settings import TorchSettings
-from selfedit.engine.torch import fisher, generate, hardware, peft, score, train, varlen, vectors
+from selfedit.engine.torch import descent, fisher, generate, hardware, peft, score, train, varlen, vectors
 from selfedit.engine.torch.bank import Weights, summed
 from selfedit.engine.torch.budget import CACHE_TOKENS, MOST_TOKENS, cache_tokens, token_bytes
 from selfedit.engine.torch.fallback import make_base
@@ -121,6 +121,15 @@ class Torch:
             if not d.tokens or len(d.weights) != len(d.tokens):
                 raise EngineError(f"a training sequence has {len(d.tokens)} tokens and {len(d.weights)} weights; every token needs one")
 
+    def descent(self, data: Sequence[Datum], layers: Sequence[int], rank: int, progress: Progress | None = None) -> Adapter:
+        """A short step of steepest descent of the data's mean loss, as an adapter."""
+        self._check_data(data)
+        if not any(w for d in data for w in d.weights[1:]):
+            raise EngineError("a step of descent needs data with at least one token that is learned")
+        self.bases.check(layers)
+        sites = {site for site, layer in enumerate(self.base.site_layers) if layer in layers}
+        return self._add(descent.descent(self.base, data, sites, rank, self.budget_tokens or MOST_TOKENS, self.workers, progress))
+
     def fisher(self, adapter: Adapter, data: Sequence[Datum], before: Fisher | None = None) -> Fisher:
         """The diagonal of the empirical Fisher information of an adapter's weights, with `before` added."""
         self._check_data(data)
@@ -159,9 +168,9 @@ class Torch:
                 raise EngineError("there is nothing to read in an empty text")
         return vectors.read(self.base, texts, self.workers, progress)
 
-    def make(self, edit: VectorEdit) -> Adapter:
+    def make(self, edit: VectorEdit, basis: Adapter | None = None) -> Adapter:
         """The adapter that an edit vector stands for: a LoRA of the edit's rank."""
-        return self._add(self.bases.weights(edit))
+        return self._add(self.bases.weights(edit, self._get(basis) if basis else None))
 
     def merge(self, adapter: Adapter) -> None:
         """Add the adapter to the current weights."""

@@ -1,4 +1,4 @@
-"""Edit vectors: from a few numbers to a LoRA, through the largest singular directions of the weights (TinyLoRA, arXiv 2602.04118).
+"""Edit vectors: from a few numbers to a LoRA, by the largest singular directions of the weights (TinyLoRA, arXiv 2602.04118) or those of an adapter.
 
 Shapes: i and o input and output size of a linear layer, r rank of the basis, L layers, u numbers of a layer (width).
 """
@@ -43,26 +43,48 @@ class Bases:
         self._found: dict[tuple[int, tuple[int, ...], int, int], dict[int, SiteBasis]] = {}
         self._cut: dict[tuple[int, int], tuple[Tensor, Tensor]] = {}
 
-    def weights(self, edit: VectorEdit) -> Weights:
-        """The adapter of an edit, with the scale 1. Raises EngineError for a layer that is not there, or numbers that do not fit."""
-        basis = self.basis(edit)
+    def weights(self, edit: VectorEdit, given: Weights | None = None) -> Weights:
+        """The adapter of an edit, made of the adapter `given` where the edit has a basis.
+
+        Raises EngineError for a layer that is not there, or numbers that do not fit.
+        """
+        self.check(edit.layers)
         if len(edit.values) != len(edit.layers) * edit.width or not all(map(math.isfinite, edit.values)):
             raise EngineError(f"an edit of {len(edit.layers)} layers has {edit.width} finite numbers for each, not {edit.values}")
         values = torch.tensor(edit.values, dtype=torch.float64).view(len(edit.layers), edit.width)
+        if edit.basis:
+            return self._weighed(edit, values, given)
         down: list[Tensor | None] = [None] * len(self.base.sites)
         up: list[Tensor | None] = [None] * len(self.base.sites)
-        for site, one in basis.items():
+        for site, one in self.basis(edit).items():
             mixed = torch.einsum("u,urs->rs", values[one.place], one.mixes)
             down[site] = one.down
             up[site] = (one.up @ mixed).t().to(self.base.device, self.base.dtype).contiguous()
         return Weights(down, up, 1.0)
 
+    def _weighed(self, edit: VectorEdit, values: Tensor, given: Weights | None) -> Weights:
+        """Each row of the given adapter's B times its layer's number (L, u)."""
+        if given is None or given.rank != edit.width:
+            raise EngineError(f"an edit of a basis needs the adapter that is its basis, of rank {edit.width}")
+        down: list[Tensor | None] = [None] * len(self.base.sites)
+        up: list[Tensor | None] = [None] * len(self.base.sites)
+        for site, layer in enumerate(self.base.site_layers):
+            own = given.up[site]
+            if own is not None and layer in edit.layers:
+                factors = values[edit.layers.index(layer)].to(own.device)[:, None]
+                down[site], up[site] = given.down[site], (own.double() * factors).to(own.dtype)
+        return Weights(down, up, given.scale)
+
+    def check(self, layers: Sequence[int]) -> None:
+        """Raises EngineError for a layer that is not there."""
+        if missing := [layer for layer in layers if layer not in range(self.base.count)]:
+            raise EngineError(f"the model has no layer {missing[0]} that an edit vector could change; its layers are 0 to {self.base.count - 1}")
+
     def basis(self, edit: VectorEdit) -> dict[int, SiteBasis]:
         """What the sites of an edit's layers can become, by their numbers. Raises EngineError for a layer that is not there."""
         key = (edit.seed, edit.layers, edit.rank, edit.width)
         if key not in self._found:
-            if missing := [layer for layer in edit.layers if layer not in range(self.base.count)]:
-                raise EngineError(f"the model has no layer {missing[0]} that an edit vector could change; its layers are 0 to {self.base.count - 1}")
+            self.check(edit.layers)
             self._found[key] = {
                 site: SiteBasis(edit.layers.index(layer), *self._directions(site, edit.rank), _mixes(edit, site))
                 for site, layer in enumerate(self.base.site_layers)

@@ -52,6 +52,10 @@ class Comparison(Protocol):
         """The edit (d,) that the best policy of a learner has for a held-out task, without noise."""
         ...
 
+    def step(self) -> tuple[float, ...]:
+        """The edit (d,) whose numbers are all alike, of the size that is best on the validation passages."""
+        ...
+
     def ask(self, task: Task, question: str) -> str:
         """A question with its task's passage in view, as it is put to the model."""
         ...
@@ -64,6 +68,8 @@ class VectorRow(Part):
     """Where it stands in the table."""
     learner: Learner | None = None
     """The policy that has to be learned for it."""
+    basis = ""
+    """The only basis of edits with which it is in the table; empty: it is with any."""
 
     def job(self, run: Comparison) -> TrainJob | None:
         """The adapter that all questions are put to, where one is trained."""

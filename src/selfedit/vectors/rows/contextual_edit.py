@@ -9,5 +9,5 @@ from selfedit.vectors.rows.base import CONTEXTUAL, VectorRow, vector_row
 class ContextualEdit(VectorRow):
     """The policy's mean, for documents that it never learned from."""
 
-    place = 5
+    place = 6
     learner = CONTEXTUAL

@@ -9,5 +9,5 @@ from selfedit.vectors.rows.base import ES, VectorRow, vector_row
 class EvolutionStrategiesRow(VectorRow):
     """The baseline without a policy gradient."""
 
-    place = 4
+    place = 5
     learner = ES

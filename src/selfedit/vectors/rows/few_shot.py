@@ -12,7 +12,7 @@ SHOTS = 3
 class FewShot(VectorRow):
     """What a prompt can do."""
 
-    place = 7
+    place = 8
 
     def way(self, run: Comparison, task: Task) -> Way:
         """The first question of the shortest passages that edits were learned on."""
