@@ -1,6 +1,7 @@
 """Rewards made of answers, and the one a recipe asks for."""
 
 import math
+from dataclasses import replace
 
 import pytest
 from tests.unit.rewards.made import Notes, answer, edit, opened, task
@@ -50,6 +51,17 @@ def test_mix_is_a_weighted_sum_on_stated_scales() -> None:
     assert found.part("likelihood") == 3.0 and found.part("vote_share") is None
     [unscored] = score(mix, Measured(task(), edit(), answers=after))
     assert unscored == Reward(None, "mix", "no log-likelihood under the current weights for: a")
+
+
+def test_mix_has_f1_where_it_weighs() -> None:
+    """4 * (1 + 2/3) / 2 + 1.0 * 2 nats; the second says the gold answer and one word more."""
+    said = [(answer("a", True, -1.0, said="x"), 1.0), (answer("b", False, -2.0, said="red x"), 2 / 3)]
+    after, before = tuple(one for one, _ in said), (answer("a", logprob=-4.0), answer("b", logprob=-3.0))
+    [found] = score(opened("mix", correctness=0, f1=4, likelihood=1), Measured(task(), edit(), answers=after, base_answers=before))
+    assert found.value == pytest.approx(2 * (1 + 2 / 3) + 2) and found.part("f1") == pytest.approx((1 + 2 / 3) / 2)
+    unknown = replace(after[0], question=Question("a", ""), correct=True)
+    [unscored] = score(opened("mix", f1=1), Measured(task(), edit(), answers=(unknown,), base_answers=(unknown,)))
+    assert unscored == Reward(None, "mix", "no right answer is known for 1 of 1 questions")
 
 
 def test_choice_is_the_mean_probability() -> None:
