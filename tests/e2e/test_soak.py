@@ -49,9 +49,10 @@ def test_what_it_finds(soaked: Soak) -> None:  # promise 2
     (soaked.library.adapter(name) / "adapter_config.json").write_text("{ }", encoding="utf-8")
     with pytest.raises(LedgerError, match="no longer what was learned"):
         whole(soaked.library, state)
-    rows = [{"rss": 100 + n, "disk": 5, "files": 3} for n in range(100)]
+    filling = [{"rss": 100 + 3 * min(n, 50), "disk": 5, "files": 3, "documents": min(n, 50)} for n in range(100)]
+    assert flat(filling) == {"rss": (250, 250), "disk": (5, 5), "files": (3, 3)}
     with pytest.raises(AssertionError, match="it grows"):
-        flat(rows)
+        flat([row | {"rss": 100 + 3 * n} for n, row in enumerate(filling)])
 
 
 def test_two_at_once(tmp_path: Path) -> None:  # promise 3
