@@ -58,12 +58,13 @@ def together(found: Sequence[api.Run]) -> Comparison:
 
 
 def as_results(found: Comparison) -> dict[str, list[dict[str, Any]]]:
-    """F1 as `mean`, and right answers, exact ones and the log-likelihood of the right answer beside it."""
+    """F1 as `mean`, and right answers, exact ones and the log-likelihood of the right answer beside it. Differences are of every row over the
+    untouched model, and of the contextual edit over all."""
     rows = []
     for row in found.rows:
         more = {"right": bounds(row.accuracy), "exact": bounds(row.exact), "log_likelihood": bounds(row.gold_logprob) if row.gold_logprob else None}
         rows.append({"name": NAMES.get(row.name, row.name), **bounds(row.f1), "n": row.f1.n, "seeds": row.seeds, **more})
-    named = [(NAMES.get(d.of.name, d.of.name), NAMES.get(d.over.name, d.over.name), d.gain) for d in found.gains]
+    named = [(NAMES.get(d.of.name, d.of.name), NAMES.get(d.over.name, d.over.name), d.gain) for d in found.differences]
     differences = [{"of": of, "over": over, **bounds(gain.f1), "right": bounds(gain.correct)} for of, over, gain in named]
     return {"rows": rows, "differences": differences}
 
@@ -83,12 +84,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--passages", type=int, nargs=2, default=(48, 40), metavar=("TRAIN", "HELD_OUT"))
     parser.add_argument("--model", default="", help="another than the recipe's")
     parser.add_argument("--rounds", type=int, default=0, help="other than the recipe's")
+    parser.add_argument("--rows", nargs="+", default=[], help="fewer rows than the recipe's: `es` and `mean_edit` learn beside the policy")
     args = parser.parse_args(argv)
     train, held_out = (
         chosen(file, n, args.out / f"{name}.jsonl")
         for file, n, name in zip((args.train, args.held_out), args.passages, ("train", "dev"), strict=True)
     )
-    settings = {key: value for key, value in (("model", args.model), ("rounds", args.rounds)) if value}
+    inner = {"type": "vector", "rows": args.rows} if args.rows else None
+    settings = {key: value for key, value in (("model", args.model), ("rounds", args.rounds), ("inner", inner)) if value}
     found = []
     for seed in range(args.seeds):
         found.append(learned(seed, train, held_out, args.out / f"seed-{seed}", settings))
