@@ -248,7 +248,7 @@ def datum(tokens: Tokens, shown: int) -> Datum:
     return Datum(tokens, tuple(float(n >= shown) for n in range(len(tokens))))
 
 
-@pytest.mark.parametrize("family", ["llama", "gemma3"])
+@pytest.mark.parametrize("family", FAMILIES)
 def test_descent(family: Family) -> None:  # promise 10
     machine, model = engine(family), reference(family).requires_grad_(True)
     data, step = descending(machine)

@@ -28,7 +28,6 @@ MORE = 8
 """Directions that are looked at beyond those that are kept: p = r + 8."""
 LENGTH = 0.002
 """How long the step is in each linear layer, as a share of its weight, in Frobenius norms."""
-
 TOGETHER = 8
 """Sequences between two reports."""
 Rows = dict[int, Tensor]
@@ -74,7 +73,7 @@ class Passes:
     done: int = 0
 
     def gradients(self, down: Mapping[int, Tensor] = MappingProxyType({}), up: Mapping[int, Tensor] = MappingProxyType({})) -> tuple[Rows, Rows]:
-        """Of the mean loss a token with respect to down (p, i) and up (p, o), by site, in fp64, of an adapter with these rows and zeros elsewhere."""
+        """The gradients of down (p, i) and of up (p, o), by site, in fp64: of the mean loss a token, where the adapter has these rows."""
         arena = Arena(self.base, 1, layout=self.layout)
         row, slot, unused = torch.zeros_like(arena.master), Slot(arena, 0), torch.Generator()
         for given, places in zip((down, up), self.layout.views(row), strict=True):
