@@ -12,6 +12,7 @@ from selfedit.config import Recipe
 from selfedit.errors import ConfigError
 from selfedit.ledger import Reader
 from selfedit.store import identity
+from selfedit.store.artifacts import BASIS
 from selfedit.types import Candidate, Cost, Task, Verdict, Watch
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ class Run:
     def adapters(self) -> dict[str, Path]:
         """The final adapters by the title of what they know (the first, where one knows several documents), in PEFT's format."""
         with self.reader() as reader:
-            found = [one for one in reader.artifacts() if not one.path.startswith("policy/")]
+            found = [one for one in reader.artifacts() if one.path != BASIS and not one.path.startswith("policy/")]
         return {one.name: self.folder / one.path for one in found}
 
     @property

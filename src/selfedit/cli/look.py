@@ -262,8 +262,8 @@ def _print_reward(printer: Printer, candidate: Candidate) -> None:
 
 
 def _print_vector(printer: Printer, vector: VectorEdit) -> None:
-    weighed = "of the directions of the gradient" if vector.basis else f"of the basis {vector.seed} with rank {vector.rank}"
-    printer.line(f"the edit: {vector.width} numbers of each layer, {weighed}", "dim")
+    what = "weigh directions of a gradient" if vector.basis else f"mix {vector.rank} singular directions of each weight, by the seed {vector.seed}"
+    printer.line(f"the edit: {vector.width} numbers of each layer, which {what}", "dim")
     for place, layer in enumerate(vector.layers):
         own = vector.values[place * vector.width : (place + 1) * vector.width]
         printer.line(f"layer {layer}: {', '.join(f'{value:+.4f}' for value in own)}")

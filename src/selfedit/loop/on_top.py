@@ -19,7 +19,8 @@ from selfedit.loop.evaluate import STRIDE, vector_rows
 from selfedit.loop.harvest import adapters_of
 from selfedit.loop.kept import Kept
 from selfedit.loop.run import Run
-from selfedit.loop.vector_ground import Ground, answered, basis_of, features_of, questions_of, scored, vector_of
+from selfedit.loop.vector_basis import basis_of
+from selfedit.loop.vector_ground import Ground, answered, features_of, questions_of, scored, vector_of
 from selfedit.loop.vectors import begun, exported, metrics_of
 from selfedit.policy import Asked
 from selfedit.types import Candidate, Progress, Proposal, SelfEdit, Task, Update, VectorEdit

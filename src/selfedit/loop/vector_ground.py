@@ -16,14 +16,13 @@ from typing import Any
 import numpy as np
 
 from selfedit.loop.run import Run
+from selfedit.loop.vector_basis import basis_of, loaded
 from selfedit.policy import Asked
 from selfedit.retention import own_answers
 from selfedit.rewards import Measured
-from selfedit.store.artifacts import check, seal
 from selfedit.types import (
     Adapter,
     Answer,
-    Artifact,
     Candidate,
     Example,
     Progress,
@@ -35,17 +34,11 @@ from selfedit.types import (
     ScoreRequest,
     SelfEdit,
     Task,
-    Trained,
     VectorEdit,
 )
 from selfedit.vectors import gaussian, reading
 from selfedit.vectors.gaussian import Array, Gaussian, Schedule
 from selfedit.vectors.rows import Learner
-
-BASIS = "basis"
-"""The folder in the run folder that has the adapter whose directions edits weigh."""
-MOST = 64
-"""Questions whose gradient is taken."""
 
 # ---------------------------------------------------------------- what a run learns on
 
@@ -124,30 +117,6 @@ def prepared(run: Run, tasks: Sequence[Task], exams: Sequence[Task], layers: tup
     return Ground(run, train, [t for t in tasks if t.id in chosen], features, base, anchors, policy.engine.score(anchors), layers, basis)
 
 
-def basis_of(run: Run, settings: Any, train: Sequence[Task], layers: tuple[int, ...], shown: bool) -> str:
-    """The SHA-256 of the adapter whose directions edits weigh, which is left in the run folder; empty where they mix those of the weights.
-
-    It is a step of steepest descent of the right answers to the training questions, the passage in view where it is `shown`.
-    """
-    if getattr(settings, "basis", "") != "gradient":
-        return ""
-    policy = run.policy
-
-    def work(progress: Progress) -> list[Artifact]:
-        pairs = [(task, question) for task in train for question in task.reward_questions]
-        some = pairs if len(pairs) <= MOST else random.Random(policy.seed("basis")).sample(pairs, MOST)
-        examples = [Example(q.answer, prompt=policy.wording(t.title, q.question, t.context if shown else "")) for t, q in some]
-        adapter = policy.engine.descent([policy.render.datum(one) for one in examples], layers, settings.width, progress)
-        try:
-            run.export(Trained(adapter, (), 0), BASIS)
-        finally:
-            policy.engine.drop(adapter)
-        return [seal(run.ledger.folder, BASIS, "the basis of edit vectors")]
-
-    [found] = run.step("basis", Artifact, "Taking the gradient of the training questions", work)
-    return found.sha256
-
-
 def features_of(run: Run, train: Sequence[Task], everything: Sequence[Task], most: int) -> dict[str, Array]:
     """φ(C) of every task, by its id, along at most so many directions in which the training passages differ."""
     engine = run.policy.engine
@@ -173,7 +142,7 @@ def answered(run: Run, sets: Sequence[Asked], progress: Progress) -> list[tuple[
 @contextmanager
 def applied(run: Run, edits: Sequence[VectorEdit], under: Sequence[Adapter | None] = ()) -> Iterator[list[Adapter]]:
     """The edits as adapters, each added to the one `under` it, if any; dropped when the block ends, however it does. The model is never changed."""
-    engine, adapters, basis = run.policy.engine, list[Adapter](), _basis(run, edits)
+    engine, adapters, basis = run.policy.engine, list[Adapter](), loaded(run, edits)
     try:
         for edit, below in zip(edits, under or [None] * len(edits), strict=True):
             adapters.append(engine.make(edit, basis))
@@ -185,12 +154,6 @@ def applied(run: Run, edits: Sequence[VectorEdit], under: Sequence[Adapter | Non
     finally:
         for adapter in [*adapters, *([basis] if basis else [])]:
             engine.drop(adapter)
-
-
-def _basis(run: Run, edits: Sequence[VectorEdit]) -> Adapter | None:
-    """The adapter that the edits weigh, as the run left it. Raises LedgerError where it is no longer that."""
-    wanted = next((edit.basis for edit in edits if edit.basis), "")
-    return run.policy.engine.load(check(run.ledger.folder, Artifact("the basis of edit vectors", BASIS, wanted))) if wanted else None
 
 
 def questions_of(ground: Ground, task: Task, number: int, times: int = 1) -> tuple[Question, ...]:

@@ -49,7 +49,7 @@ class Rows:
         return vector_of(self.ground, learner, self.policies[learner.name], task).values
 
     def step(self) -> tuple[float, ...]:
-        """The size is looked for once; where nothing is kept for validation, on the passages that edits were learned on."""
+        """Found once for all documents; where no passages are kept for validation, by those that edits were learned on."""
         ground, last = self.ground, self.ground.run.recipe.rounds
         tasks = ground.validation or ground.train
         asked = {task.id: questions_of(ground, task, -1, 2) for task in tasks}

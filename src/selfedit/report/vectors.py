@@ -40,10 +40,10 @@ class Learner:
 class Vectors:
     """What a run says of edit vectors. `layers` (L,) are those that edits change; `documents` has the edits that were measured, by row of the table.
 
-    `longest` is the largest norm in a layer, to shade the maps by.
+    `edit` is one of them all, for its shape; `longest` is the largest norm in a layer, to shade the maps by.
     """
 
-    basis: VectorEdit
+    edit: VectorEdit
     layers: tuple[int, ...]
     learners: list[Learner]
     documents: dict[str, list[Line]]
@@ -53,8 +53,8 @@ class Vectors:
 def review(reader: Reader, labels: dict[str, str]) -> Vectors | None:
     """None where the run has no edit vectors. `labels` are what rows of the table are called."""
     proposals = reader.proposals()
-    basis = next((one.edit.vector for one in proposals if one.edit.vector), None)
-    if basis is None:
+    edit = next((one.edit.vector for one in proposals if one.edit.vector), None)
+    if edit is None:
         return None
     titles = {task.id: task for task in reader.tasks()}
     learners = [
@@ -64,7 +64,7 @@ def review(reader: Reader, labels: dict[str, str]) -> Vectors | None:
     drawn = [one for one in proposals if one.edit.vector and one.edit.strategy in labels and any(one.edit.vector.values)]
     documents = grouped((labels[one.edit.strategy], _line(one, titles)) for one in drawn)
     lines = [*(line for learner in learners for line in learner.lines), *(line for some in documents.values() for line in some)]
-    return Vectors(basis, basis.layers, learners, documents, max((norm for line in lines for norm in line.norms), default=0.0))
+    return Vectors(edit, edit.layers, learners, documents, max((norm for line in lines for norm in line.norms), default=0.0))
 
 
 def _learner(name: str, updates: list[Update]) -> Learner:

@@ -41,7 +41,7 @@ class Mix(RewardFunction):
         return Needs(answers=True, gold=True, form=self.settings.of)
 
     def one(self, measured: Measured) -> Reward:
-        """The sum for one candidate; unscored where any part of weight is."""
+        """The sum for one candidate; unscored where a part is. F1 is a part where it has a weight."""
         parts = {"correctness": correctness(measured.answers), "likelihood": likelihood(measured.answers, measured.base_answers)}
         if self.settings.f1:
             parts["f1"] = f1(measured.answers)

@@ -14,6 +14,8 @@ from selfedit.errors import DataError, LedgerError
 from selfedit.ledger import Reader
 from selfedit.types import Artifact
 
+BASIS = "basis"
+"""Where a run has the adapter whose directions edit vectors weigh. It is a part of others, and none to be asked."""
 _SUFFIXES = (".json", ".safetensors")
 _BLOCK = 2**20
 

@@ -285,6 +285,8 @@ def test_an_edit_weighs_directions(tmp_path: Path) -> None:  # promise 10
     assert up_hill < here < down_hill
     with pytest.raises(EngineError, match="its basis, of rank 2"):
         machine.make(edited)
+    with pytest.raises(EngineError, match="no directions in layer 0"):
+        machine.make(replace(edited, layers=(0,)), step)
     with pytest.raises(EngineError, match="at least one token that is learned"):
         machine.descent([datum(data[0].tokens, 99)], (1,), RANK)
     with pytest.raises(EngineError, match="no layer 7"):

@@ -188,7 +188,7 @@ def test_the_gradient_as_basis(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     [step] = {one.edit.vector.values for one in proposals if one.edit.strategy == "gradient_step" and one.round == 3 and one.edit.vector}
     worth = {size: fmean(c.reward.value for c in candidates if c.proposal.index == n and c.reward.value is not None) for n, size in enumerate(SIZES)}
     assert rows[3] == "gradient_step" and set(step) == {max(worth, key=lambda size: worth[size])}
-    assert "direction of a gradient step" in render(whole.folder)
+    assert "direction of a gradient step" in render(whole.folder) and list(whole.adapters) == ["the mean edit"]
 
     stopped = tmp_path / "stopped"
     with monkeypatch.context() as patched:

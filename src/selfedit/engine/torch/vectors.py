@@ -66,6 +66,8 @@ class Bases:
         """Each row of the given adapter's B times its layer's number (L, u)."""
         if given is None or given.rank != edit.width:
             raise EngineError(f"an edit of a basis needs the adapter that is its basis, of rank {edit.width}")
+        if missing := set(edit.layers) - {self.base.site_layers[site] for site in given.sites}:
+            raise EngineError(f"the basis of the edit has no directions in layer {min(missing)}")
         down: list[Tensor | None] = [None] * len(self.base.sites)
         up: list[Tensor | None] = [None] * len(self.base.sites)
         for site, layer in enumerate(self.base.site_layers):

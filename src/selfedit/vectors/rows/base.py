@@ -69,7 +69,7 @@ class VectorRow(Part):
     learner: Learner | None = None
     """The policy that has to be learned for it."""
     basis = ""
-    """The only basis of edits with which it is in the table; empty: it is with any."""
+    """The basis of edits that it needs; with another it is left out of the table. Empty: it takes any."""
 
     def job(self, run: Comparison) -> TrainJob | None:
         """The adapter that all questions are put to, where one is trained."""
